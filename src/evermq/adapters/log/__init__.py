@@ -1,0 +1,1 @@
+"""The embedded engine: one append-only log for all topics of a directory."""

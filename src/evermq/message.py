@@ -1,0 +1,63 @@
+"""What travels: an immutable message with an identity that never changes on any path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from types import MappingProxyType
+from typing import NamedTuple
+
+from evermq.clock import SYSTEM, Clock
+
+__all__ = ["DELIVER_AT", "HOPS", "NO_HEADERS", "PREFIX", "Message", "MessageFactory"]
+
+PREFIX = "evermq-"  # headers that begin so belong to evermq
+DELIVER_AT = "evermq-deliver-at-ms"  # not delivered before this time, milliseconds since 1970
+HOPS = "evermq-hops"  # how many pumps carried the message
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Message(NamedTuple):
+    """One message. A named tuple, because whole batches are transposed into columns and back in one call.
+
+    id: given at birth, unique, without NUL. key: messages of one key keep their order, None for no key.
+    headers: text; bytes of foreign engines that are not UTF-8 stand in it by `surrogateescape`.
+    created_ms: milliseconds since 1970 by the producer's clock; a label, never used for order.
+    """
+
+    id: str
+    key: bytes | None
+    body: bytes
+    headers: Mapping[str, str]
+    created_ms: int
+
+
+class MessageFactory:
+    """Makes messages whose ids are `SESSION-COUNTER`, SESSION being random for each factory."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._prefix = clock.token() + "-"
+        self._numbers = count(1)
+
+    def __call__(
+        self,
+        body: bytes | str,
+        *,
+        key: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay_ms: int = 0,
+        id: str | None = None,
+    ) -> Message:
+        """Return a new message; text is encoded as UTF-8, `delay_ms` becomes the deliver-at header."""
+        now_ms = self._clock.now_ms()
+        if delay_ms > 0:
+            headers = {**(headers or {}), DELIVER_AT: str(now_ms + delay_ms)}
+        return Message(
+            id or f"{self._prefix}{next(self._numbers):x}",
+            key.encode() if isinstance(key, str) else key,
+            body.encode() if isinstance(body, str) else body,
+            headers or NO_HEADERS,
+            now_ms,
+        )

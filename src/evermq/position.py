@@ -1,0 +1,71 @@
+"""Where a message landed: positions, and sequences of them that are built only when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
+
+__all__ = ["Position", "Run", "Via"]
+
+
+class Position(NamedTuple):
+    """An address of a message.
+
+    lane: name of the lane. offset: its number there, None where the engine has none.
+    via: configuration keys of the children that took it, outermost first; empty for a bare engine.
+    """
+
+    lane: str
+    offset: int | None
+    via: tuple[str, ...] = ()
+
+
+class Run(Sequence[Position]):
+    """`count` positions that follow each other in one lane, from `offset` on."""
+
+    __slots__ = ("_count", "lane", "offset")
+
+    def __init__(self, lane: str, offset: int, count: int) -> None:
+        self.lane = lane
+        self.offset = offset
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Position: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Position]: ...
+    def __getitem__(self, index: int | slice) -> Position | list[Position]:
+        if isinstance(index, slice):
+            return [Position(self.lane, self.offset + i) for i in range(self._count)[index]]
+        return Position(self.lane, self.offset + range(self._count)[index])
+
+
+class Via(Sequence[Position]):
+    """The positions of a child as its parent reports them: with the child's configuration key in front."""
+
+    __slots__ = ("_child", "_inner")
+
+    def __init__(self, child: str, inner: Sequence[Position]) -> None:
+        self._child = child
+        self._inner = inner
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def _prefixed(self, position: Position) -> Position:
+        return position._replace(via=(self._child, *position.via))
+
+    def __iter__(self) -> Iterator[Position]:
+        return map(self._prefixed, self._inner)
+
+    @overload
+    def __getitem__(self, index: int) -> Position: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Position]: ...
+    def __getitem__(self, index: int | slice) -> Position | list[Position]:
+        if isinstance(index, slice):
+            return [self._prefixed(position) for position in self._inner[index]]
+        return self._prefixed(self._inner[index])
