@@ -1,0 +1,155 @@
+"""Messages as columns: a whole batch is transposed, joined and measured in a handful of calls into C.
+
+Layout (little endian; docs/internals/log-format.md is the reference):
+
+    u32 ids length | u32 keys length | u32 headers length | u32 flags
+    i64 created_ms [count] | u32 body length [count]
+    ids, joined by NUL, UTF-8 with surrogateescape
+    i32 key length [count] (-1: no key), keys        only with flag KEYS
+    headers, a msgpack array of maps                 only with flag HEADERS
+    bodies
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import accumulate, pairwise, repeat
+from struct import Struct
+from typing import Any
+
+import msgspec
+
+from evermq.errors import Damaged, Rejected
+from evermq.message import NO_HEADERS, Message
+
+__all__ = ["Columns", "decode", "encode", "transpose"]
+
+_HEAD = Struct("<IIII")
+_KEYS = 1
+_HEADERS = 2
+_JOIN_BYTES_MAX = 5000  # above this mean body length, copying costs more than another buffer in the write call
+
+Columns = tuple[Sequence[str], Sequence[bytes | None], Sequence[bytes], Sequence[Mapping[str, str]], Sequence[int]]
+Part = bytes | bytearray | memoryview
+
+_new_message = partial(tuple.__new__, Message)
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+def transpose(messages: Sequence[Message]) -> Columns:
+    """The five columns of a batch that is not empty."""
+    return tuple(zip(*messages, strict=True))  # type: ignore[return-value]
+
+
+def encode(columns: Columns) -> list[Part]:
+    """Encode a batch that is not empty as buffers to be written one after the other.
+
+    Raises Rejected if an id contains NUL.
+    """
+    ids, keys, bodies, headers, created = columns
+    count = len(ids)
+    joined = "\0".join(ids).encode("utf-8", "surrogateescape")
+    if joined.count(0) != count - 1:
+        raise Rejected("the id of a message contains NUL; take it out")
+    lengths = array("I", map(len, bodies))
+    parts: list[Part] = [b"", _bytes(array("q", created)), _bytes(lengths), joined]
+    flags = keys_bytes = headers_bytes = 0
+    if keys.count(None) != count:
+        flags |= _KEYS
+        key_column = b"".join([key for key in keys if key])
+        keys_bytes = len(key_column)
+        parts += (_bytes(array("i", [-1 if key is None else len(key) for key in keys])), key_column)
+    if headers.count(NO_HEADERS) != count:
+        flags |= _HEADERS
+        header_column = _encode_headers(headers)
+        headers_bytes = len(header_column)
+        parts.append(header_column)
+    parts[0] = _HEAD.pack(len(joined), keys_bytes, headers_bytes, flags)
+    if sum(lengths) > _JOIN_BYTES_MAX * count:
+        return [b"".join(parts), *bodies]
+    return [b"".join((*parts, *bodies))]
+
+
+def decode(payload: memoryview, count: int) -> list[Message]:
+    """The messages of one payload; bodies and keys are copies, so that the payload may be let go."""
+    try:
+        return _decode(payload, count)
+    except (ValueError, IndexError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Damaged(f"a batch of {count} messages cannot be decoded: {error}") from error
+
+
+def _decode(payload: memoryview, count: int) -> list[Message]:
+    ids_bytes, keys_bytes, headers_bytes, flags = _HEAD.unpack_from(payload)
+    at = _HEAD.size
+    created = _array("q", payload[at : at + 8 * count])
+    at += 8 * count
+    lengths = _array("I", payload[at : at + 4 * count])
+    at += 4 * count
+    ids = str(payload[at : at + ids_bytes], "utf-8", "surrogateescape").split("\0")
+    at += ids_bytes
+    keys: Any = repeat(None)
+    headers: Any = repeat(NO_HEADERS)
+    if flags & _KEYS:
+        key_lengths = _array("i", payload[at : at + 4 * count])
+        at += 4 * count
+        keys = _decode_keys(bytes(payload[at : at + keys_bytes]), key_lengths)
+        at += keys_bytes
+    if flags & _HEADERS:
+        headers = _decode_headers(payload[at : at + headers_bytes])
+        at += headers_bytes
+    bodies = [bytes(payload[a:b]) for a, b in pairwise(accumulate(lengths, initial=at))]
+    if not len(ids) == len(bodies) == len(created) == count:
+        raise ValueError(f"columns of {len(ids)} ids, {len(bodies)} bodies, {len(created)} times")
+    return list(map(_new_message, zip(ids, keys, bodies, headers, created, strict=False)))
+
+
+def _decode_keys(joined: bytes, lengths: array[int]) -> list[bytes | None]:
+    keys: list[bytes | None] = []
+    at = 0
+    for length in lengths:
+        if length < 0:
+            keys.append(None)
+        else:
+            keys.append(joined[at : at + length])
+            at += length
+    return keys
+
+
+def _encode_headers(headers: Sequence[Mapping[str, str]]) -> bytes:
+    column = [dict(each) for each in headers]
+    try:
+        return _pack(column)
+    except UnicodeEncodeError:
+        # msgpack text must be UTF-8; what came in by surrogateescape leaves as the bytes it was.
+        return _pack([{_raw(k): _raw(v) for k, v in each.items()} for each in column])
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _decode_headers(column: memoryview) -> list[Mapping[str, str]]:
+    return [{_text(k): _text(v) for k, v in each.items()} if each else NO_HEADERS for each in _unpack(column)]
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+
+
+def _array(typecode: str, column: memoryview) -> array[int]:
+    values: array[int] = array(typecode)
+    values.frombytes(column)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _bytes(values: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()

@@ -1,0 +1,263 @@
+"""Group commit: many callers, one write at a time, one wake-up for all of an event loop.
+
+Whoever has the turn takes everything that waits, writes it as one group, and tells the callers. The turn belongs
+to the writer thread when an event loop asks, or to a blocking caller itself when nobody else is writing; a
+blocking caller that finds the log busy waits, and may be handed the turn when it becomes free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+from evermq.adapters.log.batch import Batch, TopicLanes, assemble, measure
+from evermq.adapters.log.frame import Frame
+from evermq.adapters.log.journal import Journal
+from evermq.errors import EvermqError, Uncertain
+from evermq.message import Message
+from evermq.position import Position
+
+__all__ = ["Committer", "Ticket"]
+
+Loop = asyncio.AbstractEventLoop
+_GROUP_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
+_GROUP_BATCHES_MAX = 65_536
+
+
+class Ticket:
+    """What all callers of one event loop wait for together."""
+
+    __slots__ = ("future", "loop", "outstanding", "size", "successor")
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.size = 0
+        self.outstanding = 0
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.successor: asyncio.Future[None] | None = None
+
+    def settle(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+        if self.successor and not self.successor.done():
+            self.successor.set_result(None)
+
+    async def wait(self) -> None:
+        """One future serves all, so a cancelled caller cancels it for the others: those go on to the next."""
+        future = self.future
+        while True:
+            try:
+                return await future
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                if self.successor is None or self.successor.cancelled():
+                    self.successor = self.loop.create_future()
+                future = self.successor
+
+
+class Committer:
+    """`threaded=False` writes in the calling thread: for simulation and for tools without a loop.
+
+    on_commit(frame): called after each group by whoever had the turn; returns the loops to be woken for it.
+    on_wake(loop): called in each of those loops.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        message_bytes_max: int,
+        threaded: bool = True,
+        now_ms: Callable[[], int],
+        on_commit: Callable[[Frame], set[Loop]],
+        on_wake: Callable[[Loop], None],
+    ) -> None:
+        self._journal = journal
+        self._message_bytes_max = message_bytes_max
+        self._now_ms = now_ms
+        self._on_commit = on_commit
+        self._on_wake = on_wake
+        self._lock = Lock()
+        self._pending: list[Batch] = []
+        self._tickets: dict[Loop, Ticket] = {}
+        self._kicked: set[Loop] = set()
+        self._busy = False
+        self._requests: SimpleQueue[bool] = SimpleQueue()
+        self._writer: Thread | None = None
+        if threaded:
+            self._writer = Thread(target=self._serve, name="evermq-log-writer", daemon=True)
+            self._writer.start()
+
+    async def append(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
+        """As Queue.append."""
+        return await self.commit(self._batch(topic, messages))
+
+    async def commit(self, batch: Batch) -> Sequence[Position]:
+        """Commit a batch that is made already."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            ticket = batch.ticket = self._ticket(loop, batch.size)
+            self._pending.append(batch)
+            if loop not in self._kicked:
+                self._kicked.add(loop)
+                loop.call_soon(self._kick, loop)
+        await ticket.wait()
+        return batch.result()
+
+    def _ticket(self, loop: Loop, size: int) -> Ticket:
+        ticket = self._tickets.get(loop)
+        if ticket is None or ticket.size + size > _GROUP_BYTES_MAX:
+            ticket = self._tickets[loop] = Ticket(loop)
+        ticket.size += size
+        ticket.outstanding += 1
+        return ticket
+
+    def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
+        """As Queue.append, but the calling thread waits, and writes itself if nobody else does."""
+        return self.commit_blocking(self._batch(topic, messages))
+
+    def commit_blocking(self, batch: Batch) -> Sequence[Position]:
+        """Commit a batch that is made already."""
+        with self._lock:
+            leads = not self._busy and not self._pending
+            if leads:
+                self._busy = True
+            else:
+                batch.latch = Lock()
+                batch.latch.acquire()
+                self._pending.append(batch)
+        if leads:
+            self._turn([batch])
+        elif batch.latch:
+            batch.latch.acquire()
+            if batch.leads:
+                self._turn(self._take())
+        return batch.result()
+
+    def quiet(self) -> bool:
+        """Whether nothing waits and nothing is being written."""
+        with self._lock:
+            return not self._busy and not self._pending
+
+    def run_exclusively(self, work: Callable[[], None]) -> bool:
+        """Do `work` in a turn of its own, unless somebody is writing; returns whether it was done."""
+        with self._lock:
+            if self._busy:
+                return False
+            self._busy = True
+        try:
+            work()
+        finally:
+            self._pass_on(set())
+        return True
+
+    def close(self) -> None:
+        """Write what waits, then end the writer thread. No appends may come any more."""
+        if self._writer:
+            self._requests.put(False)
+            self._writer.join()
+            self._writer = None
+        with self._lock:
+            leads = not self._busy and bool(self._pending)
+            self._busy = self._busy or leads
+        if leads:
+            self._turn(self._take())
+
+    def _batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
+        self._journal.check()
+        return Batch(topic, messages, measure(messages, self._message_bytes_max, self._journal.bytes_max // 2))
+
+    def _kick(self, loop: Loop) -> None:
+        with self._lock:
+            self._kicked.discard(loop)
+            if self._busy or not self._pending:
+                return
+            self._busy = True
+        if self._writer:
+            self._requests.put(True)
+        else:
+            self._turn(self._take())
+
+    def _serve(self) -> None:
+        while self._requests.get():
+            self._turn(self._take())
+
+    def _take(self) -> list[Batch]:
+        with self._lock:
+            size = 0
+            for count, batch in enumerate(self._pending):
+                size += batch.size
+                if (size > _GROUP_BYTES_MAX and count) or count >= _GROUP_BATCHES_MAX:
+                    taken, self._pending = self._pending[:count], self._pending[count:]
+                    break
+            else:
+                taken, self._pending = self._pending, []
+            self._tickets.clear()  # whoever comes later waits for a later group
+        return taken
+
+    def _turn(self, batches: list[Batch]) -> None:
+        loops: set[Loop] = set()
+        try:
+            pieces = assemble(batches, self._journal, self._now_ms())
+            if pieces:
+                loops = self._on_commit(self._journal.write(pieces))
+        except EvermqError as error:
+            _fail(batches, error)
+        except Exception as error:  # a defect of ours must not leave callers waiting for ever
+            self._journal.failure = self._journal.failure or f"a defect ({error!r})"
+            _fail(batches, Uncertain(f"the writer failed: {error!r}"))
+        finally:
+            self._tell(batches, loops)
+
+    def _tell(self, batches: list[Batch], loops: set[Loop]) -> None:
+        done: dict[Loop, list[Ticket]] = {}
+        for batch in batches:
+            ticket = batch.ticket
+            if ticket:
+                ticket.outstanding -= 1
+                if not ticket.outstanding:
+                    done.setdefault(ticket.loop, []).append(ticket)
+        for loop in self._pass_on(loops | done.keys()):
+            self._call(loop, self._arrive, loop, done.get(loop, ()))
+        for batch in batches:
+            if batch.latch and not batch.leads:
+                batch.latch.release()
+
+    def _call(self, loop: Loop, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            if self._writer:
+                loop.call_soon_threadsafe(function, *arguments)
+            else:
+                loop.call_soon(function, *arguments)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits there any more
+
+    def _pass_on(self, loops: set[Loop]) -> set[Loop]:
+        """Hand the turn to a blocking caller that waits, or give it up; returns the loops to be told."""
+        with self._lock:
+            leader = next((batch for batch in self._pending if batch.latch), None)
+            if leader:
+                leader.leads = True
+            else:
+                self._busy = False
+                loops = loops | {b.ticket.loop for b in self._pending if b.ticket}
+        if leader and leader.latch:
+            leader.latch.release()
+        return loops
+
+    def _arrive(self, loop: Loop, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            ticket.settle()
+        self._on_wake(loop)
+        # After the callers that were just woken, so that what they append next goes in one group.
+        loop.call_soon(self._kick, loop)
+
+
+def _fail(batches: list[Batch], error: EvermqError) -> None:
+    for batch in batches:
+        if not isinstance(batch.outcome, EvermqError):
+            batch.outcome = error

@@ -1,0 +1,121 @@
+"""What groups have done, as a file of small changes: written at once, flushed from time to time.
+
+An acknowledgement survives a kill of the process at once, and a loss of power once it was flushed; what is lost
+is handed out again. Every record stands for itself: one that is missing or damaged can only make messages come
+again, never skip them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from struct import Struct
+
+import crc32c
+import msgspec
+
+from evermq.adapters.log.disk import Disk, File
+
+__all__ = ["Change", "CursorFile"]
+
+_HEAD = Struct("<4sII")  # magic, crc32c of the payload, its length
+_MAGIC = b"EVQC"
+_COMPACT_BYTES = 8 << 20
+
+
+class Change(msgspec.Struct, array_like=True, omit_defaults=True):
+    """A change of one lane of one group: what was handed out up to `next`, settled, and put back.
+
+    settled: (first, stop) pairs. parked: (offset, attempt, due_ms) of what comes again.
+    `low`: everything below is settled (only in a compacted file).
+    """
+
+    group: int
+    lane: int
+    next: int = -1
+    settled: list[tuple[int, int]] = []
+    parked: list[tuple[int, int, int]] = []
+    low: int = -1
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Change]).decode
+
+
+class CursorFile:
+    """The newest `cursors-N` of a directory; older ones are removed once it is durable."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        names = sorted(name for name in disk.names() if name.startswith("cursors-") and not name.endswith("-new"))
+        self._number = int(names[-1].partition("-")[2], 16) if names else 0
+        self._file: File | None = disk.open(names[-1]) if names else None
+        self._older = names[:-1]
+        self._end = 0
+        self._dirty = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is time to `replace` it."""
+        return self._file is None or self._end > _COMPACT_BYTES
+
+    def load(self) -> Iterator[Change]:
+        """All changes in the order they were made, past what is not intact."""
+        if self._file is None:
+            return
+        buffer = self._file.pread(self._file.size(), 0)
+        self._end = len(buffer)
+        at = buffer.find(_MAGIC)
+        while 0 <= at <= len(buffer) - _HEAD.size:
+            _, crc, length = _HEAD.unpack_from(buffer, at)
+            payload = buffer[at + _HEAD.size : at + _HEAD.size + length]
+            if len(payload) == length and crc32c.crc32c(payload) == crc:
+                yield from _decode(payload)
+                at = buffer.find(_MAGIC, at + _HEAD.size + length)
+            else:
+                at = buffer.find(_MAGIC, at + 1)
+
+    def add(self, changes: list[Change]) -> None:
+        """Append one record. OSError where the disk refuses."""
+        if self._file is None:
+            self.replace(changes)
+            return
+        record = _record(changes)
+        self._file.pwrite([record], self._end, sync=False)
+        self._end += len(record)
+        self._dirty = True
+
+    def take_dirty(self) -> File | None:
+        """The file, if something was added since the last time: its `sync` is the caller's, outside any lock."""
+        dirty, self._dirty = self._dirty, False
+        return self._file if dirty else None
+
+    def replace(self, changes: Iterable[Change]) -> None:
+        """Begin a new file that holds just these changes, durably, and remove the old one."""
+        name = f"cursors-{self._number + 1:08x}"
+        fresh = f"{name}-new"
+        if fresh in self._disk.names():
+            self._disk.remove(fresh)
+        file = self._disk.create(fresh, 0)
+        record = _record(list(changes))
+        file.pwrite([record], 0, sync=False)
+        file.sync()
+        self._disk.rename(fresh, name)
+        self._disk.sync_names()
+        if self._file:  # not closed here: somebody may be flushing it, and its last user closes it
+            self._older.append(f"cursors-{self._number:08x}")
+        self._file, self._end, self._number = file, len(record), self._number + 1
+        for old in self._older:
+            self._disk.remove(old)
+        self._older.clear()
+
+    def close(self) -> None:
+        """Flush and close; again is harmless."""
+        if self._file:
+            self._file.sync()
+            self._file.close()
+            self._file = None
+
+
+def _record(changes: list[Change]) -> bytes:
+    payload = _encode(changes)
+    return _HEAD.pack(_MAGIC, crc32c.crc32c(payload), len(payload)) + payload

@@ -1,0 +1,98 @@
+"""Messages that wait for their time: kept in a lane of their own, moved to their lanes when they are due.
+
+The move and the note of it are one frame, so a crash leaves a message in exactly one of the two.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Iterator
+
+from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE, Batch, TopicLanes
+from evermq.adapters.log.committer import Committer
+from evermq.adapters.log.frame import Entry, Kind
+from evermq.adapters.log.reading import LaneScan, Reading
+from evermq.errors import EvermqError
+from evermq.message import Message
+
+__all__ = ["Delays"]
+
+_MOVE_COUNT_MAX = 500
+
+
+class Delays:
+    """The waiting messages of one topic, as (due_ms, offset in the delay lane)."""
+
+    def __init__(self, topic: TopicLanes, reading: Reading, committer: Committer) -> None:
+        self._topic = topic
+        self._reading = reading
+        self._committer = committer
+        self._scan = LaneScan(reading, topic.number, DELAY_LANE)
+        self._heap: list[tuple[int, int]] = []
+        self._moving = 0
+
+    @property
+    def count(self) -> int:
+        """How many wait, those on their way included."""
+        return len(self._heap) + self._moving
+
+    @property
+    def low(self) -> int | None:
+        """The first offset of the delay lane that is still needed, None if none is."""
+        return min((offset for _, offset in self._heap), default=None) if not self._moving else 0
+
+    def next_due_ms(self) -> int | None:
+        return self._heap[0][0] if self._heap else None
+
+    def add(self, due_ms: int, offset: int) -> None:
+        heapq.heappush(self._heap, (due_ms, offset))
+
+    def load(self, start: int, due_start: int) -> None:
+        """Rebuild from the log: what was delayed and not moved. The arguments are the starts of the two lanes."""
+        moved: set[int] = set()
+        for entry in self._entries(DUE_LANE, due_start):
+            moved.update(_numbers("Q", entry, 8 * entry.message_count))
+        for entry in self._entries(DELAY_LANE, start):
+            dues = _numbers("q", entry, 8 * entry.message_count)
+            for offset, due_ms in enumerate(dues, entry.offset):
+                if offset not in moved:
+                    self.add(due_ms, offset)
+
+    async def move_due(self, now_ms: int) -> None:
+        """Append to their lanes what is due by now."""
+        while self._heap and self._heap[0][0] <= now_ms:
+            due = [heapq.heappop(self._heap) for _ in range(min(len(self._heap), _MOVE_COUNT_MAX))]
+            late = [pair for pair in due if pair[0] > now_ms]
+            for pair in late:
+                heapq.heappush(self._heap, pair)
+            await self._move([pair for pair in due if pair[0] <= now_ms])
+
+    async def _move(self, due: list[tuple[int, int]]) -> None:
+        self._moving += len(due)
+        try:
+            messages = [self._message(offset) for _, offset in due]
+            size = sum(len(message.body) for message in messages)
+            batch = Batch(self._topic, messages, size, moved=[offset for _, offset in due])
+            await self._committer.commit(batch)
+        except EvermqError:
+            for pair in due:  # the log says in its own words what is wrong with it; they wait on
+                heapq.heappush(self._heap, pair)
+            raise
+        finally:
+            self._moving -= len(due)
+
+    def _message(self, offset: int) -> Message:
+        return self._scan.fetch(offset, 1)[0][0]
+
+    def _entries(self, lane: int, start: int) -> Iterator[Entry]:
+        at = self._reading.find(self._topic.number, lane, start)
+        kind = Kind.DELAYED if lane == DELAY_LANE else Kind.DUE
+        for frame in self._reading.frames(at) if at else ():
+            yield from (e for e in frame.entries if (e.topic, e.kind) == (self._topic.number, kind))
+
+
+def _numbers(typecode: str, entry: Entry, size: int) -> array[int]:
+    numbers: array[int] = array(typecode)
+    numbers.frombytes(entry.payload[:size])
+    return numbers

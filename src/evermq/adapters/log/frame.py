@@ -1,0 +1,122 @@
+"""Frames: one a group commit, with one CRC-32C over everything behind it.
+
+Layout (little endian; docs/internals/log-format.md is the reference):
+
+    magic 4 | crc32c u32 of all that follows | frame length u32 | entry count u32
+    segment number u64 | sequence u64 | synced sequence u64 | time_ms u64
+    entries: topic u32, lane u32, kind u16, flags u16, count u32, base offset u64, payload length u32
+    payloads, in the order of the entries
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+import crc32c
+
+__all__ = ["ENTRY", "HEAD", "MAGIC", "Entry", "Frame", "Kind", "Part", "Piece", "build", "next_magic", "parse"]
+
+MAGIC = b"EVQ\x01"
+HEAD = Struct("<4sIIIQQQQ")
+ENTRY = Struct("<IIHHIQI")
+_BEHIND_CRC = Struct("<IIQQQQ")
+
+Part = bytes | bytearray | memoryview
+
+
+class Kind(IntEnum):
+    """What the payload of an entry is."""
+
+    MESSAGES = 1  # columns of messages
+    RECORDS = 2  # a Kafka record batch (magic 2) as its client sent it, its base offset patched
+    DELAYED = 3  # i64 due_ms [count], then columns of messages that wait in the delay lane
+    DUE = 4  # u64 offsets of the delay lane that were moved to their lanes by this very frame
+    ENDS = 5  # (topic u32, lane u32, next offset u64) for every lane: where offsets go on in this segment
+    CLOSED = 6  # the owner closed in order: nothing valid follows unless it was appended by a later owner
+
+
+class Entry(NamedTuple):
+    """One part of a frame that belongs to one lane."""
+
+    topic: int
+    lane: int
+    kind: int
+    flags: int
+    message_count: int
+    offset: int
+    payload: memoryview
+
+
+class Frame(NamedTuple):
+    """A frame that was read and whose CRC is right. `position` and `length` are bytes in its segment."""
+
+    position: int
+    length: int
+    segment: int
+    sequence: int
+    synced: int
+    time_ms: int
+    entries: list[Entry]
+
+
+class Piece(NamedTuple):
+    """An entry to be written."""
+
+    topic: int
+    lane: int
+    kind: int
+    message_count: int
+    offset: int
+    parts: Sequence[Part]
+
+
+def build(pieces: Sequence[Piece], segment: int, sequence: int, synced: int, time_ms: int) -> tuple[list[Part], int]:
+    """The buffers of one frame, to be written one after the other, and their length in bytes."""
+    table = bytearray()
+    parts: list[Part] = []
+    length = HEAD.size + ENTRY.size * len(pieces)
+    for topic, lane, kind, count, offset, payload in pieces:
+        size = sum(map(len, payload))
+        table += ENTRY.pack(topic, lane, kind, 0, count, offset, size)
+        parts += payload
+        length += size
+    behind = _BEHIND_CRC.pack(length, len(pieces), segment, sequence, synced, time_ms) + table
+    crc = crc32c.crc32c(behind)
+    for part in parts:
+        crc = crc32c.crc32c(part, crc)
+    return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts], length
+
+
+def parse(buffer: memoryview, at: int, position: int, segment: int) -> Frame | int | None:
+    """Read the frame at `at` of `buffer`, which lies at `position` of segment number `segment`.
+
+    Returns the frame; or how many bytes it needs, where the buffer ends before it does; or None where there
+    is no intact frame of this segment (a recycled segment still holds frames of its earlier number).
+    """
+    if len(buffer) - at < HEAD.size:
+        return HEAD.size
+    magic, crc, length, count, number, sequence, synced, time_ms = HEAD.unpack_from(buffer, at)
+    if magic != MAGIC or number != segment or length < HEAD.size + ENTRY.size * count:
+        return None
+    if len(buffer) - at < length:
+        return int(length)
+    if crc32c.crc32c(buffer[at + 8 : at + length]) != crc:
+        return None
+    entries = list(_entries(buffer, at, count))
+    return Frame(position, length, number, sequence, synced, time_ms, entries)
+
+
+def _entries(buffer: memoryview, at: int, count: int) -> Iterator[Entry]:
+    payload_at = at + HEAD.size + ENTRY.size * count
+    for i in range(count):
+        topic, lane, kind, flags, messages, offset, size = ENTRY.unpack_from(buffer, at + HEAD.size + ENTRY.size * i)
+        yield Entry(topic, lane, kind, flags, messages, offset, buffer[payload_at : payload_at + size])
+        payload_at += size
+
+
+def next_magic(buffer: bytes, at: int) -> int:
+    """Where the next frame may begin, -1 if nowhere."""
+    return buffer.find(MAGIC, at)

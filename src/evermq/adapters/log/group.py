@@ -1,0 +1,128 @@
+"""One group of a topic: its lane cursors, and which reader may read what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.reading import LaneScan, Reading
+from evermq.message import Message
+
+if TYPE_CHECKING:
+    from evermq.adapters.log.reader import LogReader
+
+__all__ = ["Group", "Handed"]
+
+_UNSETTLED_MAX = 1_000_000  # of one lane: beyond it nothing new is handed out until something is settled
+
+Handed = tuple[list[Message], list[int], list[int] | None]  # messages, offsets, attempts (None: all the first)
+
+
+@dataclass(slots=True)
+class Group:
+    """`readers`: those that are open, with the lanes each holds in the order it took them."""
+
+    number: int
+    name: str
+    topic: int
+    cursors: list[LaneCursor]
+    reading: Reading
+    readers: dict[LogReader, dict[int, None]] = field(default_factory=dict)
+    scans: dict[int, LaneScan] = field(default_factory=dict)
+
+    def may_read(self, reader: LogReader, lane: int) -> bool:
+        """A lane belongs to its holder; more than a fair share only while no other reader goes hungry."""
+        cursor = self.cursors[lane]
+        held = self.readers[reader]
+        if cursor.holder is not None and cursor.holder is not reader:
+            return False
+        share = -(-len(self.cursors) // len(self.readers))
+        rank = list(held).index(lane) if lane in held else len(held)
+        return rank < share or not any(self._is_hungry(other, share) for other in self.readers if other is not reader)
+
+    def _is_hungry(self, reader: LogReader, share: int) -> bool:
+        return reader.is_waiting and len(self.readers[reader]) < share
+
+    def take(self, reader: LogReader, lane: int, count_max: int, end: int, now_ms: int) -> tuple[Handed, list[Change]]:
+        """Hand out what the reader may have of a lane: first what comes again, then what is new."""
+        cursor = self.cursors[lane]
+        again, change = cursor.take_again(count_max, now_ms)
+        changes = [change] if change else []
+        messages: list[Message] = self.messages(lane, again) if again else []
+        attempts: list[int] | None = [cursor.attempt(offset) for offset in again] if again else None
+        offsets = again
+        if len(again) < count_max and not cursor.returned and cursor.next < end and cursor.unsettled < _UNSETTLED_MAX:
+            fresh, numbers = self._take_new(cursor, count_max - len(again), end, changes)
+            messages, offsets = messages + fresh, offsets + numbers
+            if attempts is not None:
+                attempts += [1] * len(fresh)
+        if offsets:
+            cursor.holder = reader
+            self.readers[reader][lane] = None
+        return (messages, offsets, attempts), changes
+
+    def _take_new(
+        self, cursor: LaneCursor, count_max: int, end: int, changes: list[Change]
+    ) -> tuple[list[Message], list[int]]:
+        messages, ranges, next_offset = self.scan(cursor.lane).fetch(cursor.next, count_max)
+        if not messages:
+            next_offset = end  # a damaged stretch: there is nothing to wait for
+        changes.append(cursor.take_new(ranges, next_offset))
+        offsets = [offset for each in ranges for offset in each]
+        if cursor.parks:
+            rows = [(offset, message.key) for offset, message in zip(offsets, messages, strict=True)]
+            waiting, change = cursor.hold_back(rows)
+            if waiting:
+                changes.append(change)
+                left_out = set(waiting)
+                messages = [m for m, offset in zip(messages, offsets, strict=True) if offset not in left_out]
+                offsets = [offset for offset in offsets if offset not in left_out]
+        return messages, offsets
+
+    def scan(self, lane: int) -> LaneScan:
+        """The group's own place in a lane."""
+        scan = self.scans.get(lane)
+        if scan is None:
+            scan = self.scans[lane] = LaneScan(self.reading, self.topic, lane)
+        return scan
+
+    def messages(self, lane: int, offsets: list[int]) -> list[Message]:
+        """The messages at these offsets, which must be stored."""
+        scan = LaneScan(self.reading, self.topic, lane)
+        found: list[Message] = []
+        at = 0
+        while at < len(offsets):
+            stop = at + 1
+            while stop < len(offsets) and offsets[stop] == offsets[at] + stop - at:
+                stop += 1
+            found += scan.fetch(offsets[at], stop - at)[0]
+            at = stop
+        return found
+
+    def keys(self, lane: int, offsets: list[int]) -> list[bytes | None]:
+        """The keys of the messages at these offsets."""
+        return [message.key for message in self.messages(lane, offsets)]
+
+    def drop_hold(self, lane: int) -> None:
+        """Free a lane of which nothing is out any more."""
+        cursor = self.cursors[lane]
+        if cursor.holder is not None and not cursor.out:
+            for held in self.readers.values():
+                held.pop(lane, None)
+            cursor.holder = None
+            for reader in self.readers:
+                reader.wake()
+
+    def leave(self, reader: LogReader) -> list[Change]:
+        """A reader goes; what it holds comes again."""
+        changes = []
+        for lane in list(self.readers.pop(reader, {})):
+            change = self.cursors[lane].give_back()
+            self.cursors[lane].holder = None
+            if change:
+                changes.append(change)
+        for other in self.readers:
+            other.wake()
+        return changes

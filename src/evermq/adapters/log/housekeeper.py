@@ -1,0 +1,99 @@
+"""What is done beside the hot path: spare segments, recycling, flushes that nobody waits for, the owner's lock."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from evermq.adapters.log.retention import Retention
+from evermq.errors import EvermqError, Fenced
+
+if TYPE_CHECKING:
+    from evermq.adapters.log.place import LogPlace
+
+__all__ = ["Housekeeper"]
+
+
+class Housekeeper:
+    """A thread that looks after a place every interval, and at once when it is woken. Without threads, `tidy` is
+    the caller's to call."""
+
+    def __init__(self, place: LogPlace, *, threaded: bool) -> None:
+        self._place = place
+        self._retention: Retention = place.options.retention
+        self._news = Event()
+        self._ended = False
+        self._thread: Thread | None = None
+        if threaded:
+            self._thread = Thread(target=self._serve, name="evermq-log-housekeeper", daemon=True)
+            self._thread.start()
+            _places.add(place)
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def close(self) -> None:
+        self._ended = True
+        self._news.set()
+        if self._thread:
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while not self._ended:
+            self._news.wait(self._place.options.interval_ms / 1000)
+            self._news.clear()
+            if not self._ended:
+                self.tidy()
+
+    def tidy(self) -> None:
+        """One round of everything."""
+        place = self._place
+        try:
+            place.check_owner()
+        except Fenced as error:
+            place.disown(str(error))
+            return
+        try:
+            self._recycle()
+            self._prepare()
+            self._flush()
+        except (OSError, EvermqError):
+            pass  # a full disk or a failed flush: appends meet the same error and say so to their callers
+
+    def _recycle(self) -> None:
+        place = self._place
+        while True:
+            with place.lock:
+                oldest = self._retention.next_to_go(
+                    place.journal.segments, place.topics_by_number, place.clock.now_ms()
+                )
+            if oldest is None:
+                return
+            place.journal.forget(oldest)
+
+    def _prepare(self) -> None:
+        journal = self._place.journal
+        if journal.spares.wanted and journal.segments and journal.segments[-1].room < journal.segments[-1].size // 2:
+            journal.spares.make()
+
+    def _flush(self) -> None:
+        place = self._place
+        with place.lock:
+            cursors = place.cursor_file.take_dirty()
+        if cursors:
+            cursors.sync()
+        if place.options.fsync == "interval":
+            place.committer.run_exclusively(place.journal.sync)
+
+
+_places: weakref.WeakSet[LogPlace] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for place in list(_places):
+        place.disown("it was opened before a fork, and belongs to the parent")
+
+
+os.register_at_fork(after_in_child=_forked)

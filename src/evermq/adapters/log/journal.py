@@ -1,0 +1,178 @@
+"""The log of a directory on its disk: one group of entries a write, one write and one flush a group.
+
+Not thread-safe by itself: `write`, `sync`, `forget` and `close` belong to whoever has the turn (committer.py);
+`lock` guards what readers look at meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from evermq.adapters.log.disk import Disk
+from evermq.adapters.log.frame import ENTRY, HEAD, Entry, Frame, Kind, Piece, build
+from evermq.adapters.log.recovery import ENDS, Recovered, open_segment, recover
+from evermq.adapters.log.segment import Segment, name_of, number_of, write_footer
+from evermq.adapters.log.spares import Spares
+from evermq.clock import Clock
+from evermq.errors import Overloaded, TooLarge, Unavailable, Uncertain
+
+__all__ = ["Journal"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(slots=True)
+class Journal:
+    """Open with `Journal.open`. `synced`: the last sequence known to be on the device."""
+
+    disk: Disk
+    clock: Clock
+    spares: Spares
+    state: Recovered
+    sync_every_write: bool
+    may_grow: Callable[[], bool] = lambda: True
+    lock: Lock = field(default_factory=Lock)
+    synced: int = 0
+    failure: str = ""
+    _time_ms: int = 0
+
+    @classmethod
+    def open(cls, disk: Disk, clock: Clock, *, segment_bytes: int, spares_max: int, sync_every_write: bool) -> Journal:
+        """Recover what the directory holds. Raises Damaged for a newer format."""
+        segments = []
+        for name in sorted(n for n in disk.names() if number_of(n) is not None):
+            segment = open_segment(disk, name)
+            if segment is None:
+                disk.rename(name, f"spare-{name}")
+            else:
+                segments.append(segment)
+        state = recover(segments)
+        journal = cls(disk, clock, Spares(disk, segment_bytes, spares_max), state, sync_every_write)
+        journal.synced = state.sequence
+        journal._time_ms = max((s.time_last_ms for s in segments), default=0)
+        return journal
+
+    @property
+    def segments(self) -> list[Segment]:
+        return self.state.segments
+
+    @property
+    def bytes_max(self) -> int:
+        """The largest group that fits in a segment, its index and the list of lane ends left out."""
+        return self.spares.segment_bytes * 3 // 4
+
+    def end(self, topic: int, lane: int) -> int:
+        return self.state.index.end(topic, lane)
+
+    def check(self) -> None:
+        """Raise Unavailable where a write error closed the log."""
+        if self.failure:
+            raise Unavailable(f"the log was closed by {self.failure}: open the directory again, it will be re-read")
+
+    def write(self, pieces: Sequence[Piece]) -> Frame:
+        """Append one group, whole, as durable as the policy says.
+
+        Raises Overloaded (disk full, nothing written), TooLarge, Unavailable (closed by an earlier error),
+        Uncertain (the write or flush failed: the log is closed for good, since a flush that failed once may
+        succeed the next time without having written anything).
+        """
+        self.check()
+        size = HEAD.size + sum(ENTRY.size + sum(map(len, piece.parts)) for piece in pieces)
+        if size > self.bytes_max:
+            raise TooLarge(f"a group of {size} bytes does not fit in a segment ({self.bytes_max} bytes at most)")
+        segment = self._segment_with_room(size + 64 * len(pieces))
+        return self._append(segment, pieces, sync=self.sync_every_write)
+
+    def sync(self) -> None:
+        """Flush what a policy other than `always` has left in the cache."""
+        self.check()
+        if self.segments and self.synced < self.state.sequence:
+            sequence = self.state.sequence
+            try:
+                self.segments[-1].file.sync()
+            except OSError as error:
+                raise self._fail(error) from error
+            self.synced = sequence
+
+    def forget(self, segment: Segment) -> None:
+        """Take the oldest segment away; its file is used again."""
+        with self.lock:
+            self.segments.remove(segment)
+            self.state.index.forget(segment)
+        self.spares.take_back(name_of(segment.number))
+
+    def close(self) -> None:
+        """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
+        if not self.failure and self.segments and not self.state.closed:
+            try:
+                self._append(self.segments[-1], [Piece(0, 0, Kind.CLOSED, 0, 0, ())], sync=True)
+                self.state.closed = True
+            except (Uncertain, Unavailable):
+                pass  # everything acknowledged is durable already; only the mark is missing
+        for segment in self.segments:
+            segment.file.close()
+        self.failure = self.failure or "close()"
+
+    def _append(self, segment: Segment, pieces: Sequence[Piece], *, sync: bool) -> Frame:
+        sequence = self.state.sequence + 1
+        self._time_ms = max(self._time_ms, self.clock.now_ms())
+        parts, length = build(pieces, segment.number, sequence, self.synced, self._time_ms)
+        try:
+            segment.file.pwrite(parts, segment.used, sync=sync)
+        except OSError as error:
+            raise self._fail(error) from error
+        if sync:
+            self.synced = sequence
+        entries = [Entry(p.topic, p.lane, p.kind, 0, p.message_count, p.offset, _first_part(p)) for p in pieces]
+        frame = Frame(segment.used, length, segment.number, sequence, self.synced, self._time_ms, entries)
+        with self.lock:
+            self.state.sequence = sequence
+            self.state.closed = False
+            segment.note(frame)
+            self.state.index.note(frame, segment)
+        return frame
+
+    def _fail(self, error: OSError) -> Uncertain:
+        self.failure = f"a write error ({error.strerror or error})"
+        return Uncertain(f"the write failed: {error}; the log is closed, open it again to learn what is stored")
+
+    def _segment_with_room(self, size: int) -> Segment:
+        if not self.segments or self.segments[-1].room < size:
+            self._roll()
+        return self.segments[-1]
+
+    def _roll(self) -> None:
+        """Seal the last segment, flush it, begin the next one, flush that and its name: only then acknowledge."""
+        if not self.may_grow():
+            raise Overloaded("the log is at bytes_max and its messages are not settled: read them, or raise bytes_max")
+        number = self.segments[-1].number + 1 if self.segments else 1
+        try:
+            file = self.spares.get(name_of(number), number, self.clock.now_ms())
+        except OSError as error:
+            if error.errno in _FULL:
+                raise Overloaded(f"no room for another segment: {error.strerror}; free space on the disk") from error
+            raise self._fail(error) from error
+        try:
+            if self.segments:
+                write_footer(self.segments[-1])
+                self.segments[-1].file.sync()
+                self.synced = self.state.sequence
+        except OSError as error:
+            raise self._fail(error) from error
+        segment = Segment(number, file, self.spares.segment_bytes)
+        with self.lock:
+            self.segments.append(segment)
+        self._append(segment, [self._ends()], sync=True)
+
+    def _ends(self) -> Piece:
+        lanes = self.state.index.lanes.items()
+        payload = b"".join(ENDS.pack(topic, number, lane.end) for (topic, number), lane in lanes)
+        return Piece(0, 0, Kind.ENDS, len(payload) // ENDS.size, 0, (payload,))
+
+
+def _first_part(piece: Piece) -> memoryview:
+    """The times of delayed messages are looked at again once they are stored; nothing else is."""
+    return memoryview(piece.parts[0]) if piece.kind == Kind.DELAYED else memoryview(b"")

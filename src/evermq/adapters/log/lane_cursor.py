@@ -1,0 +1,175 @@
+"""What one group has done in one lane: pure state, no clock, no disk.
+
+A lane is held by one reader while that reader has something of it that is not settled. What a reader releases
+comes again in order with everything of the same key behind it; other keys flow past.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from evermq.adapters.log.cursor_file import Change
+
+__all__ = ["OUT", "LaneCursor", "Park", "ranges_of"]
+
+OUT = -1  # in place of a due time: handed out with this attempt
+
+KeysOf = Callable[[list[int]], Sequence[bytes | None]]
+
+
+@dataclass(slots=True)
+class Park:
+    """Messages of one key that wait for their time, in order."""
+
+    due_ms: int
+    offsets: list[int]
+
+
+@dataclass(slots=True)
+class LaneCursor:
+    """`next`: first offset that was never looked at. `out`: handed out and not settled. `returned`: given back,
+    to be handed out first, in order. `attempts`: number of the next handing out where it is not the first."""
+
+    group: int
+    lane: int
+    next: int = 0
+    holder: object | None = None
+    out: set[int] = field(default_factory=set)
+    returned: list[int] = field(default_factory=list)
+    parks: dict[bytes | int, Park] = field(default_factory=dict)
+    attempts: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def unsettled(self) -> int:
+        """How many offsets below `next` are not settled."""
+        return len(self.out) + len(self.returned) + sum(len(park.offsets) for park in self.parks.values())
+
+    @property
+    def low(self) -> int:
+        """Everything below is settled."""
+        return min(self._open(), default=self.next)
+
+    def _open(self) -> Iterator[int]:
+        yield from self.out
+        yield from self.returned
+        for park in self.parks.values():
+            yield from park.offsets
+
+    def attempt(self, offset: int) -> int:
+        return self.attempts.get(offset, 1)
+
+    def due_ms(self) -> int | None:
+        """When the next parked message may go."""
+        return min((park.due_ms for park in self.parks.values()), default=None)
+
+    def take_again(self, count_max: int, now_ms: int) -> tuple[list[int], Change | None]:
+        """Hand out up to `count_max` of what was given back or has become due."""
+        if not self.returned and not self.parks:
+            return [], None
+        taken, self.returned = self.returned[:count_max], self.returned[count_max:]
+        for key, park in list(self.parks.items()):
+            if park.due_ms <= now_ms and len(taken) < count_max:
+                room = count_max - len(taken)
+                taken += park.offsets[:room]
+                del park.offsets[:room]
+                if not park.offsets:
+                    del self.parks[key]
+        self.out.update(taken)
+        change = Change(self.group, self.lane, parked=[(o, self.attempt(o), OUT) for o in taken])
+        return taken, change if taken else None
+
+    def take_new(self, offsets: Iterable[range], next_offset: int) -> Change:
+        """Hand out offsets that were never looked at."""
+        for each in offsets:
+            self.out.update(each)
+        self.next = next_offset
+        return Change(self.group, self.lane, next=next_offset)
+
+    def hold_back(self, rows: list[tuple[int, bytes | None]]) -> tuple[list[int], Change]:
+        """Of new (offset, key) pairs, put those behind their parked key; returns which, to be left out."""
+        waiting: list[int] = []
+        parked = []
+        for offset, key in rows:
+            park = self.parks.get(key) if key is not None else None
+            if park:
+                park.offsets.append(offset)
+                waiting.append(offset)
+                parked.append((offset, 0, park.due_ms))
+        self.out.difference_update(waiting)
+        return waiting, Change(self.group, self.lane, parked=parked)
+
+    def settle(self, offsets: Iterable[int]) -> Change | None:
+        """Done with these; what is not out is ignored."""
+        mine = self.out.intersection(offsets)
+        if not mine:
+            return None
+        self.out -= mine
+        if self.attempts:
+            for offset in mine:
+                self.attempts.pop(offset, None)
+        return Change(self.group, self.lane, settled=ranges_of(mine))
+
+    def release(self, offsets: Iterable[int], due_ms: int, keys_of: KeysOf) -> Change | None:
+        """Put these back until `due_ms`, and behind each what is out or returned of the same key."""
+        mine = sorted(self.out.intersection(offsets))
+        if not mine:
+            return None
+        candidates = sorted(offset for offset in (*self.out, *self.returned) if offset >= mine[0])
+        keys = dict(zip(candidates, keys_of(candidates), strict=True))
+        parked = [offset for offset in mine if self._park(offset, keys[offset], due_ms)]
+        for offset in candidates:
+            key = keys[offset]
+            if key in self.parks and offset > self.parks[key].offsets[0] and self._park(offset, key, due_ms):
+                parked.append(offset)
+        return Change(self.group, self.lane, parked=[(o, self.attempt(o), due_ms) for o in parked])
+
+    def _park(self, offset: int, key: bytes | None, due_ms: int) -> bool:
+        if offset in self.out:
+            self.out.discard(offset)
+            self.attempts[offset] = self.attempt(offset) + 1
+        elif offset in self.returned:
+            self.returned.remove(offset)
+        else:
+            return False
+        park = self.parks.setdefault(offset if key is None else key, Park(due_ms, []))
+        park.due_ms = max(park.due_ms, due_ms)
+        insort(park.offsets, offset)
+        return True
+
+    def give_back(self) -> Change | None:
+        """The holder went: everything that is out comes again at once."""
+        if not self.out:
+            return None
+        for offset in self.out:
+            self.attempts[offset] = self.attempt(offset) + 1
+        back = sorted(self.out)
+        self.returned = sorted((*self.returned, *back))
+        self.out.clear()
+        return Change(self.group, self.lane, parked=[(offset, self.attempt(offset), 0) for offset in back])
+
+    def snapshot(self) -> Change:
+        """The whole state as one change."""
+        low = self.low
+        unsettled = set(self._open())
+        settled = ranges_of(offset for offset in range(low, self.next) if offset not in unsettled)
+        parked = [(o, self.attempt(o), park.due_ms) for park in self.parks.values() for o in park.offsets]
+        parked += [(o, self.attempt(o), 0) for o in self.returned]
+        parked += [(o, self.attempt(o), OUT) for o in self.out]
+        return Change(self.group, self.lane, self.next, settled, parked, low)
+
+
+def ranges_of(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """Sorted (first, stop) pairs that cover exactly these numbers."""
+    numbers = sorted(offsets)
+    if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return [(numbers[0], numbers[-1] + 1)]
+    ranges: list[tuple[int, int]] = []
+    first = last = numbers[0] if numbers else 0
+    for number in numbers[1:]:
+        if number != last + 1:
+            ranges.append((first, last + 1))
+            first = number
+        last = number
+    return [*ranges, (first, last + 1)] if numbers else []

@@ -1,0 +1,71 @@
+"""How a directory of the embedded log is opened."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from evermq.adapters.log.retention import Retention
+from evermq.errors import Misconfigured
+from evermq.traits import Durable
+
+__all__ = ["LogOptions"]
+
+_LOSES = {
+    "always": Durable.DISK,  # an acknowledged message survives the loss of power
+    "interval": Durable.PROCESS,  # the loss of power takes the last interval_ms
+    "never": Durable.PROCESS,  # the loss of power takes what the kernel had not written by itself
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """fsync: always, interval or never. interval_ms: between flushes, for messages with `interval` and for
+    acknowledgements of readers always. lanes: of topics made from now on. segment_bytes: size of a file.
+    spares_max: how many recycled files are kept ready. The rest: see Retention.
+    """
+
+    fsync: str = "always"
+    interval_ms: int = 1_000
+    lanes: int = 16
+    segment_bytes: int = 64 << 20
+    spares_max: int = 2
+    message_bytes_max: int = 16 << 20
+    retain_bytes: int = 1 << 30
+    retain_ms: int = 7 * 86_400_000
+    bytes_max: int = 0
+    unread: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.fsync not in _LOSES:
+            raise Misconfigured(f'fsync = "{self.fsync}": give always, interval or never')
+        for name, least in (("interval_ms", 1), ("lanes", 1), ("segment_bytes", 4096), ("message_bytes_max", 1)):
+            if getattr(self, name) < least:
+                raise Misconfigured(f"{name} = {getattr(self, name)}: give at least {least}")
+        if self.message_bytes_max > self.segment_bytes * 3 // 8:
+            object.__setattr__(self, "message_bytes_max", self.segment_bytes * 3 // 8)
+
+    @property
+    def durable(self) -> Durable:
+        return _LOSES[self.fsync]
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(self.retain_bytes, self.retain_ms, self.bytes_max, self.unread)
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> LogOptions:
+        """From names and values, which may be text. Raises Misconfigured for a name or value that is wrong."""
+        known = {field.name: str if field.type == "str" else int for field in fields(cls)}
+        chosen: dict[str, object] = {}
+        for name, value in given.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                raise Misconfigured(f'log option "{name}" is not known: {hint}')
+            try:
+                chosen[name] = known[name](str(value))
+            except (TypeError, ValueError) as error:
+                raise Misconfigured(f'log option {name} = "{value}": give a whole number') from error
+        return cls(**chosen)  # type: ignore[arg-type]

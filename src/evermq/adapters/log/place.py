@@ -1,0 +1,257 @@
+"""A directory of the embedded log: open it, and it serves all its topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from threading import RLock
+
+from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
+from evermq.adapters.log.catalog import Catalog, GroupRecord, TopicRecord
+from evermq.adapters.log.committer import Committer
+from evermq.adapters.log.cursor_file import Change, CursorFile
+from evermq.adapters.log.disk import Disk
+from evermq.adapters.log.frame import Frame
+from evermq.adapters.log.group import Group
+from evermq.adapters.log.housekeeper import Housekeeper
+from evermq.adapters.log.journal import Journal
+from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.owner import OwnerLock
+from evermq.adapters.log.queue import LogQueue
+from evermq.adapters.log.reading import Reading
+from evermq.adapters.log.restore import replay
+from evermq.adapters.log.system_disk import SystemDisk
+from evermq.adapters.log.topic import Topic
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, Misconfigured, NoSuchTopic, Unavailable
+from evermq.port import GroupState, TopicState
+from evermq.topics import check_group, check_topic
+
+__all__ = ["LogPlace"]
+
+
+class LogPlace:
+    """See `Place`. Made by `LogPlace.open`, or with a disk of one's own and `threaded=False` in a simulation."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        options: LogOptions,
+        *,
+        clock: Clock = SYSTEM,
+        threaded: bool = True,
+        owner: OwnerLock | None = None,
+    ) -> None:
+        self.clock = clock
+        self.options = options
+        self.lock = RLock()
+        self._owner = owner
+        self._failure = ""
+        self._fresh: dict[asyncio.AbstractEventLoop, set[Topic]] = {}
+        self.catalog = Catalog(disk)
+        self.journal = Journal.open(
+            disk,
+            clock,
+            segment_bytes=options.segment_bytes,
+            spares_max=options.spares_max,
+            sync_every_write=options.fsync == "always",
+        )
+        self.journal.may_grow = lambda: options.retention.may_grow(self.journal.segments)
+        self.reading = Reading(self.journal)
+        self.cursor_file = CursorFile(disk)
+        self.committer = Committer(
+            self.journal,
+            message_bytes_max=options.message_bytes_max,
+            threaded=threaded,
+            now_ms=clock.now_ms,
+            on_commit=self._committed,
+            on_wake=self._wake,
+        )
+        self.topics_by_number = {record.number: Topic(self, record) for record in self.catalog.topics}
+        self._restore_groups()
+        for number, topic in self.topics_by_number.items():
+            index = self.journal.state.index
+            if (number, DELAY_LANE) in index.lanes:
+                topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
+        self._segment_seen = 0
+        self._housekeeper = Housekeeper(self, threaded=threaded)
+
+    @classmethod
+    async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: object) -> LogPlace:
+        """Own a directory, which is made if it is missing; the options are the fields of LogOptions.
+
+        Raises Owned if another process has it, Damaged for a newer format, Misconfigured for a wrong option,
+        Unavailable where the directory cannot be used.
+        """
+        path = Path(directory)
+        chosen = LogOptions.of(options)
+        try:
+            disk = SystemDisk(path)
+            owner = OwnerLock(path)
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be used as a log: {error.strerror}; choose another directory") from error
+        try:
+            return cls(disk, chosen, clock=clock, owner=owner)
+        except OSError as error:
+            owner.release()
+            raise Unavailable(f"{path} cannot be read: {error.strerror}; see `evermq verify`") from error
+        except BaseException:
+            owner.release()
+            raise
+
+    async def queue(self, topic: str) -> LogQueue:
+        """The queue of a topic, which is made if it is missing."""
+        found = self._topic(topic) or self._make_topic(topic, self.options.lanes)
+        return LogQueue(found, durable=self.options.durable, message_bytes_max=self.options.message_bytes_max)
+
+    async def topics(self) -> list[str]:
+        self.check()
+        return sorted(topic.name for topic in self.topics_by_number.values())
+
+    async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
+        self.check()
+        for group in groups:
+            check_group(group)
+        found = self._topic(topic)
+        differs = []
+        if found and lanes is not None and found.record_.lanes != lanes:
+            differs.append(f"topic {topic} has {found.record_.lanes} lanes, not {lanes}; it keeps them")
+        found = found or self._make_topic(topic, lanes or self.options.lanes)
+        for group in groups:
+            if group not in found.groups:
+                with self.lock:
+                    starts = [found.start(lane) for lane in range(found.record_.lanes)]
+                    found.groups[group] = self.make_group(found, group, starts)
+        return differs
+
+    async def drop(self, topic: str) -> None:
+        self.check()
+        found = self._topic(topic)
+        if found is None:
+            raise NoSuchTopic(f"there is no topic {topic}")
+        with self.lock:
+            found.dropped = True
+            del self.topics_by_number[found.number]
+            self.catalog.topics.remove(found.record_)
+            self.catalog.groups[:] = [g for g in self.catalog.groups if g.topic != found.number]
+            self._save()
+
+    async def describe(self, topic: str) -> TopicState:
+        self.check()
+        found = self._topic(topic)
+        if found is None:
+            raise NoSuchTopic(f"there is no topic {topic}")
+        now_ms = self.clock.now_ms()
+        groups = {}
+        for name in found.groups:
+            oldest = found.oldest_ms(name)
+            groups[name] = GroupState(found.backlog(name, None), None if oldest is None else max(0, now_ms - oldest))
+        return TopicState(found.record_.lanes, groups)
+
+    async def close(self) -> None:
+        self.shut()
+
+    def shut(self) -> None:
+        """As `close`, from any thread."""
+        if not self._failure:
+            self._failure = "it was closed"
+            self._housekeeper.close()
+            self.committer.close()
+            with self.lock:
+                self.cursor_file.close()
+            self.journal.close()
+            if self._owner:
+                self._owner.release()
+
+    def check(self) -> None:
+        """Raise Closed or Unavailable where this place no longer serves."""
+        if self._failure:
+            raise Closed(f"this log cannot be used any more, {self._failure}: open it again")
+
+    def disown(self, reason: str) -> None:
+        """Serve nothing any more: this process is not, or no longer, the owner."""
+        self._failure = self.journal.failure = reason
+
+    def check_owner(self) -> None:
+        """Raise Fenced where somebody else may own the directory by now."""
+        if self._owner:
+            self._owner.check()
+
+    def record(self, changes: list[Change]) -> None:
+        """Write down what groups have done. Raises Unavailable where the disk refuses: it may come again."""
+        with self.lock:
+            try:
+                if self.cursor_file.is_long:
+                    cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
+                    self.cursor_file.replace([cursor.snapshot() for cursor in cursors])
+                else:
+                    self.cursor_file.add(changes)
+            except OSError as error:
+                raise Unavailable(
+                    f"what was acknowledged could not be written down ({error.strerror}): it may come again"
+                ) from error
+
+    def make_group(self, topic: Topic, name: str, starts: list[int]) -> Group:
+        """A new group, durably known before anybody reads in it."""
+        record = GroupRecord(number=self.catalog.number(), topic=topic.number, name=name, starts=starts)
+        self.catalog.groups.append(record)
+        self._save()
+        cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
+        return Group(record.number, name, topic.number, cursors, self.reading)
+
+    def _topic(self, name: str) -> Topic | None:
+        self.check()
+        check_topic(name)
+        return next((topic for topic in self.topics_by_number.values() if topic.name == name), None)
+
+    def _make_topic(self, name: str, lanes: int) -> Topic:
+        if not 1 <= lanes <= 65_536:
+            raise Misconfigured(f"lanes = {lanes}: give 1 to 65536")
+        with self.lock:
+            record = TopicRecord(number=self.catalog.number(), name=name, lanes=lanes, created_ms=self.clock.now_ms())
+            self.catalog.topics.append(record)
+            self._save()
+            topic = self.topics_by_number[record.number] = Topic(self, record)
+        return topic
+
+    def _save(self) -> None:
+        try:
+            self.catalog.save()
+        except OSError as error:
+            raise Unavailable(f"topics and groups could not be written down: {error.strerror}") from error
+
+    def _restore_groups(self) -> None:
+        groups = {record.number: record for record in self.catalog.groups}
+        lanes = replay(self.cursor_file.load(), {number: record.starts for number, record in groups.items()})
+        for record in groups.values():
+            topic = self.topics_by_number[record.topic]
+            group = topic.groups[record.name] = Group(record.number, record.name, topic.number, [], self.reading)
+            for lane in range(topic.record_.lanes):
+                index = self.journal.state.index.lane(topic.number, lane)
+                progress = lanes[record.number, lane]
+                # A tail that was never synced may be gone although it was read: its offsets are not used again.
+                index.end = max(index.end, progress.next)
+                keys_of = partial(group.keys, lane)
+                group.cursors.append(progress.cursor(record.number, lane, index.start, keys_of))
+
+    def _committed(self, frame: Frame) -> set[asyncio.AbstractEventLoop]:
+        loops: set[asyncio.AbstractEventLoop] = set()
+        for entry in frame.entries:
+            topic = self.topics_by_number.get(entry.topic)
+            if topic:
+                topic.note(entry)
+                for loop in list(topic.waiting):
+                    self._fresh.setdefault(loop, set()).add(topic)
+                    loops.add(loop)
+        if frame.segment != self._segment_seen:
+            self._segment_seen = frame.segment
+            self._housekeeper.wake()
+        return loops
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        for topic in self._fresh.pop(loop, ()):
+            for reader in list(topic.waiting.get(loop, ())):
+                reader.wake()

@@ -1,0 +1,85 @@
+"""A topic of the embedded log behind the port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evermq.adapters.log.reader import LogReader
+from evermq.adapters.log.topic import Topic
+from evermq.errors import Closed, Misconfigured, Unsupported
+from evermq.message import Message
+from evermq.port import Start
+from evermq.position import Position
+from evermq.topics import check_group
+from evermq.traits import Ack, Durable, Groups, Order, Traits
+
+__all__ = ["LogQueue"]
+
+_TEN_YEARS_MS = 10 * 365 * 86_400_000
+_BATCH_COUNT_MAX = 65_536
+
+
+class LogQueue:
+    """See `Queue`; it is also `AppendsBlocking`. Several may be open on one topic."""
+
+    def __init__(self, topic: Topic, *, durable: Durable, message_bytes_max: int) -> None:
+        self._topic = topic
+        self._readers: list[LogReader] = []
+        self._closed = False
+        self.name = topic.name
+        self.traits = Traits(
+            order=Order.KEY,
+            ack=Ack.SINGLE,
+            durable=durable,
+            groups=Groups.MANY,
+            lanes=topic.record_.lanes,
+            replay=True,
+            delay_ms_max=_TEN_YEARS_MS,
+            message_bytes_max=message_bytes_max,
+            batch_count_max=_BATCH_COUNT_MAX,
+        )
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        if not self._check_append(messages):
+            return ()
+        return await self._topic.append(messages)
+
+    def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
+        if not self._check_append(messages):
+            return ()
+        return self._topic.append_blocking(messages)
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> LogReader:
+        self._check()
+        check_group(group)
+        if start.at not in ("oldest", "newest", "time", "offset"):
+            raise Misconfigured(f'start "{start.at}": give oldest, newest, time or offset')
+        found = self._topic.group(group, start)
+        reader = LogReader(self._topic, found)
+        with self._topic.lock:
+            found.readers[reader] = {}
+        self._readers = [each for each in self._readers if not each.closed]
+        self._readers.append(reader)
+        return reader
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        self._check()
+        if lane is not None and (not lane.isdigit() or int(lane) >= self.traits.lanes):
+            raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self.traits.lanes - 1}')
+        return self._topic.backlog(group, lane)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for reader in self._readers:
+                await reader.close()
+
+    def _check_append(self, messages: Sequence[Message]) -> int:
+        self._check()
+        if len(messages) > _BATCH_COUNT_MAX:
+            raise Unsupported(f"a batch of {len(messages)} messages: at most {_BATCH_COUNT_MAX} fit, append in parts")
+        return len(messages)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")

@@ -1,0 +1,157 @@
+"""One reader of one group of the embedded log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.group import Group, Handed
+from evermq.errors import Closed
+from evermq.port import Delivery
+from evermq.position import Position
+
+if TYPE_CHECKING:
+    from evermq.adapters.log.topic import Topic
+
+__all__ = ["LogReader"]
+
+_new_position = partial(tuple.__new__, Position)
+_new_delivery = partial(tuple.__new__, Delivery)
+_NOWHERE: tuple[str, ...] = ()
+
+
+class LogReader:
+    """See `Reader`. A receipt is the bare position."""
+
+    def __init__(self, topic: Topic, group: Group) -> None:
+        self._topic = topic
+        self._group = group
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._first_lane = len(group.readers)
+        self.is_waiting = False
+        self.closed = False
+
+    async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        clock = self._topic.clock
+        until_ms = clock.monotonic_ms() + wait_ms
+        while True:
+            self._check()
+            await self._topic.delays.move_due(clock.now_ms())
+            found = self._take(count_max)
+            left_ms = until_ms - clock.monotonic_ms()
+            if found or left_ms <= 0:
+                return found
+            self._topic.listen(self._loop, self)
+            try:
+                # Once more, now that nothing can come unheard.
+                self._news.clear()
+                if found := self._take(count_max):
+                    return found
+                await self._wait(left_ms)
+            finally:
+                self._topic.forget(self._loop, self)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self._check()
+        with self._topic.lock:
+            changes = self._change(deliveries, lambda lane, offsets: self._group.cursors[lane].settle(offsets))
+            self._topic.record(changes)
+
+    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+        self._check()
+        due_ms = self._topic.clock.now_ms() + max(0, delay_ms)
+        with self._topic.lock:
+            changes = self._change(deliveries, lambda lane, offsets: self._release(lane, offsets, due_ms))
+            self._topic.record(changes)
+            for reader in self._group.readers:
+                reader.wake()
+
+    async def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            with self._topic.lock:
+                self._topic.record(self._group.leave(self))
+            self.wake()
+
+    def wake(self) -> None:
+        """Look again; from any thread."""
+        if asyncio._get_running_loop() is self._loop:
+            self._news.set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise Closed(f"this reader of group {self._group.name} was closed: open another one")
+        self._topic.check()
+
+    def _take(self, count_max: int) -> list[Delivery]:
+        deliveries: list[Delivery] = []
+        group, topic = self._group, self._topic
+        lanes = len(group.cursors)
+        now_ms = topic.clock.now_ms()
+        with topic.lock:
+            changes: list[Change] = []
+            for i in range(lanes):
+                lane = (self._first_lane + i) % lanes
+                end = topic.end(lane)
+                cursor = group.cursors[lane]
+                if cursor.next >= end and not cursor.returned and not cursor.parks:
+                    continue
+                if not group.may_read(self, lane):
+                    continue
+                handed, more = group.take(self, lane, count_max - len(deliveries), end, now_ms)
+                changes += more
+                deliveries += _deliver(topic.names[lane], handed)
+                if len(deliveries) >= count_max:
+                    break
+            topic.record(changes)
+        self._first_lane += 1
+        return deliveries
+
+    async def _wait(self, wait_ms: float) -> None:
+        dues = [due for cursor in self._group.cursors if (due := cursor.due_ms()) is not None]
+        dues += [due] if (due := self._topic.delays.next_due_ms()) is not None else []
+        if dues:
+            wait_ms = min(wait_ms, max(1, min(dues) - self._topic.clock.now_ms()))
+        self.is_waiting = True
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.is_waiting = False
+
+    def _release(self, lane: int, offsets: Iterable[int], due_ms: int) -> Change | None:
+        return self._group.cursors[lane].release(offsets, due_ms, lambda wanted: self._group.keys(lane, wanted))
+
+    def _change(self, deliveries: Sequence[Delivery], act: Callable[[int, list[int]], Change | None]) -> list[Change]:
+        by_lane: dict[str, list[int]] = {}
+        for delivery in deliveries:
+            position = delivery[2]
+            offsets = by_lane.get(position[0])
+            if offsets is None:
+                by_lane[position[0]] = [position[1]]
+            else:
+                offsets.append(position[1])
+        changes = []
+        for name, offsets in by_lane.items():
+            lane = int(name)
+            if self._group.cursors[lane].holder is self:
+                change = act(lane, offsets)
+                if change:
+                    changes.append(change)
+                self._group.drop_hold(lane)
+        return changes
+
+
+def _deliver(lane: str, handed: Handed) -> list[Delivery]:
+    messages, offsets, attempts = handed
+    positions = list(map(_new_position, zip(repeat(lane), offsets, repeat(_NOWHERE), strict=False)))
+    return list(map(_new_delivery, zip(messages, positions, positions, attempts or repeat(1), strict=False)))

@@ -1,0 +1,66 @@
+"""Cursors from their file: replaying changes, whatever is missing among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.lane_cursor import OUT, KeysOf, LaneCursor, Park
+
+__all__ = ["Replay", "replay"]
+
+
+@dataclass(slots=True)
+class Replay:
+    """One lane of one group while its changes are replayed."""
+
+    next: int
+    open: set[int] = field(default_factory=set)
+    waiting: dict[int, tuple[int, int]] = field(default_factory=dict)  # offset -> next attempt, due_ms
+
+    def apply(self, change: Change) -> None:
+        if change.low >= 0:
+            self.open = set(range(change.low, change.next))
+            self.waiting.clear()
+            self.next = change.next
+        self._reach(change.next)
+        for first, stop in change.settled:
+            self._reach(stop)
+            self.open.difference_update(range(first, stop))
+        for offset, attempt, due_ms in change.parked:
+            self._reach(offset + 1)
+            self.waiting[offset] = (attempt, due_ms)
+
+    def _reach(self, offset: int) -> None:
+        if offset > self.next:
+            self.open.update(range(self.next, offset))
+            self.next = offset
+
+    def cursor(self, group: int, lane: int, start: int, keys_of: KeysOf) -> LaneCursor:
+        """The cursor as the next owner begins with it; below `start` nothing is stored any more."""
+        state = LaneCursor(group, lane, max(self.next, start))
+        parked = sorted(o for o in self.open if o >= start and self.waiting.get(o, (0, 0))[1] > 0)
+        for offset, key in zip(parked, keys_of(parked), strict=True):
+            attempt, due_ms = self.waiting[offset]
+            park = state.parks.setdefault(offset if key is None else key, Park(due_ms, []))
+            park.due_ms = max(park.due_ms, due_ms)
+            park.offsets.append(offset)
+            if attempt > 1:
+                state.attempts[offset] = attempt
+        state.returned = sorted(o for o in self.open.difference(parked) if o >= start)
+        for offset in state.returned:
+            # It was handed out, and its process is gone: a message that kills its handler must be seen to.
+            attempt, due_ms = self.waiting.get(offset, (1, OUT))
+            state.attempts[offset] = attempt + 1 if due_ms == OUT else max(1, attempt)
+        return state
+
+
+def replay(changes: Iterable[Change], starts: dict[int, list[int]]) -> dict[tuple[int, int], Replay]:
+    """The lanes of all groups; `starts`: group -> the offset it began at in each lane."""
+    lanes = {(g, i): Replay(start) for g, offsets in starts.items() for i, start in enumerate(offsets)}
+    for change in changes:
+        lane = lanes.get((change.group, change.lane))
+        if lane:
+            lane.apply(change)
+    return lanes

@@ -1,0 +1,162 @@
+"""Segments: files of one size, written from front to back, that carry their number, and an index once sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from struct import Struct
+
+import crc32c
+import msgspec
+
+from evermq.adapters.log.disk import File
+from evermq.adapters.log.frame import Entry, Frame, Kind
+from evermq.errors import Damaged
+
+__all__ = ["FORMAT", "HEADER_BYTES", "LaneMarks", "STORED", "Segment", "name_of", "number_of"]
+__all__ += ["read_footer", "read_header", "write_footer", "write_header"]
+
+FORMAT = 1
+HEADER_BYTES = 512  # a sector of its own, so that no frame can tear it
+_MAGIC = b"EVERMQ\x00\x01"
+_HEADER = Struct("<8sIIQQ")  # magic, crc32c of the rest, format, number, created_ms
+_BEHIND_CRC = Struct("<IQQ")
+_TRAILER = Struct("<4sIQII")  # magic, crc32c of the footer, segment number, footer offset, footer length
+_SEALED = b"EVQF"
+TRAILER_BYTES = _TRAILER.size
+STORED = {Kind.MESSAGES, Kind.RECORDS, Kind.DELAYED, Kind.DUE}  # kinds whose entries advance a lane
+_MARK_EVERY_BYTES = 64 << 10
+_MARK_BYTES = 14  # at most, in the footer's encoding
+_LANE_BYTES = 32
+
+
+class LaneMarks(msgspec.Struct, array_like=True):
+    """Where one lane's messages lie in a segment: from `offsets[i]` on not before byte `positions[i]`."""
+
+    topic: int
+    lane: int
+    end: int  # the offset that follows the lane's last message in this segment
+    offsets: list[int]
+    positions: list[int]
+
+
+class _Footer(msgspec.Struct, array_like=True):
+    used: int
+    first_sequence: int
+    last_sequence: int
+    time_first_ms: int
+    time_last_ms: int
+    lanes: list[LaneMarks]
+
+
+@dataclass(slots=True)
+class Segment:
+    """One segment in memory. `used`: bytes up to the end of its last frame."""
+
+    number: int
+    file: File
+    size: int
+    used: int = HEADER_BYTES
+    first_sequence: int = 0
+    last_sequence: int = 0
+    time_first_ms: int = 0
+    time_last_ms: int = 0
+    marks: dict[tuple[int, int], LaneMarks] = field(default_factory=dict)
+    footer_bytes: int = 64
+
+    @property
+    def room(self) -> int:
+        """Bytes that frames may still take, the footer's share left out."""
+        return self.size - self.used - self.footer_bytes - TRAILER_BYTES
+
+    def note(self, frame: Frame) -> None:
+        """Take the next intact frame into account."""
+        self.used = frame.position + frame.length
+        if not self.last_sequence:
+            self.first_sequence = frame.sequence
+            self.time_first_ms = frame.time_ms
+        self.last_sequence = frame.sequence
+        self.time_last_ms = frame.time_ms
+        for entry in frame.entries:
+            if entry.kind in STORED:
+                self._mark(entry, frame.position)
+
+    def _mark(self, entry: Entry, position: int) -> None:
+        marks = self.marks.get((entry.topic, entry.lane))
+        if marks is None:
+            marks = self.marks[entry.topic, entry.lane] = LaneMarks(entry.topic, entry.lane, 0, [], [])
+            self.footer_bytes += _LANE_BYTES
+        if not marks.positions or position >= marks.positions[-1] + _MARK_EVERY_BYTES:
+            marks.offsets.append(entry.offset)
+            marks.positions.append(position)
+            self.footer_bytes += _MARK_BYTES
+        marks.end = entry.offset + entry.message_count
+
+
+def name_of(number: int) -> str:
+    """The file name of a segment."""
+    return f"segment-{number:016x}"
+
+
+def number_of(name: str) -> int | None:
+    """The number of the segment that a file name stands for, None for other files."""
+    kind, _, digits = name.partition("-")
+    return int(digits, 16) if kind == "segment" and len(digits) == 16 else None
+
+
+def write_header(file: File, number: int, created_ms: int) -> None:
+    """Give a fresh or recycled file its number, durably."""
+    behind = _BEHIND_CRC.pack(FORMAT, number, created_ms)
+    header = _MAGIC + crc32c.crc32c(behind).to_bytes(4, "little") + behind
+    file.pwrite([header.ljust(HEADER_BYTES, b"\0")], 0, sync=True)
+
+
+def read_header(file: File, name: str) -> int | None:
+    """The number in a segment's header, None where there is no intact header; Damaged for a newer format."""
+    raw = file.pread(_HEADER.size, 0)
+    if len(raw) < _HEADER.size:
+        return None
+    magic, crc, version, number, _created = _HEADER.unpack(raw)
+    if magic != _MAGIC or crc32c.crc32c(raw[12:]) != crc:
+        return None
+    if version > FORMAT:
+        raise Damaged(
+            f"{name} has format version {version}, this evermq reads up to {FORMAT}: open it with a newer one"
+        )
+    return int(number)
+
+
+def write_footer(segment: Segment) -> None:
+    """Seal a segment: its index behind the last frame, and at the very end where to find it. Not yet synced."""
+    footer = msgspec.msgpack.encode(
+        _Footer(
+            segment.used,
+            segment.first_sequence,
+            segment.last_sequence,
+            segment.time_first_ms,
+            segment.time_last_ms,
+            list(segment.marks.values()),
+        )
+    )
+    if segment.used + len(footer) + TRAILER_BYTES > segment.size:
+        return  # without a footer the segment is scanned when it is opened
+    trailer = _TRAILER.pack(_SEALED, crc32c.crc32c(footer), segment.number, segment.used, len(footer))
+    segment.file.pwrite([footer], segment.used, sync=False)
+    segment.file.pwrite([trailer], segment.size - TRAILER_BYTES, sync=False)
+
+
+def read_footer(number: int, file: File) -> Segment | None:
+    """A sealed segment by its footer, None where it has no intact footer of this number."""
+    size = file.size()
+    raw = file.pread(TRAILER_BYTES, size - TRAILER_BYTES) if size > HEADER_BYTES + TRAILER_BYTES else b""
+    if len(raw) < TRAILER_BYTES:
+        return None
+    magic, crc, sealed_number, offset, length = _TRAILER.unpack(raw)
+    if magic != _SEALED or sealed_number != number or offset + length > size:
+        return None
+    encoded = file.pread(length, offset)
+    if crc32c.crc32c(encoded) != crc:
+        return None
+    f = msgspec.msgpack.decode(encoded, type=_Footer)
+    marks = {(lane.topic, lane.lane): lane for lane in f.lanes}
+    times = (f.time_first_ms, f.time_last_ms)
+    return Segment(number, file, size, f.used, f.first_sequence, f.last_sequence, *times, marks)

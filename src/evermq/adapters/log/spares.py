@@ -1,0 +1,79 @@
+"""Segment files that are ready to be written: zeroed ahead of need, or recycled.
+
+Writing to blocks that were written before is 1.4 to 2 times as fast as writing to new ones, because the file
+system has no metadata to flush.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from evermq.adapters.log.disk import Disk, File
+from evermq.adapters.log.segment import write_header
+
+__all__ = ["Spares"]
+
+
+class Spares:
+    """At most `spares_max` files of `segment_bytes`."""
+
+    def __init__(self, disk: Disk, segment_bytes: int, spares_max: int) -> None:
+        self._disk = disk
+        self.segment_bytes = segment_bytes
+        self._spares_max = spares_max
+        self._made = 0
+        self._lock = Lock()
+        self._names = [name for name in disk.names() if name.startswith("spare-") and not name.endswith("-unready")]
+        self._drop_unready()
+
+    def _drop_unready(self) -> None:
+        for name in self._disk.names():
+            if name.endswith("-unready"):
+                self._disk.remove(name)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether one should be made ahead of need."""
+        return not self._names
+
+    def make(self) -> None:
+        """Make one; OSError where there is no room."""
+        self._made += 1
+        name = f"spare-new-{self._made:08x}"
+        while name in self._names:
+            self._made += 1
+            name = f"spare-new-{self._made:08x}"
+        file = self._disk.create(f"{name}-unready", self.segment_bytes)
+        try:
+            file.sync()
+        finally:
+            file.close()
+        self._disk.rename(f"{name}-unready", name)
+        with self._lock:
+            self._names.append(name)
+
+    def get(self, name: str, number: int, now_ms: int) -> File:
+        """A file under its new name, with its header; the name and the header are durable. OSError if none."""
+        if not self._names:
+            self.make()
+        with self._lock:
+            spare = self._names.pop()
+        self._disk.rename(spare, name)
+        file = self._disk.open(name)
+        if file.size() != self.segment_bytes:  # of an earlier configuration
+            file.close()
+            self._disk.remove(name)
+            return self.get(name, number, now_ms)
+        write_header(file, number, now_ms)
+        self._disk.sync_names()
+        return file
+
+    def take_back(self, name: str) -> None:
+        """Recycle a segment that nobody needs, or remove it where there are enough."""
+        if len(self._names) < self._spares_max:
+            spare = f"spare-{name}"
+            self._disk.rename(name, spare)
+            with self._lock:
+                self._names.append(spare)
+        else:
+            self._disk.remove(name)

@@ -1,0 +1,155 @@
+"""One topic of the embedded log: its groups, its waiting readers, its delayed messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from evermq.adapters.log.batch import DELAY_LANE, TopicLanes
+from evermq.adapters.log.catalog import TopicRecord
+from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.delays import Delays
+from evermq.adapters.log.frame import Entry, Kind
+from evermq.adapters.log.group import Group
+from evermq.clock import Clock
+from evermq.errors import Closed
+from evermq.message import Message
+from evermq.port import Start
+from evermq.position import Position
+
+if TYPE_CHECKING:
+    from evermq.adapters.log.place import LogPlace
+    from evermq.adapters.log.reader import LogReader
+
+__all__ = ["Topic"]
+
+
+class Topic:
+    """Shared by all queue objects of the topic. `lock` is the place's: it guards the state of all groups."""
+
+    def __init__(self, place: LogPlace, record: TopicRecord) -> None:
+        self.place = place
+        self.record_ = record
+        self.number = record.number
+        self.name = record.name
+        self.names = {lane: str(lane) for lane in range(record.lanes)}
+        self.lanes = TopicLanes(record.number, record.lanes, {**self.names, DELAY_LANE: "delay"})
+        self.lock = place.lock
+        self.groups: dict[str, Group] = {}
+        self.delays = Delays(self.lanes, place.reading, place.committer)
+        self.waiting: dict[asyncio.AbstractEventLoop, set[LogReader]] = {}
+        self.dropped = False
+
+    @property
+    def clock(self) -> Clock:
+        return self.place.clock
+
+    def check(self) -> None:
+        """Raise Closed where the topic is no longer served."""
+        self.place.check()
+        if self.dropped:
+            raise Closed(f"topic {self.name} was dropped: create it again")
+
+    def end(self, lane: int) -> int:
+        return self.place.journal.end(self.number, lane)
+
+    def start(self, lane: int) -> int:
+        return self.place.journal.state.index.lane(self.number, lane).start
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.check()
+        return await self.place.committer.append(self.lanes, messages)
+
+    def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.check()
+        return self.place.committer.append_blocking(self.lanes, messages)
+
+    def group(self, name: str, start: Start) -> Group:
+        """The group, made durably at `start` if it is new."""
+        self.check()
+        with self.lock:
+            found = self.groups.get(name)
+            if found is None:
+                starts = [self._start_of(start, lane) for lane in range(self.record_.lanes)]
+                found = self.groups[name] = self.place.make_group(self, name, starts)
+            return found
+
+    def _start_of(self, start: Start, lane: int) -> int:
+        first, end = self.start(lane), self.end(lane)
+        match start.at:
+            case "newest":
+                return end
+            case "offset":
+                return min(max(start.value, first), end)
+            case "time":
+                return self._offset_at(lane, start.value)
+            case _:
+                return first
+
+    def _offset_at(self, lane: int, time_ms: int) -> int:
+        """The first offset that was appended at this time or later."""
+        index = self.place.journal.state.index.lane(self.number, lane)
+        for segment in list(self.place.journal.segments):
+            marks = segment.marks.get((self.number, lane))
+            if marks and segment.time_last_ms >= time_ms:
+                at = self.place.reading.find(self.number, lane, marks.offsets[0])
+                for frame in self.place.reading.frames(at) if at else ():
+                    for entry in frame.entries:
+                        mine = (entry.topic, entry.lane, entry.kind) == (self.number, lane, Kind.MESSAGES)
+                        if mine and frame.time_ms >= time_ms:
+                            return entry.offset
+        return index.end
+
+    def backlog(self, group: str, lane: str | None) -> int:
+        """As Queue.backlog."""
+        lanes = range(self.record_.lanes) if lane is None else [int(lane)]
+        with self.lock:
+            found = self.groups.get(group)
+            delayed = self.delays.count if lane is None else 0
+            if found is None:
+                return delayed + sum(self.end(i) - self.start(i) for i in lanes)
+            return delayed + sum(self.end(i) - found.cursors[i].next + found.cursors[i].unsettled for i in lanes)
+
+    def oldest_ms(self, group: str) -> int | None:
+        """When the oldest message that the group has not settled was appended."""
+        with self.lock:
+            found = self.groups.get(group)
+            lows = [cursor.low for cursor in found.cursors] if found else [self.start(i) for i in self.names]
+        times = []
+        for lane, low in enumerate(lows):
+            at = self.place.reading.find(self.number, lane, low)
+            frames = self.place.reading.frames(at) if at else ()
+            for frame in frames:
+                if any(
+                    e.topic == self.number and e.lane == lane and e.offset + e.message_count > low
+                    for e in frame.entries
+                ):
+                    times.append(frame.time_ms)
+                    break
+        return min(times, default=None)
+
+    def record(self, changes: list[Change]) -> None:
+        """Write down what changed in groups of this topic."""
+        if changes:
+            self.place.record(changes)
+
+    def note(self, entry: Entry) -> None:
+        """Take an entry of a committed frame into account."""
+        if entry.kind == Kind.DELAYED:
+            for offset, due_ms in enumerate(memoryview(entry.payload).cast("q"), entry.offset):
+                self.delays.add(due_ms, offset)
+
+    def listen(self, loop: asyncio.AbstractEventLoop, reader: LogReader) -> None:
+        """Wake this reader when something is appended."""
+        with self.lock:
+            self.waiting.setdefault(loop, set()).add(reader)
+
+    def forget(self, loop: asyncio.AbstractEventLoop, reader: LogReader) -> None:
+        """It no longer waits."""
+        with self.lock:
+            readers = self.waiting.get(loop)
+            if readers:
+                readers.discard(reader)
+                if not readers:
+                    del self.waiting[loop]
