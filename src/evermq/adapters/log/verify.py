@@ -53,7 +53,8 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """For a person."""
-        yield f"{self.directory}: {self.segments} segments, {self.messages} messages in {self.groups_of_messages} groups"
+        held = f"{self.messages} messages in {self.groups_of_messages} groups"
+        yield f"{self.directory}: {self.segments} segments, {held}"
         for name, count in sorted(self.topics.items()):
             yield f"  {name}: {count} messages"
         yield "  the last owner closed in order" if self.closed else "  the last owner did not close in order"

@@ -1,0 +1,25 @@
+# Two commands are a developer's life: `make demo` shows it, `make test` proves it. Both set themselves up.
+.PHONY: demo test lint types setup clean
+
+demo: setup
+	.venv/bin/evermq demo
+
+test: setup
+	tools/setup power
+	@echo "==> style (ruff)"
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	@echo "==> types (mypy --strict)"
+	.venv/bin/mypy
+	@echo "==> tests"
+	.venv/bin/pytest -n 2 --durations=10
+
+setup:
+	tools/setup
+
+lint: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist demo-report
