@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from threading import RLock
 
 from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
@@ -80,7 +81,7 @@ class LogPlace:
         self._housekeeper = Housekeeper(self, threaded=threaded)
 
     @classmethod
-    async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: object) -> LogPlace:
+    async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
         """Own a directory, which is made if it is missing; the options are the fields of LogOptions.
 
         Raises Owned if another process has it, Damaged for a newer format, Misconfigured for a wrong option,

@@ -1,0 +1,233 @@
+"""Serves a place on a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from evermq.adapters.remote.path import socket_address
+from evermq.adapters.remote.wire import (
+    VERSION,
+    Malformed,
+    decode,
+    encode_error,
+    frame,
+    pack_deliveries,
+    pack_positions,
+    read_frame,
+    unpack_messages,
+)
+from evermq.errors import Closed, EvermqError, Misconfigured
+from evermq.port import Delivery, Place, Queue, Reader, Start
+
+__all__ = ["Server"]
+
+_REQUESTS_MAX = 1_000  # of one connection at a time: beyond it nothing more is read from the socket
+
+
+class Server:
+    """`await Server.start(place, path)`. The place stays the caller's to close.
+
+    lease_ms: a client that is silent for so long is taken for dead; what its readers hold is handed to others.
+    """
+
+    def __init__(self, place: Place, lease_ms: int) -> None:
+        self._place = place
+        self._lease_ms = lease_ms
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+
+    @classmethod
+    async def start(cls, place: Place, path: Path, *, lease_ms: int = 30_000) -> Server:
+        """Listen on `path`; a socket that a dead owner left there is replaced."""
+        server = cls(place, lease_ms)
+        path.unlink(missing_ok=True)
+        with socket_address(path) as address:
+            server._server = await asyncio.start_unix_server(server._connected, address, limit=1 << 20)
+        os.chmod(path, 0o600)
+        server._path = path
+        return server
+
+    async def close(self) -> None:
+        """Stop listening, end all connections, give back what their readers hold."""
+        if self._server:
+            self._server.close()
+            self._server = None
+            if self._path:
+                self._path.unlink(missing_ok=True)
+        for connection in list(self._connections):
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        connection = _Connection(self._place, writer)
+        try:
+            await connection.serve(reader, self._lease_ms)
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, Malformed, asyncio.CancelledError):
+            pass  # it went, fell silent, or does not speak this protocol: its readers are closed either way
+        finally:
+            self._connections.discard(task)
+            await connection.close()
+
+
+class _Connection:
+    def __init__(self, place: Place, writer: asyncio.StreamWriter) -> None:
+        self._place = place
+        self._writer = writer
+        self._queues: dict[str, Queue] = {}
+        self._readers: dict[int, tuple[Reader, dict[int, Delivery]]] = {}
+        self._numbers = count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(_REQUESTS_MAX)
+
+    async def serve(self, reader: asyncio.StreamReader, lease_ms: int) -> None:
+        while True:
+            async with asyncio.timeout(lease_ms / 1000):
+                body = await read_frame(reader)
+            request = decode(body)
+            if not isinstance(request, list) or len(request) != 3:
+                raise Malformed("a request is [number, verb, arguments]")
+            number, verb, arguments = request
+            if verb == "ping":
+                await self._answer(number, None, None)
+                continue
+            await self._room.acquire()
+            task = asyncio.create_task(self._handle(number, verb, arguments))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for reader, _ in self._readers.values():
+            with contextlib.suppress(EvermqError):
+                await reader.close()
+        self._writer.close()
+        with contextlib.suppress(ConnectionError, OSError):
+            await self._writer.wait_closed()
+
+    async def _handle(self, number: int, verb: str, arguments: list[Any]) -> None:
+        verbs: dict[str, Callable[..., Awaitable[Any]]] = _VERBS
+        try:
+            if verb not in verbs:
+                raise Misconfigured(f"this owner does not know {verb!r}: use the same version of evermq on both sides")
+            result = await verbs[verb](self, *arguments)
+        except Exception as error:
+            await self._answer(number, encode_error(error), None)
+        else:
+            await self._answer(number, None, result)
+
+    async def _answer(self, number: int, error: list[Any] | None, result: Any) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(frame([number, error, result]))
+            await self._writer.drain()
+
+    async def _queue(self, topic: str) -> Queue:
+        if topic not in self._queues:
+            self._queues[topic] = await self._place.queue(topic)
+        return self._queues[topic]
+
+    def _held(self, reader: int) -> tuple[Reader, dict[int, Delivery]]:
+        if reader not in self._readers:
+            raise Closed("this reader is not open: open another one")
+        return self._readers[reader]
+
+    async def hello(self, version: int) -> list[int]:
+        if version != VERSION:
+            raise Misconfigured(f"the owner speaks version {VERSION}, not {version}: use the same evermq on both sides")
+        return [VERSION, os.getpid()]
+
+    async def open(self, topic: str) -> dict[str, Any]:
+        return asdict((await self._queue(topic)).traits)
+
+    async def append(self, topic: str, columns: list[Any]) -> list[Any]:
+        return pack_positions(await (await self._queue(topic)).append(unpack_messages(columns)))
+
+    async def backlog(self, topic: str, group: str, lane: str | None) -> int:
+        return await (await self._queue(topic)).backlog(group, lane)
+
+    async def reader(self, topic: str, group: str, at: str, value: int) -> int:
+        opened = await (await self._queue(topic)).reader(group, start=Start(at, value))
+        number = next(self._numbers)
+        self._readers[number] = (opened, {})
+        return number
+
+    async def read(self, reader: int, count_max: int, wait_ms: int) -> list[Any]:
+        opened, held = self._held(reader)
+        deliveries = await opened.read(count_max=count_max, wait_ms=wait_ms)
+        tokens = [next(self._numbers) for _ in deliveries]
+        held.update(zip(tokens, deliveries, strict=True))
+        return pack_deliveries(deliveries, tokens)
+
+    async def ack(self, reader: int, tokens: list[int]) -> None:
+        opened, held = self._held(reader)
+        await opened.ack(_held_by(held, tokens))
+        _forget(held, tokens)
+
+    async def release(self, reader: int, tokens: list[int], delay_ms: int) -> None:
+        opened, held = self._held(reader)
+        await opened.release(_held_by(held, tokens), delay_ms=delay_ms)
+        _forget(held, tokens)
+
+    async def close_reader(self, reader: int) -> None:
+        opened, _ = self._readers.pop(reader, (None, None))
+        if opened:
+            await opened.close()
+
+    async def topics(self) -> list[str]:
+        return await self._place.topics()
+
+    async def create(self, topic: str, groups: list[str], lanes: int | None) -> list[str]:
+        return await self._place.create(topic, groups=groups, lanes=lanes)
+
+    async def drop(self, topic: str) -> None:
+        self._queues.pop(topic, None)
+        await self._place.drop(topic)
+
+    async def describe(self, topic: str) -> list[Any]:
+        state = await self._place.describe(topic)
+        return [state.lanes, {name: list(group) for name, group in state.groups.items()}]
+
+
+def _held_by(held: dict[int, Delivery], tokens: Iterable[int]) -> list[Delivery]:
+    return [delivery for token in tokens if (delivery := held.get(token))]
+
+
+def _forget(held: dict[int, Delivery], tokens: Iterable[int]) -> None:
+    for token in tokens:
+        held.pop(token, None)
+
+
+_VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
+    method.__name__: method
+    for method in (
+        _Connection.hello,
+        _Connection.open,
+        _Connection.append,
+        _Connection.backlog,
+        _Connection.reader,
+        _Connection.read,
+        _Connection.ack,
+        _Connection.release,
+        _Connection.close_reader,
+        _Connection.topics,
+        _Connection.create,
+        _Connection.drop,
+        _Connection.describe,
+    )
+}

@@ -1,0 +1,242 @@
+"""One directory, several processes: the first one owns it and serves the others; when it dies, another takes over.
+
+What an application holds goes on working over a change of owner: queues and readers are opened again at the new one.
+Appends under way at that moment are Uncertain; what was handed out and not acknowledged comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from evermq.adapters.remote.client import RemotePlace
+from evermq.adapters.remote.connection import ConnectionLost
+from evermq.adapters.remote.server import Server
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, EvermqError, Unavailable
+from evermq.message import Message
+from evermq.port import AppendsBlocking, Delivery, Place, Queue, Reader, Start, TopicState
+from evermq.position import Position
+from evermq.traits import Traits
+
+__all__ = ["SharedPlace", "SharedQueue", "SharedReader"]
+
+Own = Callable[[], Awaitable[Place]]
+
+
+class SharedPlace:
+    """See `Place`. own: opens the place as its owner, or raises an Unavailable that has the owner's `pid`.
+
+    silence_ms: how long an owner may be silent before calls fail with an error that names its process.
+    """
+
+    def __init__(self, own: Own, path: Path, *, silence_ms: int = 5_000, clock: Clock = SYSTEM) -> None:
+        self._own = own
+        self._path = path
+        self._silence_ms = silence_ms
+        self._clock = clock
+        self._place: Place | None = None
+        self._server: Server | None = None
+        self._changing = asyncio.Lock()
+        self._closed = False
+        self.loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, own: Own, path: Path, *, silence_ms: int = 5_000, clock: Clock = SYSTEM) -> SharedPlace:
+        """Own the place or connect to who does."""
+        shared = cls(own, path, silence_ms=silence_ms, clock=clock)
+        await shared.current()
+        return shared
+
+    @property
+    def is_owner(self) -> bool:
+        return self._server is not None
+
+    async def current(self) -> Place:
+        """The place as it is served now. Raises Unavailable where nobody serves it for silence_ms."""
+        if self._closed:
+            raise Closed(f"{self._path.parent} was closed: open it again")
+        if self._place and not _is_lost(self._place):
+            return self._place
+        async with self._changing:
+            if self._place is None or _is_lost(self._place):
+                if self._place:
+                    await self._place.close()
+                self._place = await self._find()
+            return self._place
+
+    async def _find(self) -> Place:
+        until_ms = self._clock.monotonic_ms() + self._silence_ms
+        while True:
+            try:
+                return await self._become_owner()
+            except Unavailable as owned:
+                pid = getattr(owned, "pid", None)
+                if pid is None:
+                    raise
+            try:
+                return await RemotePlace.connect(self._path, silence_ms=self._silence_ms, pid=pid)
+            except ConnectionLost:
+                # It may be about to serve, or about to be gone.
+                if self._clock.monotonic_ms() > until_ms:
+                    raise
+            await self._clock.sleep(20)
+
+    async def _become_owner(self) -> Place:
+        place = await self._own()
+        try:
+            self._server = await Server.start(place, self._path)
+        except BaseException:
+            await place.close()
+            raise
+        return place
+
+    async def queue(self, topic: str) -> SharedQueue:
+        place = await self.current()
+        return SharedQueue(self, place, await place.queue(topic))
+
+    async def topics(self) -> list[str]:
+        return await (await self.current()).topics()
+
+    async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
+        return await (await self.current()).create(topic, groups=groups, lanes=lanes)
+
+    async def drop(self, topic: str) -> None:
+        await (await self.current()).drop(topic)
+
+    async def describe(self, topic: str) -> TopicState:
+        return await (await self.current()).describe(topic)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._server:
+            await self._server.close()
+            self._server = None
+        if self._place:
+            await self._place.close()
+            self._place = None
+
+
+def _is_lost(place: Place) -> bool:
+    return isinstance(place, RemotePlace) and place.is_lost
+
+
+class SharedQueue:
+    """See `Queue`; also `AppendsBlocking`: in the owning process the calling thread writes itself."""
+
+    def __init__(self, shared: SharedPlace, place: Place, queue: Queue) -> None:
+        self._shared = shared
+        self._place = place
+        self._queue = queue
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return self._queue.name
+
+    @property
+    def traits(self) -> Traits:
+        return self._queue.traits
+
+    async def current(self) -> Queue:
+        """The queue at the present owner."""
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")
+        place = await self._shared.current()
+        if place is not self._place:
+            self._queue, self._place = await place.queue(self.name), place
+        return self._queue
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        while True:
+            queue = await self.current()
+            try:
+                return await queue.append(messages)
+            except ConnectionLost:
+                continue  # it had not left yet: the next owner gets it
+
+    def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
+        queue = self._queue
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")
+        if isinstance(queue, AppendsBlocking):
+            return queue.append_blocking(messages)
+        return asyncio.run_coroutine_threadsafe(self.append(messages), self._shared.loop).result()
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> SharedReader:
+        reader = SharedReader(self, group, start)
+        await reader.current()
+        return reader
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        while True:
+            queue = await self.current()
+            try:
+                return await queue.backlog(group, lane)
+            except ConnectionLost:
+                await self._shared.current()
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._queue.close()
+
+
+class SharedReader:
+    """See `Reader`. A delivery of an earlier owner cannot be acknowledged any more: it comes again."""
+
+    def __init__(self, queue: SharedQueue, group: str, start: Start) -> None:
+        self._queue = queue
+        self._group = group
+        self._start = start
+        self._at: Queue | None = None
+        self._reader: Reader | None = None
+        self._generation = 0
+        self._closed = False
+
+    async def current(self) -> Reader:
+        """The reader at the present owner."""
+        if self._closed:
+            raise Closed(f"this reader of group {self._group} was closed: open another one")
+        at = await self._queue.current()
+        if self._reader is None or at is not self._at:
+            self._reader = await at.reader(self._group, start=self._start)
+            self._at = at
+            self._generation += 1
+        return self._reader
+
+    async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        while True:
+            reader = await self.current()
+            try:
+                found = await reader.read(count_max=count_max, wait_ms=wait_ms)
+            except ConnectionLost:
+                continue
+            generation = self._generation
+            return [Delivery(m, position, (generation, receipt), n) for m, position, receipt, n in found]
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        reader = await self.current()
+        mine = self._mine(deliveries)
+        if mine:
+            await reader.ack(mine)
+
+    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+        reader = await self.current()
+        mine = self._mine(deliveries)
+        if mine:
+            await reader.release(mine, delay_ms=delay_ms)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if self._reader:
+                try:
+                    await self._reader.close()
+                except EvermqError:
+                    pass  # its owner went, and closed it so
+
+    def _mine(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        generation = self._generation
+        return [Delivery(m, position, r[1], n) for m, position, r, n in deliveries if r[0] == generation]
