@@ -1,0 +1,1 @@
+"""Techniques: queues made of queues, out of two verbs, route and pump."""

@@ -1,0 +1,71 @@
+"""What became of each message of a batch while it is offered to one queue after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
+from evermq.message import Message
+from evermq.position import Position, Via
+
+__all__ = ["Outcomes"]
+
+
+class Outcomes:
+    """The batch, what is still to be placed of it, and the worst that was heard of each message that is not."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._placed: list[Position | EvermqError | None] = [None] * len(messages)
+        self._uncertain: set[int] = set()
+        self._last: EvermqError = Unavailable("no queue took it")
+        self._rows: Sequence[int] = range(len(messages))
+
+    @property
+    def rest(self) -> Sequence[Message]:
+        """What no queue has acknowledged or refused for ever."""
+        if len(self._rows) == len(self._messages):
+            return self._messages
+        return [self._messages[row] for row in self._rows]
+
+    def placed(self, child: str, positions: Sequence[Position]) -> Sequence[Position] | None:
+        """The rest was appended; returns the answer, if that settles the whole batch at once."""
+        via = Via(child, positions)
+        if len(self._rows) == len(self._messages):
+            return via
+        for row, position in zip(self._rows, via, strict=True):
+            self._placed[row] = position
+        self._rows = ()
+        return None
+
+    def failed(self, child: str | None, error: EvermqError) -> None:
+        """A queue did not take all of the rest; `child` is None where its positions name it already."""
+        outcomes: Sequence[Position | EvermqError] = [error] * len(self._rows)
+        if isinstance(error, Partial):
+            outcomes = error.outcomes
+        rest = []
+        for row, outcome in zip(self._rows, outcomes, strict=True):
+            if isinstance(outcome, Position):
+                self._placed[row] = outcome._replace(via=(child, *outcome.via)) if child else outcome
+            elif isinstance(outcome, Rejected) and row not in self._uncertain:
+                self._placed[row] = outcome
+            else:
+                if not isinstance(outcome, Unavailable):
+                    self._uncertain.add(row)
+                self._last = outcome
+                rest.append(row)
+        self._rows = rest
+
+    def result(self) -> Sequence[Position]:
+        """The positions; or the error that says the same of all, or Partial, is raised."""
+        for row in self._rows:
+            uncertain = row in self._uncertain
+            self._placed[row] = Uncertain(f"perhaps stored: {self._last}") if uncertain else self._last
+        outcomes = [outcome for outcome in self._placed if outcome is not None]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
+        if not errors:
+            return [outcome for outcome in outcomes if isinstance(outcome, Position)]
+        kinds = {type(error) for error in errors}
+        if len(errors) == len(outcomes) and len(kinds) == 1:
+            raise errors[0]
+        raise Partial(outcomes)
