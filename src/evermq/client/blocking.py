@@ -1,0 +1,190 @@
+"""Producers and consumers without asyncio: the same things, driven by one event loop in a thread behind the scenes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from evermq.client.consumer import Consumer as AsyncConsumer
+from evermq.errors import Closed
+from evermq.message import Message, MessageFactory
+from evermq.port import AppendsBlocking, Delivery, Reader, Start
+from evermq.port import Queue as AsyncQueue
+from evermq.position import Position
+
+__all__ = ["Consumer", "Producer", "Queue", "run"]
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """The one loop of this process, begun with its first use."""
+
+    _lock = threading.Lock()
+    _loop: asyncio.AbstractEventLoop | None = None
+    _pid = 0
+
+    @classmethod
+    def get(cls) -> asyncio.AbstractEventLoop:
+        with cls._lock:
+            if cls._loop is None:
+                cls._loop = asyncio.new_event_loop()
+                cls._pid = os.getpid()
+                threading.Thread(target=cls._loop.run_forever, name="evermq-blocking", daemon=True).start()
+            if cls._pid != os.getpid():
+                raise Closed("evermq.client.blocking was used before a fork: use it first in the child")
+            return cls._loop
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in the loop behind the scenes and wait for it; also to open a queue: `run(evermq.open(url))`.
+
+    A KeyboardInterrupt cancels it.
+    """
+    future = asyncio.run_coroutine_threadsafe(work, _Loop.get())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def _wait_for(work: Awaitable[T]) -> T:
+    return await work
+
+
+class Queue:
+    """`evermq.port.Queue` for code without asyncio; from any thread.
+
+    Where the queue behind it can append in the calling thread (the embedded log in the owning process), it does:
+    no other thread is involved.
+    """
+
+    def __init__(self, queue: AsyncQueue) -> None:
+        self.queue = queue
+        self.append: Callable[[Sequence[Message]], Sequence[Position]]
+        self.append = queue.append_blocking if isinstance(queue, AppendsBlocking) else self._append
+
+    @property
+    def name(self) -> str:
+        return self.queue.name
+
+    def backlog(self, group: str, lane: str | None = None) -> int:
+        return run(_wait_for(self.queue.backlog(group, lane)))
+
+    def close(self) -> None:
+        run(_wait_for(self.queue.close()))
+
+    def _append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        return run(_wait_for(self.queue.append(messages)))
+
+
+class Producer:
+    """Sends and waits for the acknowledgement; from any thread. Many threads that send at once share a flush."""
+
+    def __init__(self, queue: Queue | AsyncQueue) -> None:
+        self._append = (queue if isinstance(queue, Queue) else Queue(queue)).append
+        self._closed = False
+        self.message = MessageFactory()
+
+    def send(
+        self,
+        body: bytes | str,
+        *,
+        key: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay_ms: int = 0,
+        id: str | None = None,
+    ) -> Position:
+        """As the asyncio Producer's."""
+        self._check()
+        return self._append((self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id),))[0]
+
+    def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
+        """As the asyncio Producer's."""
+        self._check()
+        return self._append([each if isinstance(each, Message) else self.message(each) for each in messages])
+
+    def close(self) -> None:
+        """Refuse everything from now on; nothing is ever under way behind the caller's back."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed("this producer was closed: make another one")
+
+
+class Consumer:
+    """Iterate over deliveries and acknowledge each, or hand a plain function to `run`; for one thread.
+
+    Leaving the `with` block gives back what was not acknowledged.
+    """
+
+    def __init__(
+        self, queue: Queue | AsyncQueue, group: str, *, batch_count_max: int = 500, start: Start = Start.OLDEST
+    ) -> None:
+        self._queue = queue.queue if isinstance(queue, Queue) else queue
+        self._group = group
+        self._batch_count_max = batch_count_max
+        self._start = start
+        self._reader: Reader | None = None
+        self._closed = False
+
+    def read(self, *, wait_ms: int = 1_000) -> list[Delivery]:
+        """Some deliveries, or none after wait_ms."""
+        reader = self._open()
+        return run(_wait_for(reader.read(count_max=self._batch_count_max, wait_ms=wait_ms)))
+
+    def ack(self, *deliveries: Delivery) -> None:
+        """Done with these."""
+        run(_wait_for(self._open().ack(deliveries)))
+
+    def release(self, *deliveries: Delivery, delay_ms: int = 0) -> None:
+        """Let these come again."""
+        run(_wait_for(self._open().release(deliveries, delay_ms=delay_ms)))
+
+    def handle(self, handler: Callable[[Delivery], Any], **options: Any) -> None:
+        """Hand every message to `handler` until it is interrupted; options as the asyncio Consumer's."""
+
+        async def serve() -> None:
+            await AsyncConsumer(self._queue, self._group, handler, start=self._start, **options).run()
+
+        run(serve())
+
+    def close(self) -> None:
+        """Give back what is not acknowledged; again is harmless."""
+        if not self._closed:
+            self._closed = True
+            if self._reader:
+                run(_wait_for(self._reader.close()))
+
+    def __iter__(self) -> Iterator[Delivery]:
+        while not self._closed:
+            yield from self.read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Reader:
+        if self._closed:
+            raise Closed("this consumer was closed: make another one")
+        if self._reader is None:
+            self._reader = run(_wait_for(self._queue.reader(self._group, start=self._start)))
+        return self._reader

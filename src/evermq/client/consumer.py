@@ -1,0 +1,278 @@
+"""Reads a group and hands each message to a function, in order per key while keys run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from evermq.client.backoff import Backoff
+from evermq.client.window import Window
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, EvermqError, Rejected
+from evermq.port import Delivery, Queue, Reader, Start
+
+__all__ = ["Consumer", "Handler", "Progress"]
+
+Handler = Callable[[Delivery], Awaitable[Any] | Any]
+_POLL_MS = 1_000
+_PAUSE_MS = 200
+_DRAIN_MS = 30_000
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts since the start. read_ms: monotonic time of the last read that worked, to see a consumer that hangs."""
+
+    handled: int = 0
+    retried: int = 0
+    dead: int = 0
+    released: int = 0
+    errors: int = 0
+    read_ms: int = 0
+
+
+class Consumer:
+    """Use as `async with Consumer(queue, "billing", handler):`, or decorate the handler with `@consumer`, or
+    iterate with `async for delivery in consumer` and acknowledge by `await consumer.ack(delivery)`.
+
+    handler(delivery): a coroutine function, or a plain function, which runs in a thread; when it returns the message
+    is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
+    most. attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
+    handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
+    later, with everything behind it of its key. on_error(error): told of everything that failed and is tried again.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        group: str,
+        handler: Handler | None = None,
+        *,
+        concurrency: int = 16,
+        batch_count_max: int = 500,
+        attempts_max: int = 5,
+        backoff: Backoff | None = None,
+        dead: Queue | None = None,
+        start: Start = Start.OLDEST,
+        on_error: Callable[[BaseException], None] | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._queue = queue
+        self._group = group
+        self._handler = handler
+        self._concurrency = concurrency
+        self._batch_count_max = batch_count_max
+        self._attempts_max = attempts_max
+        self._backoff = backoff or Backoff()
+        self._dead = dead
+        self._start = start
+        self._on_error = on_error
+        self._clock = clock
+        self._reader: Reader | None = None
+        self._window = Window(2 * batch_count_max)
+        self._done: list[Delivery] = []
+        self._acks = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pauses: set[asyncio.Task[None]] = set()
+        self._failures: dict[Any, int] = {}
+        self._stopping = False
+        self.progress = Progress()
+
+    def __call__(self, handler: Handler) -> Handler:
+        """Set the handler; for use as a decorator."""
+        self._handler = handler
+        return handler
+
+    async def start(self) -> None:
+        """Begin to read and handle, in tasks of their own."""
+        await self._open()
+        if self._handler and not self._tasks:
+            jobs = [self._fetch(), self._acknowledge(), *(self._work() for _ in range(self._concurrency))]
+            self._tasks = [asyncio.create_task(job) for job in jobs]
+
+    async def run(self) -> None:
+        """Handle until cancelled, then stop gracefully."""
+        await self.start()
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self.stop()))
+
+    async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
+        """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back; again is harmless."""
+        if not self._stopping:
+            self._stopping = True
+            if self._tasks:
+                self._tasks[0].cancel()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(drain_ms / 1000):
+                        while self._window.count and not self._pauses_only():
+                            await self._clock.sleep(5)
+            for task in (*self._tasks, *self._pauses):
+                task.cancel()
+            await asyncio.gather(*self._tasks, *self._pauses, return_exceptions=True)
+            await self._flush_acks()
+        if self._reader:
+            with contextlib.suppress(EvermqError):
+                await self._reader.close()
+
+    async def ack(self, *deliveries: Delivery) -> None:
+        """Done with these; for iteration."""
+        await (await self._open()).ack(deliveries)
+
+    async def release(self, *deliveries: Delivery, delay_ms: int = 0) -> None:
+        """Let these come again; for iteration."""
+        await (await self._open()).release(deliveries, delay_ms=delay_ms)
+
+    async def __aiter__(self) -> AsyncIterator[Delivery]:
+        while not self._stopping:
+            for delivery in await self._read(self._batch_count_max):
+                yield delivery
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _pauses_only(self) -> bool:
+        """Whether all that is left waits for a further attempt: no use in waiting with it."""
+        return len(self._pauses) >= self._window.count
+
+    async def _open(self) -> Reader:
+        if self._reader is None:
+            self._reader = await self._queue.reader(self._group, start=self._start)
+        return self._reader
+
+    async def _read(self, count_max: int) -> list[Delivery]:
+        """Some deliveries, or none after a while; a reader that fails is tried again, and opened again if closed."""
+        try:
+            found = await (await self._open()).read(count_max=count_max, wait_ms=_POLL_MS)
+        except EvermqError as error:
+            if isinstance(error, Closed):
+                self._reader = None
+            self._tell(error)
+            await self._clock.sleep(_PAUSE_MS)
+            return []
+        self.progress.read_ms = self._clock.monotonic_ms()
+        return found
+
+    async def _fetch(self) -> None:
+        while True:
+            room = await self._window.wait_for_room()
+            self._window.add(await self._read(min(room, self._batch_count_max)))
+
+    async def _work(self) -> None:
+        while True:
+            slot, delivery = await self._window.next()
+            try:
+                await self._handle(delivery)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self._tell(error)
+                await self._failed(slot, delivery, error)
+            else:
+                self.progress.handled += 1
+                self._finish(slot, delivery)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        assert self._handler is not None
+        if delivery.attempt > self._attempts_max:
+            raise Rejected(f"attempt {delivery.attempt} of {self._attempts_max}: earlier ones did not end")
+        if inspect.iscoroutinefunction(self._handler):
+            await self._handler(delivery)
+        else:
+            result = await asyncio.to_thread(self._handler, delivery)
+            if inspect.isawaitable(result):
+                await result
+
+    def _finish(self, slot: Any, delivery: Delivery) -> None:
+        self._failures.pop(slot, None)
+        self._window.done(slot)
+        self._done.append(delivery)
+        self._acks.set()
+
+    async def _failed(self, slot: Any, delivery: Delivery, error: Exception) -> None:
+        failures = self._failures[slot] = self._failures.get(slot, 0) + 1
+        attempt = delivery.attempt + failures - 1
+        if isinstance(error, Rejected) or attempt >= self._attempts_max:
+            if self._dead is None:
+                await self._give_back(slot, delivery)
+                return
+            if await self._bury(delivery, attempt, error):
+                self._finish(slot, delivery)
+                return
+        self.progress.retried += 1
+        self._pause(slot, self._backoff.wait_ms(failures, self._clock))
+
+    def _pause(self, slot: Any, wait_ms: int) -> None:
+        async def wait() -> None:
+            await self._clock.sleep(wait_ms)
+            self._window.again(slot)
+
+        task = asyncio.create_task(wait())
+        self._pauses.add(task)
+        task.add_done_callback(self._pauses.discard)
+
+    async def _bury(self, delivery: Delivery, attempt: int, error: Exception) -> bool:
+        message = delivery.message
+        headers = {
+            **message.headers,
+            "evermq-dead-topic": self._queue.name,
+            "evermq-dead-group": self._group,
+            "evermq-dead-attempts": str(attempt),
+            "evermq-dead-reason": f"{type(error).__name__}: {error}",
+        }
+        assert self._dead is not None
+        try:
+            await self._dead.append([message._replace(headers=headers)])
+        except EvermqError as refused:
+            self._tell(refused)
+            return False
+        self.progress.dead += 1
+        return True
+
+    async def _give_back(self, slot: Any, delivery: Delivery) -> None:
+        """The queue holds the key up; what waits here of the key went back with it."""
+        self._failures.pop(slot, None)
+        try:
+            await (await self._open()).release([delivery], delay_ms=self._backoff.max_ms)
+        except EvermqError as error:
+            self._tell(error)
+            self._pause(slot, self._backoff.max_ms)
+            return
+        self.progress.released += 1
+        self._window.drop(slot)
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await self._acks.wait()
+            self._acks.clear()
+            await self._flush_acks()
+
+    async def _flush_acks(self) -> None:
+        done, self._done = self._done, []
+        if not done:
+            return
+        try:
+            await (await self._open()).ack(done)
+        except EvermqError as error:
+            self._tell(error)
+            self._done = [*done, *self._done]
+            if not self._stopping:
+                await self._clock.sleep(_PAUSE_MS)
+                self._acks.set()
+
+    def _tell(self, error: BaseException) -> None:
+        self.progress.errors += 1
+        if self._on_error:
+            self._on_error(error)

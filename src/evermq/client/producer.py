@@ -1,0 +1,263 @@
+"""Sends messages one by one or many at once; what is sent in one turn of the loop goes in one append."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
+from evermq.message import Message, MessageFactory
+from evermq.port import Queue
+from evermq.position import Position
+
+__all__ = ["OnOutcome", "Producer"]
+
+Outcome = Position | EvermqError
+OnOutcome = Callable[[Message, Outcome], None]
+_PAUSE_MS_FIRST = 20
+_PAUSE_MS_MAX = 1_000
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One call on its way. future: None for one-way sends."""
+
+    messages: Sequence[Message]
+    size: int
+    future: asyncio.Future[Sequence[Outcome]] | None
+
+
+class Producer:
+    """Use as `async with Producer(queue) as producer`.
+
+    batch_count_max, batch_bytes_max: bounds of one append. linger_ms: how long a first message waits for others
+    (0: until the end of this turn of the loop). memory_bytes_max: of messages not yet settled; beyond it sends wait
+    their turn and one-way sends raise Overloaded. retry_ms_max: how long a batch that is Unavailable or Uncertain
+    is sent again, under the same ids and before anything later (0: the error goes to the callers at once).
+    on_outcome(message, outcome): called for each one-way send.
+
+    One append is under way at a time, so messages keep the order in which they were sent. A send that is cancelled
+    may still go out. Leaving the `async with` block flushes.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        batch_count_max: int = 500,
+        batch_bytes_max: int = 1 << 20,
+        linger_ms: int = 0,
+        memory_bytes_max: int = 64 << 20,
+        retry_ms_max: int = 0,
+        on_outcome: OnOutcome | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._queue = queue
+        self._batch_count_max = batch_count_max
+        self._batch_bytes_max = batch_bytes_max
+        self._linger_ms = linger_ms
+        self._memory_bytes_max = memory_bytes_max
+        self._retry_ms_max = retry_ms_max
+        self._on_outcome = on_outcome
+        self._clock = clock
+        self._waiting: deque[_Entry] = deque()
+        self._for_room: deque[asyncio.Future[None]] = deque()
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.message = MessageFactory(clock)
+
+    async def send(
+        self,
+        body: bytes | str,
+        *,
+        key: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay_ms: int = 0,
+        id: str | None = None,
+    ) -> Position:
+        """Send one message and return where it landed once it is acknowledged; see `MessageFactory` and port.py."""
+        return await self.send_message(self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id))
+
+    async def send_message(self, message: Message) -> Position:
+        """As `send`, for a message that is made already (`producer.message(...)`)."""
+        outcome = (await self._send((message,)))[0]
+        if isinstance(outcome, EvermqError):
+            raise outcome
+        return outcome
+
+    async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
+        """Send many messages, or bodies, in order. Raises Partial where only some of them went in."""
+        made = [each if isinstance(each, Message) else self.message(each) for each in messages]
+        if not made:
+            return ()
+        outcomes = await self._send(made)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
+        if not errors:
+            return outcomes  # type: ignore[return-value]
+        if len(errors) == len(outcomes) and all(error is errors[0] for error in errors):
+            raise errors[0]
+        raise Partial(outcomes)
+
+    def send_nowait(
+        self,
+        body: bytes | str,
+        *,
+        key: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay_ms: int = 0,
+        id: str | None = None,
+    ) -> Message:
+        """Send one way: returns at once, the outcome goes to on_outcome. Raises Overloaded at memory_bytes_max."""
+        self._check()
+        message = self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id)
+        if self._for_room or self._bytes + len(message.body) > self._memory_bytes_max:
+            raise Overloaded(f"memory_bytes_max = {self._memory_bytes_max} is full: await send(), or send less")
+        self._enter(_Entry((message,), len(message.body), None))
+        return message
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is settled."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Flush, then refuse everything with Closed; again is harmless. The queue stays open."""
+        self._closed = True
+        await self.flush()
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        self._check()
+        size = sum([len(message.body) for message in messages])
+        if self._for_room or (self._bytes and self._bytes + size > self._memory_bytes_max):
+            await self._wait_for_room(size)
+        future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+        self._enter(_Entry(messages, size, future))
+        return await future
+
+    async def _wait_for_room(self, size: int) -> None:
+        while True:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._for_room.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_room()  # it was this one's turn: pass it on
+                raise
+            finally:
+                if turn in self._for_room:
+                    self._for_room.remove(turn)
+            self._check()
+            if not self._bytes or self._bytes + size <= self._memory_bytes_max:
+                if self._bytes + size < self._memory_bytes_max:
+                    self._give_room()
+                return
+
+    def _give_room(self) -> None:
+        while self._for_room:
+            turn = self._for_room.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _enter(self, entry: _Entry) -> None:
+        self._waiting.append(entry)
+        self._bytes += entry.size
+        self._idle.clear()
+        self._news.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            if self._linger_ms and not self._is_full():
+                await self._clock.sleep(self._linger_ms)
+            while self._waiting:
+                await self._append(self._take())
+            self._news.clear()
+            self._idle.set()
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._batch_count_max or self._bytes >= self._batch_bytes_max
+
+    def _take(self) -> list[_Entry]:
+        taken = [self._waiting.popleft()]
+        count, size = len(taken[0].messages), taken[0].size
+        while self._waiting:
+            entry = self._waiting[0]
+            count += len(entry.messages)
+            size += entry.size
+            if count > self._batch_count_max or size > self._batch_bytes_max:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+    async def _append(self, entries: list[_Entry]) -> None:
+        messages = entries[0].messages if len(entries) == 1 else [m for entry in entries for m in entry.messages]
+        try:
+            outcomes = await self._outcomes(messages)
+        except Exception as error:  # a defect below must not leave callers waiting for ever
+            outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
+        at = 0
+        for entry in entries:
+            stop = at + len(entry.messages)
+            mine = outcomes if len(entries) == 1 else outcomes[at:stop]
+            at = stop
+            self._bytes -= entry.size
+            if entry.future is None:
+                if self._on_outcome:
+                    self._on_outcome(entry.messages[0], mine[0])
+            elif not entry.future.done():
+                entry.future.set_result(mine)
+        self._give_room()
+
+    async def _outcomes(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        """One outcome per message; with retry_ms_max, what may still succeed is sent again until it does."""
+        outcomes = await self._try(messages)
+        if not self._retry_ms_max:
+            return outcomes
+        until_ms = self._clock.monotonic_ms() + self._retry_ms_max
+        pause_ms = _PAUSE_MS_FIRST
+        settled = list(outcomes)
+        while rows := [i for i, outcome in enumerate(settled) if isinstance(outcome, Unavailable | Uncertain)]:
+            if self._clock.monotonic_ms() >= until_ms:
+                break
+            await self._clock.sleep(pause_ms)
+            pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
+            for row, outcome in zip(rows, await self._try([messages[row] for row in rows]), strict=True):
+                was_uncertain = isinstance(settled[row], Uncertain)
+                settled[row] = settled[row] if was_uncertain and isinstance(outcome, Unavailable) else outcome
+        return settled
+
+    async def _try(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        try:
+            return await self._queue.append(messages)
+        except Partial as error:
+            return error.outcomes
+        except EvermqError as error:
+            return [error] * len(messages)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed("this producer was closed: make another one")

@@ -1,0 +1,84 @@
+"""What a consumer has taken and not finished: in order within a key, keys side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from evermq.port import Delivery
+
+__all__ = ["Window"]
+
+_Slot = bytes | int
+
+
+class Window:
+    """A queue a key. A key is either ready, being worked on, or waiting for its next attempt.
+
+    A message without a key is a key of its own.
+    """
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._keys: dict[_Slot, deque[Delivery]] = {}
+        self._ready: deque[_Slot] = deque()
+        self._unkeyed = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self.count = 0
+
+    async def wait_for_room(self) -> int:
+        """Wait until something fits; returns how much."""
+        await self._room.wait()
+        return self._count_max - self.count
+
+    def add(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            slot: _Slot | None = delivery.message.key
+            if slot is None:
+                self._unkeyed += 1
+                slot = self._unkeyed
+            found = self._keys.get(slot)
+            if found is None:
+                self._keys[slot] = deque((delivery,))
+                self._ready.append(slot)
+            else:
+                found.append(delivery)
+        self.count += len(deliveries)
+        if self.count >= self._count_max:
+            self._room.clear()
+        self._news.set()
+
+    async def next(self) -> tuple[_Slot, Delivery]:
+        """The next delivery to work on; its key is this worker's until `done`, `again` or `drop`."""
+        while not self._ready:
+            self._news.clear()
+            await self._news.wait()
+        slot = self._ready.popleft()
+        return slot, self._keys[slot][0]
+
+    def done(self, slot: _Slot) -> None:
+        """The key's first delivery is finished."""
+        waiting = self._keys[slot]
+        waiting.popleft()
+        if waiting:
+            self.again(slot)
+        else:
+            del self._keys[slot]
+        self._leave(1)
+
+    def again(self, slot: _Slot) -> None:
+        """The key's first delivery is ready to be worked on."""
+        self._ready.append(slot)
+        self._news.set()
+
+    def drop(self, slot: _Slot) -> None:
+        """The key's deliveries went back to the queue."""
+        self._leave(len(self._keys.pop(slot)))
+
+    def _leave(self, count: int) -> None:
+        self.count -= count
+        if self.count < self._count_max:
+            self._room.set()
