@@ -136,11 +136,13 @@ class Topic:
         return dues
 
     def _check_message(self, message: Message, now_ms: int) -> int:
+        if not isinstance(message.body, bytes) or not isinstance(message.key, bytes | None):
+            raise Rejected(f"message {message.id}: body and key are to be bytes")
         try:
-            size = sum(map(len, (message.body, message.key or b"")))
-            size += sum(len(text.encode(errors="surrogateescape")) for item in message.headers.items() for text in item)
-        except (TypeError, AttributeError) as error:
-            raise Rejected(f"message {message.id}: give bytes for body and key, text for headers ({error})") from error
+            texts = [text.encode(errors="surrogateescape") for item in message.headers.items() for text in item]
+        except (AttributeError, UnicodeError) as error:
+            raise Rejected(f"message {message.id}: headers are to be text ({error})") from error
+        size = sum(map(len, (message.body, message.key or b"", *texts)))
         if size > self.message_bytes_max:
             raise TooLarge(f"message {message.id} of {size} bytes is over {self.message_bytes_max} message_bytes_max")
         due_ms = _due_ms(message.headers.get(DELIVER_AT, "0"))
