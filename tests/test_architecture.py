@@ -71,6 +71,8 @@ def relative(path: Path) -> str:
 def test_room_imports_only_what_it_may(path: Path) -> None:
     here = room(path)
     allowed = MAY_IMPORT[here] | {here, CORE}
+    if relative(path) == "__init__.py":
+        allowed = allowed | {"compose"}  # evermq.open, which imports it when it is called
     wrong = {m for m in imports(path) if m.split(".")[0] == "evermq" and target(m) not in allowed}
     assert "*" in allowed or not wrong
 

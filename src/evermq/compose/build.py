@@ -1,0 +1,94 @@
+"""Configuration becomes queues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evermq.adapters.open import open_place, open_queue, parse
+from evermq.compose.config import Child, TopicConfig, load
+from evermq.errors import Misconfigured
+from evermq.ha.buffered import Buffered
+from evermq.ha.failover import Failover
+from evermq.ha.route import Route
+from evermq.ha.spooled import Spooled
+from evermq.port import Queue
+
+__all__ = ["build", "create", "open", "urls_of"]
+
+DEFAULT = "evermq.toml"
+
+
+async def open(target: str, config: str | Path | None = None) -> Queue:
+    """The queue of a URL, or of a topic that `config` (./evermq.toml if None) describes. Raises Misconfigured."""
+    if "://" in target:
+        return await open_queue(target)
+    return await build(find(target, config))
+
+
+def find(topic: str, config: str | Path | None) -> TopicConfig:
+    """The configuration of a topic."""
+    path = Path(config or DEFAULT)
+    if config is None and not path.exists():
+        raise Misconfigured(f"{topic!r} is no URL, and there is no {DEFAULT} here that describes a topic of that name")
+    topics = load(path)
+    if topic not in topics:
+        known = ", ".join(topics) or "none"
+        raise Misconfigured(f"{path} has no topic {topic!r}; it has {known}")
+    return topics[topic]
+
+
+async def build(topic: TopicConfig) -> Queue:
+    """The queue of a topic, running. Raises Misconfigured where it cannot keep what `require` demands."""
+    queue = await _open(topic.root)
+    if topic.require is not None and queue.traits.durable < topic.require:
+        has, wants = queue.traits.durable.name.lower(), topic.require.name.lower()
+        await queue.close()
+        raise Misconfigured(f"topic {topic.name} requires {wants}, but an acknowledgement here survives only {has}")
+    return queue
+
+
+async def _open(child: Child) -> Queue:
+    if child.url:
+        return await open_queue(child.url)
+    opened: dict[str, Queue] = {}
+    try:
+        for key, each in child.children.items():
+            opened[key] = await _open(each)
+        return await _compose(child, opened)
+    except BaseException:
+        for queue in opened.values():
+            await queue.close()
+        raise
+
+
+async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:
+    if child.use == "queue":
+        return opened["queue"]
+    if child.use == "route":
+        return Route(opened, **child.numbers)
+    if child.use == "failover":
+        return Failover(**opened, **child.numbers)  # type: ignore[arg-type]
+    kind = Buffered if child.use == "buffered" else Spooled
+    queue = kind(**opened, **child.numbers)  # type: ignore[arg-type]
+    await queue.start()
+    return queue
+
+
+def urls_of(child: Child) -> list[str]:
+    """The URLs of all bare queues below a child."""
+    return [child.url] if child.url else [url for each in child.children.values() for url in urls_of(each)]
+
+
+async def create(urls: list[str], groups: tuple[str, ...], lanes: int | None) -> list[str]:
+    """Make what is missing on every child; returns what differs."""
+    differs = []
+    for url in urls:
+        address = parse(url)
+        query = f"?{url.partition('?')[2]}" if "?" in url else ""
+        place = await open_place(f"{address.scheme}://{address.place}{query}")
+        try:
+            differs += await place.create(address.topic, groups=groups, lanes=lanes)
+        finally:
+            if address.scheme != "memory":
+                await place.close()
+    return differs

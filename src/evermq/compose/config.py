@@ -1,0 +1,150 @@
+"""The configuration file: TOML that mirrors the constructors."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evermq.errors import Misconfigured
+from evermq.topics import check_group, check_topic
+from evermq.traits import Durable
+
+__all__ = ["Child", "TopicConfig", "load", "parse"]
+
+_CHILDREN: dict[str, tuple[str, ...]] = {
+    "queue": ("queue",),
+    "route": (),
+    "failover": ("primary", "standby", "last"),
+    "buffered": ("local", "remote"),
+    "spooled": ("local", "remote"),
+}
+_NUMBERS: dict[str, tuple[str, ...]] = {
+    "queue": (),
+    "route": ("append_ms_max",),
+    "failover": ("append_ms_max",),
+    "buffered": ("slow_ms",),
+    "spooled": (),
+}
+_OPTIONAL = {"last"}
+_OF_A_TOPIC = ("groups", "lanes", "require")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A queue: a URL, or a technique over children. `numbers`: its constructor's whole numbers."""
+
+    url: str = ""
+    use: str = ""
+    children: dict[str, Child] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """A topic. require: the class that an acknowledgement must survive, None for any."""
+
+    name: str
+    root: Child
+    groups: tuple[str, ...] = ()
+    lanes: int | None = None
+    require: Durable | None = None
+
+
+def load(path: str | Path) -> dict[str, TopicConfig]:
+    """The topics of a file. Raises Misconfigured, naming file, table and key."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Misconfigured(f"configuration {path} cannot be read: {reason}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> dict[str, TopicConfig]:
+    """As `load`, from text; `where` names it in errors."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{where} is not TOML: {error}") from error
+    _known(content, ("topics",), where)
+    topics = _table(content.get("topics", {}), f"{where}: topics")
+    return {name: _topic(name, _table(table, f"{where}: [topics.{name}]"), where) for name, table in topics.items()}
+
+
+def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
+    at = f"{where}: [topics.{name}]"
+    check_topic(name)
+    own = {key: value for key, value in table.items() if key in _OF_A_TOPIC}
+    rest = {key: value for key, value in table.items() if key not in _OF_A_TOPIC}
+    root = _child(rest, at, extra=_OF_A_TOPIC)
+    groups = own.get("groups", [])
+    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+        raise Misconfigured(f'{at}: groups must be a list of names, as groups = ["billing"]')
+    lanes = own.get("lanes")
+    if lanes is not None and (not _is_number(lanes) or lanes < 1):
+        raise Misconfigured(f"{at}: lanes must be a whole number from 1 on")
+    return TopicConfig(name, root, tuple(map(check_group, groups)), lanes, _require(own.get("require"), at))
+
+
+def _require(value: object, at: str) -> Durable | None:
+    if value is None:
+        return None
+    names = [each.name.lower() for each in Durable]
+    if value not in names:
+        raise Misconfigured(f"{at}: require = {value!r}: give one of {', '.join(names)}")
+    return Durable[str(value).upper()]
+
+
+def _child(value: object, at: str, *, extra: tuple[str, ...] = ()) -> Child:
+    if isinstance(value, str):
+        return Child(url=value)
+    table = _table(value, at)
+    use = table.get("use", "queue")
+    if use not in _CHILDREN:
+        near = difflib.get_close_matches(str(use), _CHILDREN, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_CHILDREN)}"
+        raise Misconfigured(f"{at}: use = {use!r} is not known: {hint}")
+    if use == "queue" and "queue" not in table:
+        raise Misconfigured(f'{at}: the queue is missing: queue = "log:///directory/topic", or use = "failover"')
+    children = _children(use, table, at, extra)
+    numbers = {key: table[key] for key in _NUMBERS[use] if key in table}
+    for key, number in numbers.items():
+        if not _is_number(number) or number < 1:
+            raise Misconfigured(f"{at}: {key} must be a whole number from 1 on")
+    return Child(use=use, children=children, numbers=numbers)
+
+
+def _children(use: str, table: dict[str, Any], at: str, extra: tuple[str, ...]) -> dict[str, Child]:
+    if use == "route":
+        _known(table, ("use", "children", *_NUMBERS[use], *extra), at)
+        named = _table(table.get("children", {}), f"{at} children")
+        if not named:
+            raise Misconfigured(f"{at}: a route needs children: a table of name = URL")
+    else:
+        _known(table, ("use", *_CHILDREN[use], *_NUMBERS[use], *extra), at)
+        named = {key: table[key] for key in _CHILDREN[use] if key in table}
+        missing = [key for key in _CHILDREN[use] if key not in named and key not in _OPTIONAL]
+        if missing:
+            raise Misconfigured(f"{at}: {use} needs {missing[0]} = a URL or a table")
+    return {key: _child(value, f"{at} {key}") for key, value in named.items()}
+
+
+def _table(value: object, at: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Misconfigured(f"{at} must be a table (or, for a child, a URL in quotes), not {type(value).__name__}")
+    return value
+
+
+def _known(table: dict[str, Any], names: tuple[str, ...], at: str) -> None:
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+            raise Misconfigured(f"{at}: key {key!r} is not known: {hint}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""The only place that knows everything: the command line and, later, the daemon."""

@@ -1,0 +1,53 @@
+"""evermq backlog: how much each group has still to settle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from evermq.daemon.running import config_path, is_terminal, run
+
+__all__ = ["backlog"]
+
+
+def backlog(
+    target: Annotated[str, typer.Argument(help="A queue URL, or a topic of --config.")],
+    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Show the backlog of every group: messages, unacknowledged and delayed included, and the age of the oldest."""
+    run(_backlog(target, group, json or not is_terminal(), config_path(config)))
+
+
+async def _backlog(target: str, only: str | None, json: bool, config: Path | None) -> int:
+    from evermq.adapters.open import open_place, parse
+    from evermq.compose.build import find, urls_of
+
+    urls = [target] if "://" in target else urls_of(find(target, config).root)
+    total: dict[str, list[float | None]] = {}
+    topic = target
+    for url in urls:
+        address = parse(url)
+        topic = address.topic
+        place = await open_place(f"{address.scheme}://{address.place}")
+        try:
+            state = await place.describe(address.topic)
+        finally:
+            await place.close()
+        for name, group in state.groups.items():
+            if only in (None, name):
+                counted = total.setdefault(name, [0, None])
+                counted[0] = (counted[0] or 0) + group.backlog
+                ages = [age for age in (counted[1], group.oldest_ms and group.oldest_ms / 1000) if age is not None]
+                counted[1] = max(ages, default=None)
+    for name, (count, oldest_s) in sorted(total.items()):
+        if json:
+            content = {"topic": topic, "group": name, "backlog": count, "oldest_s": oldest_s}
+            print(msgspec.json.encode(content).decode())
+        else:
+            print(f"{topic}  {name}  {count} messages" + (f", oldest {oldest_s:.1f} s" if oldest_s else ""))
+    return 0

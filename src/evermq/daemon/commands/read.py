@@ -1,0 +1,115 @@
+"""evermq read: one message a line of standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evermq.clock import SYSTEM
+from evermq.daemon.commands.send import Format
+from evermq.daemon.lines import delivered
+from evermq.daemon.running import config_path, run, stop_on_signals
+from evermq.errors import EvermqError, Misconfigured
+from evermq.port import Delivery, Queue, Reader, Start
+
+__all__ = ["read"]
+
+_COUNT_MAX = 500
+
+
+def read(
+    target: Annotated[str, typer.Argument(help="A queue URL (log:///dir/orders), or a topic of --config.")],
+    group: Annotated[str, typer.Option(help="The group to read in; it is made if it is missing.")],
+    format: Annotated[Format, typer.Option(help="text: the body; json: an object.")] = Format.text,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when nothing is left.")] = False,
+    idle_ms: Annotated[int, typer.Option(min=0, help="With --until-empty: nothing was left for so long.")] = 1000,
+    from_: Annotated[
+        str, typer.Option("--from", help="Where a new group begins: oldest, newest, an ISO time or an offset.")
+    ] = "oldest",
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Read messages, one a line; each is acknowledged once its line is written. Killed, it repeats 500 at most."""
+    run(_read(target, group, format, count, idle_ms if until_empty else None, start_of(from_), config_path(config)))
+
+
+def start_of(text: str) -> Start:
+    """oldest, newest, an offset or an ISO time. Raises Misconfigured."""
+    if text in ("oldest", "newest"):
+        return Start(text)
+    if text.isdigit():
+        return Start("offset", int(text))
+    try:
+        return Start("time", int(datetime.fromisoformat(text).timestamp() * 1000))
+    except ValueError as error:
+        raise Misconfigured(
+            f"--from {text!r}: give oldest, newest, an offset, or a time as 2026-01-31T12:00"
+        ) from error
+
+
+async def _read(
+    target: str, group: str, format: str, count: int | None, idle_ms: int | None, start: Start, config: Path | None
+) -> int:
+    from evermq.compose.build import open as open_queue
+
+    queue = await open_queue(target, config)
+    try:
+        reader = await queue.reader(group, start=start)
+        stopped = asyncio.Event()
+        stop_on_signals(stopped.set)
+        copying = asyncio.create_task(_copy(queue, reader, group, format, count, idle_ms))
+        ending = asyncio.create_task(stopped.wait())
+        await asyncio.wait([copying, ending], return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not copying.done():
+            copying.cancel()
+        await asyncio.gather(copying, ending, return_exceptions=True)
+        await reader.close()
+        if not copying.cancelled() and copying.exception():
+            raise copying.exception()  # type: ignore[misc]
+        return 0
+    finally:
+        await queue.close()
+
+
+async def _copy(queue: Queue, reader: Reader, group: str, format: str, count: int | None, idle_ms: int | None) -> None:
+    left = count
+    empty_since: int | None = None
+    while left is None or left > 0:
+        wait_ms = 1_000 if idle_ms is None else min(1_000, max(1, idle_ms))
+        found = await reader.read(count_max=min(_COUNT_MAX, left or _COUNT_MAX), wait_ms=wait_ms)
+        if found:
+            await _hand_over(reader, found, format)
+            left = None if left is None else left - len(found)
+            empty_since = None
+        elif idle_ms is not None:
+            if await _backlog(queue, group):
+                empty_since = None
+            elif empty_since is None:
+                empty_since = SYSTEM.monotonic_ms()
+            if empty_since is not None and SYSTEM.monotonic_ms() - empty_since >= idle_ms - wait_ms:
+                return
+
+
+async def _hand_over(reader: Reader, found: list[Delivery], format: str) -> None:
+    """Write, then acknowledge; a cancelled read acknowledges what it has written."""
+    _write_whole(delivered(found, format))
+    await asyncio.shield(asyncio.ensure_future(reader.ack(found)))
+
+
+def _write_whole(lines: bytes) -> None:
+    """In one call where the system takes it, so that several readers may append to one file."""
+    while lines:
+        lines = lines[os.write(1, lines) :]
+
+
+async def _backlog(queue: Queue, group: str) -> int:
+    try:
+        return await queue.backlog(group)
+    except EvermqError:
+        return 1  # a child that cannot say may hold something

@@ -1,0 +1,170 @@
+"""evermq send: one message a line of standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from threading import Thread
+from typing import Annotated
+
+import typer
+
+from evermq.daemon.lines import BadInput, acknowledged, message_of, refused
+from evermq.daemon.running import NOT_ALL_SENT, config_path, run, say, stop_on_signals
+from evermq.errors import EvermqError, Misconfigured, Partial, Rejected
+from evermq.message import Message, MessageFactory
+from evermq.port import Queue
+from evermq.position import Position
+
+__all__ = ["Format", "send"]
+
+_WAITING_MAX = 4
+
+
+class Format(StrEnum):
+    """What a line is."""
+
+    text = "text"
+    json = "json"
+
+
+def send(
+    target: Annotated[str, typer.Argument(help="A queue URL (log:///dir/orders), or a topic of --config.")],
+    format: Annotated[Format, typer.Option(help="text: the line is the body; json: an object.")] = Format.text,
+    key_field: Annotated[str | None, typer.Option(help="Take the key from this field of a JSON body.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Messages an append carries at most.")] = 500,
+    linger_ms: Annotated[int, typer.Option(min=0, help="How long a partial batch waits for more.")] = 20,
+    producer: Annotated[str | None, typer.Option(help="Keep this producer's identity over restarts.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Send standard input, one message a line; print one line for each after its acknowledgement.
+
+    Exit status 3 when a line was malformed or a message was not acknowledged.
+    """
+    if key_field and format == Format.json:
+        raise Misconfigured("--key-field goes with --format text; with json the key is the field key")
+    run(_send(target, format, key_field, batch, linger_ms, config_path(config)))
+
+
+async def _send(
+    target: str, format: str, key_field: str | None, batch: int, linger_ms: int, config: Path | None
+) -> int:
+    from evermq.compose.build import open as open_queue
+
+    queue = await open_queue(target, config)
+    try:
+        sender = _Sender(queue, format, key_field, batch)
+        lines = _Lines(linger_ms, batch)
+        stop_on_signals(lines.end)
+        while (batch_lines := await lines.next()) is not None:
+            await sender.send(batch_lines)
+        if sender.failed:
+            say(f"evermq: {sender.sent} messages acknowledged, {sender.failed} lines were not")
+        return NOT_ALL_SENT if sender.failed else 0
+    finally:
+        await queue.close()
+
+
+class _Lines:
+    """Standard input in batches; a thread reads it, so that a signal never waits for a line."""
+
+    def __init__(self, linger_ms: int, batch: int) -> None:
+        self._linger_ms = linger_ms
+        self._batch = batch
+        self._loop = asyncio.get_running_loop()
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_WAITING_MAX)
+        self._lines: list[bytes] = []
+        self._rest = b""
+        self._ended = False
+        Thread(target=self._read, name="stdin", daemon=True).start()
+
+    def end(self) -> None:
+        """No more input: what is here is sent."""
+        self._chunks.put_nowait(None)
+
+    async def next(self) -> list[bytes] | None:
+        """The next lines, up to a batch; fewer after linger_ms; None at the end."""
+        while not self._lines and not self._ended:
+            self._split(await self._chunks.get())
+        try:
+            async with asyncio.timeout(self._linger_ms / 1000):
+                while len(self._lines) < self._batch and not self._ended:
+                    self._split(await self._chunks.get())
+        except TimeoutError:
+            pass
+        taken, self._lines = self._lines[: self._batch], self._lines[self._batch :]
+        return taken or None
+
+    def _split(self, chunk: bytes | None) -> None:
+        if chunk is None:
+            self._ended = True
+            self._lines += [self._rest] if self._rest else []
+            self._rest = b""
+            return
+        self._room.release()
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._lines += lines
+
+    def _read(self) -> None:
+        try:
+            while chunk := os.read(0, 1 << 20):
+                asyncio.run_coroutine_threadsafe(self._room.acquire(), self._loop).result()
+                self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
+            self._loop.call_soon_threadsafe(self._chunks.put_nowait, None)
+        except (RuntimeError, OSError):
+            pass  # the loop has ended
+
+
+class _Sender:
+    def __init__(self, queue: Queue, format: str, key_field: str | None, batch: int) -> None:
+        self._queue = queue
+        self._format = format
+        self._key_field = key_field
+        self._make = MessageFactory()
+        self._number = 0
+        self.sent = 0
+        self.failed = 0
+
+    async def send(self, lines: list[bytes]) -> None:
+        messages = []
+        for line in lines:
+            self._number += 1
+            try:
+                messages.append(message_of(line.removesuffix(b"\r"), self._format, self._key_field, self._make))
+            except BadInput as error:
+                self._refuse(None, f"line {self._number}: {error}", "BadInput")
+        if messages:
+            await self._append(messages)
+        sys.stdout.buffer.flush()
+
+    async def _append(self, messages: list[Message]) -> None:
+        try:
+            positions = await self._queue.append(messages)
+        except Partial as error:
+            self._report(messages, error.outcomes)
+        except EvermqError as error:
+            if len(messages) > 1 and isinstance(error, Rejected):  # for the sake of one of them: ask one by one
+                for message in messages:
+                    await self._append([message])
+                return
+            self._report(messages, [error] * len(messages))
+        else:
+            self.sent += len(messages)
+            sys.stdout.buffer.write(acknowledged(messages, positions, self._format))
+
+    def _report(self, messages: list[Message], outcomes: Sequence[Position | EvermqError]) -> None:
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if isinstance(outcome, Position):
+                self.sent += 1
+                sys.stdout.buffer.write(acknowledged([message], [outcome], self._format))
+            else:
+                self._refuse(message.id, outcome)
+
+    def _refuse(self, id: str | None, error: EvermqError | str, kind: str = "") -> None:
+        self.failed += 1
+        sys.stdout.buffer.write(refused(id, error, kind))

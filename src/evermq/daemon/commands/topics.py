@@ -1,0 +1,81 @@
+"""evermq topics: what is there, and making it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+import typer.core
+
+from evermq.daemon.running import config_path, is_terminal, run, say
+from evermq.errors import Misconfigured
+from evermq.topics import check_group
+
+__all__ = ["app"]
+
+
+class _ListByDefault(typer.core.TyperGroup):
+    """`evermq topics log:///dir` lists."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(help="List the topics of a place, or create one.", cls=_ListByDefault, pretty_exceptions_enable=False)
+
+
+@app.command("list")
+def list_(
+    place: Annotated[str, typer.Argument(help="A place: a queue URL without its topic (log:///dir).")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the topics of a place with their lanes and groups."""
+    run(_list(place, json))
+
+
+async def _list(place_url: str, json: bool) -> int:
+    from evermq.adapters.open import open_place
+
+    place = await open_place(place_url)
+    try:
+        for name in await place.topics():
+            state = await place.describe(name)
+            content = {"topic": name, "lanes": state.lanes, "groups": sorted(state.groups)}
+            if json or not is_terminal():
+                print(msgspec.json.encode(content).decode())
+            else:
+                print(f"{name}  {state.lanes} lanes  groups: {', '.join(sorted(state.groups)) or 'none'}")
+    finally:
+        await place.close()
+    return 0
+
+
+@app.command("create")
+def create(
+    target: Annotated[str, typer.Argument(help="A queue URL, or a topic of --config.")],
+    groups: Annotated[str, typer.Option(help="Groups to make, separated by commas.")] = "",
+    lanes: Annotated[int | None, typer.Option(min=1, help="Lanes of a topic that is made.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Make what is missing on every child, keep what exists, and say where it differs."""
+    named = tuple(check_group(group.strip()) for group in groups.split(",") if group.strip())
+    run(_create(target, named, lanes, config_path(config)))
+
+
+async def _create(target: str, groups: tuple[str, ...], lanes: int | None, config: Path | None) -> int:
+    from evermq.compose.build import create as create_all
+    from evermq.compose.build import find, urls_of
+
+    urls = [target]
+    if "://" not in target:
+        if "/" in target:
+            raise Misconfigured(f"{target!r} is neither a URL (log:///dir/topic) nor the name of a topic")
+        topic = find(target, config)
+        urls, groups, lanes = urls_of(topic.root), groups or topic.groups, lanes or topic.lanes
+    for difference in await create_all(urls, groups, lanes):
+        say(difference)
+    return 0

@@ -1,0 +1,29 @@
+"""evermq verify: check a log directory offline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from evermq.daemon.running import CHECK_FAILED
+
+__all__ = ["verify"]
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(help="The directory of a log, without a topic.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Read every byte of a log directory, change nothing, and say what is not intact. Exit status 1 if something is."""
+    from evermq.adapters.log.verify import verify as check
+
+    report = check(directory)
+    if json:
+        print(msgspec.json.encode(report.as_dict()).decode())
+    else:
+        print("\n".join(report.lines()))
+    sys.exit(0 if report.ok else CHECK_FAILED)
