@@ -16,7 +16,7 @@ import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from struct import Struct
 from typing import Any
 
@@ -121,6 +121,7 @@ def _decode_keys(joined: bytes, lengths: array[int]) -> list[bytes | None]:
 
 def _encode_headers(headers: Sequence[Mapping[str, str]]) -> bytes:
     column = [dict(each) for each in headers]
+    "".join(chain.from_iterable(chain.from_iterable(map(dict.items, column))))  # TypeError for what is not text
     try:
         return _pack(column)
     except UnicodeEncodeError:
