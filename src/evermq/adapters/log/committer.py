@@ -29,16 +29,18 @@ _GROUP_BATCHES_MAX = 65_536
 class Ticket:
     """What all callers of one event loop wait for together."""
 
-    __slots__ = ("future", "loop", "outstanding", "size", "successor")
+    __slots__ = ("future", "loop", "outstanding", "settled", "size", "successor")
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.size = 0
         self.outstanding = 0
+        self.settled = False
         self.future: asyncio.Future[None] = loop.create_future()
         self.successor: asyncio.Future[None] | None = None
 
     def settle(self) -> None:
+        self.settled = True
         if not self.future.done():
             self.future.set_result(None)
         if self.successor and not self.successor.done():
@@ -49,11 +51,14 @@ class Ticket:
         future = self.future
         while True:
             try:
-                return await future
+                await future
+                return
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
+                if self.settled:
+                    return  # it was settled before this caller learnt that another had cancelled the future
                 if self.successor is None or self.successor.cancelled():
                     self.successor = self.loop.create_future()
                 future = self.successor
