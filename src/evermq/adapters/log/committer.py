@@ -12,62 +12,26 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from evermq.adapters.log.batch import Batch, TopicLanes, assemble, measure
-from evermq.adapters.log.frame import Frame
+from evermq.adapters.log.batch import Batch, TopicLanes, assemble, load
+from evermq.adapters.log.frame import Piece
 from evermq.adapters.log.journal import Journal
-from evermq.errors import EvermqError, Uncertain
+from evermq.adapters.log.ticket import Ticket
+from evermq.errors import EvermqError, Rejected, TooLarge, Uncertain
 from evermq.message import Message
 from evermq.position import Position
 
-__all__ = ["Committer", "Ticket"]
+__all__ = ["Committer"]
 
 Loop = asyncio.AbstractEventLoop
 _GROUP_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
 _GROUP_BATCHES_MAX = 65_536
-
-
-class Ticket:
-    """What all callers of one event loop wait for together."""
-
-    __slots__ = ("future", "loop", "outstanding", "settled", "size", "successor")
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self.size = 0
-        self.outstanding = 0
-        self.settled = False
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.successor: asyncio.Future[None] | None = None
-
-    def settle(self) -> None:
-        self.settled = True
-        if not self.future.done():
-            self.future.set_result(None)
-        if self.successor and not self.successor.done():
-            self.successor.set_result(None)
-
-    async def wait(self) -> None:
-        """One future serves all, so a cancelled caller cancels it for the others: those go on to the next."""
-        future = self.future
-        while True:
-            try:
-                await future
-                return
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                if self.settled:
-                    return  # it was settled before this caller learnt that another had cancelled the future
-                if self.successor is None or self.successor.cancelled():
-                    self.successor = self.loop.create_future()
-                future = self.successor
+_ENCODED_FROM = 64  # messages; smaller batches are encoded together
 
 
 class Committer:
     """`threaded=False` writes in the calling thread: for simulation and for tools without a loop.
 
-    on_commit(frame): called after each group by whoever had the turn; returns the loops to be woken for it.
+    on_commit(pieces, segment): called after each group by whoever had the turn; returns the loops to be woken for it.
     on_wake(loop): called in each of those loops.
     """
 
@@ -78,7 +42,7 @@ class Committer:
         message_bytes_max: int,
         threaded: bool = True,
         now_ms: Callable[[], int],
-        on_commit: Callable[[Frame], set[Loop]],
+        on_commit: Callable[[list[Piece], int], set[Loop]],
         on_wake: Callable[[Loop], None],
     ) -> None:
         self._journal = journal
@@ -99,10 +63,19 @@ class Committer:
 
     async def append(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append."""
-        return await self.commit(self._batch(topic, messages))
+        return await self.commit(self.batch(topic, messages))
 
     async def commit(self, batch: Batch) -> Sequence[Position]:
         """Commit a batch that is made already."""
+        ticket = self.join(batch)
+        try:
+            await ticket.future
+        except asyncio.CancelledError:
+            await ticket.wait_on()
+        return batch.result()
+
+    def join(self, batch: Batch) -> Ticket:
+        """Let a batch go with the next group; its ticket's future is done when it is."""
         loop = asyncio.get_running_loop()
         with self._lock:
             ticket = batch.ticket = self._ticket(loop, batch.size)
@@ -110,8 +83,30 @@ class Committer:
             if loop not in self._kicked:
                 self._kicked.add(loop)
                 loop.call_soon(self._kick, loop)
-        await ticket.wait()
-        return batch.result()
+        return ticket
+
+    def batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
+        """One append call, checked; encoded already, if it is large. Raises Unavailable, Rejected, TooLarge."""
+        if self._journal.failure:
+            self._journal.check()
+        if len(messages) < _ENCODED_FROM:
+            try:
+                sizes = [len(message[2]) for message in messages]
+            except TypeError as error:
+                raise Rejected(f"a message's body is not bytes: {error}") from error
+            self._check_sizes(sizes)
+            return Batch(topic, messages, sum(sizes))
+        made = load(topic, messages, self._now_ms())
+        if made.size > self._message_bytes_max:
+            self._check_sizes([len(message[2]) for message in messages])
+        return Batch(topic, messages, made.size, made)
+
+    def _check_sizes(self, sizes: list[int]) -> None:
+        if max(sizes) > self._message_bytes_max:
+            raise TooLarge(f"a message of {max(sizes)} bytes is over message_bytes_max = {self._message_bytes_max}")
+        size, size_max = sum(sizes), self._journal.bytes_max // 2
+        if size > size_max:
+            raise TooLarge(f"a batch of {size} bytes is over the limit of {size_max}: append it in parts")
 
     def _ticket(self, loop: Loop, size: int) -> Ticket:
         ticket = self._tickets.get(loop)
@@ -123,7 +118,7 @@ class Committer:
 
     def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append, but the calling thread waits, and writes itself if nobody else does."""
-        return self.commit_blocking(self._batch(topic, messages))
+        return self.commit_blocking(self.batch(topic, messages))
 
     def commit_blocking(self, batch: Batch) -> Sequence[Position]:
         """Commit a batch that is made already."""
@@ -172,10 +167,6 @@ class Committer:
         if leads:
             self._turn(self._take())
 
-    def _batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
-        self._journal.check()
-        return Batch(topic, messages, measure(messages, self._message_bytes_max, self._journal.bytes_max // 2))
-
     def _kick(self, loop: Loop) -> None:
         with self._lock:
             self._kicked.discard(loop)
@@ -207,9 +198,9 @@ class Committer:
     def _turn(self, batches: list[Batch]) -> None:
         loops: set[Loop] = set()
         try:
-            pieces = assemble(batches, self._journal, self._now_ms())
+            pieces = assemble(batches, self._journal.state.index.ends, self._now_ms())
             if pieces:
-                loops = self._on_commit(self._journal.write(pieces))
+                loops = self._on_commit(pieces, self._journal.write(pieces))
         except EvermqError as error:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever

@@ -9,7 +9,7 @@ import heapq
 from array import array
 from collections.abc import Iterator
 
-from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE, Batch, TopicLanes
+from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE, Batch, TopicLanes, load
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.frame import Entry, Kind
 from evermq.adapters.log.reading import LaneScan, Reading
@@ -72,9 +72,8 @@ class Delays:
         self._moving += len(due)
         try:
             messages = [self._message(offset) for _, offset in due]
-            size = sum(len(message.body) for message in messages)
-            batch = Batch(self._topic, messages, size, moved=[offset for _, offset in due])
-            await self._committer.commit(batch)
+            made = load(self._topic, messages, 0, moved=[offset for _, offset in due])
+            await self._committer.commit(Batch(self._topic, messages, made.size, made))
         except EvermqError:
             for pair in due:  # the log says in its own words what is wrong with it; they wait on
                 heapq.heappush(self._heap, pair)

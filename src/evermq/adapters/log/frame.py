@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import crc32c
 
-__all__ = ["ENTRY", "HEAD", "MAGIC", "Entry", "Frame", "Kind", "Part", "Piece", "build", "next_magic", "parse"]
+__all__ = ["ENTRY", "HEAD", "MAGIC", "Entry", "Frame", "Kind", "Part", "Piece"]
+__all__ += ["build", "length_of", "next_magic", "parse"]
 
 MAGIC = b"EVQ\x01"
 HEAD = Struct("<4sIIIQQQQ")
@@ -71,23 +72,26 @@ class Piece(NamedTuple):
     message_count: int
     offset: int
     parts: Sequence[Part]
+    size: int
 
 
-def build(pieces: Sequence[Piece], segment: int, sequence: int, synced: int, time_ms: int) -> tuple[list[Part], int]:
-    """The buffers of one frame, to be written one after the other, and their length in bytes."""
-    table = bytearray()
+def build(pieces: Sequence[Piece], length: int, segment: int, sequence: int, synced: int, time_ms: int) -> list[Part]:
+    """The buffers of one frame of `length` bytes, to be written one after the other."""
+    head = [_BEHIND_CRC.pack(length, len(pieces), segment, sequence, synced, time_ms)]
     parts: list[Part] = []
-    length = HEAD.size + ENTRY.size * len(pieces)
-    for topic, lane, kind, count, offset, payload in pieces:
-        size = sum(map(len, payload))
-        table += ENTRY.pack(topic, lane, kind, 0, count, offset, size)
+    for topic, lane, kind, count, offset, payload, size in pieces:
+        head.append(ENTRY.pack(topic, lane, kind, 0, count, offset, size))
         parts += payload
-        length += size
-    behind = _BEHIND_CRC.pack(length, len(pieces), segment, sequence, synced, time_ms) + table
+    behind = b"".join(head)
     crc = crc32c.crc32c(behind)
     for part in parts:
         crc = crc32c.crc32c(part, crc)
-    return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts], length
+    return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts]
+
+
+def length_of(pieces: Sequence[Piece]) -> int:
+    """The bytes of a frame of these entries."""
+    return HEAD.size + ENTRY.size * len(pieces) + sum([piece.size for piece in pieces])
 
 
 def parse(buffer: memoryview, at: int, position: int, segment: int) -> Frame | int | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from evermq.adapters.log.frame import Frame
+from evermq.adapters.log.frame import Entry, Piece
 from evermq.adapters.log.segment import STORED, Segment
 
 __all__ = ["Index", "Lane", "Location"]
@@ -56,10 +57,14 @@ class Lane:
 
 
 class Index:
-    """All lanes of a directory. Written by whoever holds the journal's turn; read under its lock."""
+    """All lanes of a directory; `ends`: their next offsets, for the hot path.
+
+    Written by whoever has the journal's turn, read under its lock.
+    """
 
     def __init__(self) -> None:
         self.lanes: dict[LaneId, Lane] = {}
+        self.ends: dict[LaneId, int] = {}
 
     def lane(self, topic: int, lane: int) -> Lane:
         found = self.lanes.get((topic, lane))
@@ -68,18 +73,24 @@ class Index:
         return found
 
     def end(self, topic: int, lane: int) -> int:
-        found = self.lanes.get((topic, lane))
-        return found.end if found else 0
+        return self.ends.get((topic, lane), 0)
 
-    def note(self, frame: Frame, segment: Segment) -> None:
-        """Take a frame into account that `segment` has already noted."""
-        for entry in frame.entries:
-            if entry.kind in STORED:
-                lane = self.lane(entry.topic, entry.lane)
-                marks = segment.marks[entry.topic, entry.lane]
-                if marks.positions[-1] == frame.position and marks.offsets[-1] == entry.offset:
-                    lane.add(entry.offset, segment.number, frame.position)
-                lane.end = entry.offset + entry.message_count
+    def reach(self, topic: int, lane: int, end: int) -> None:
+        """The lane's offsets go on at `end` at the earliest."""
+        found = self.lane(topic, lane)
+        found.end = self.ends[topic, lane] = max(found.end, end)
+
+    def note(self, entries: Iterable[Entry] | Iterable[Piece], position: int, segment: Segment) -> None:
+        """Take the entries of a frame at `position` of `segment` into account."""
+        for entry in entries:
+            topic, lane_number, kind = entry.topic, entry.lane, entry.kind
+            if kind in STORED:
+                lane = self.lanes.get((topic, lane_number)) or self.lane(topic, lane_number)
+                end = entry.offset + entry.message_count
+                if segment.mark(topic, lane_number, entry.offset, end, position):
+                    lane.add(entry.offset, segment.number, position)
+                lane.end = end
+                self.ends[topic, lane_number] = end
 
     def load(self, segment: Segment) -> None:
         """Take a whole segment into account, by its marks."""
@@ -88,7 +99,7 @@ class Index:
             lane.offsets.extend(marks.offsets)
             lane.positions.extend(marks.positions)
             lane.segments.extend([segment.number] * len(marks.offsets))
-            lane.end = marks.end
+            lane.end = self.ends[marks.topic, marks.lane] = marks.end
 
     def forget(self, segment: Segment) -> None:
         """A segment was taken away; all before it are gone already."""

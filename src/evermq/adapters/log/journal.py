@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from evermq.adapters.log.disk import Disk
-from evermq.adapters.log.frame import ENTRY, HEAD, Entry, Frame, Kind, Piece, build
+from evermq.adapters.log.frame import Kind, Piece, build, length_of
 from evermq.adapters.log.recovery import ENDS, Recovered, open_segment, recover
 from evermq.adapters.log.segment import Segment, name_of, number_of, write_footer
 from evermq.adapters.log.spares import Spares
@@ -72,19 +72,23 @@ class Journal:
         if self.failure:
             raise Unavailable(f"the log was closed by {self.failure}: open the directory again, it will be re-read")
 
-    def write(self, pieces: Sequence[Piece]) -> Frame:
-        """Append one group, whole, as durable as the policy says.
+    def write(self, pieces: Sequence[Piece]) -> int:
+        """Append one group, whole, as durable as the policy says; returns the number of its segment.
 
         Raises Overloaded (disk full, nothing written), TooLarge, Unavailable (closed by an earlier error),
         Uncertain (the write or flush failed: the log is closed for good, since a flush that failed once may
         succeed the next time without having written anything).
         """
-        self.check()
-        size = HEAD.size + sum(ENTRY.size + sum(map(len, piece.parts)) for piece in pieces)
-        if size > self.bytes_max:
-            raise TooLarge(f"a group of {size} bytes does not fit in a segment ({self.bytes_max} bytes at most)")
-        segment = self._segment_with_room(size + 64 * len(pieces))
-        return self._append(segment, pieces, sync=self.sync_every_write)
+        if self.failure:
+            self.check()
+        length = length_of(pieces)
+        if length > self.bytes_max:
+            raise TooLarge(f"a group of {length} bytes does not fit in a segment ({self.bytes_max} bytes at most)")
+        segment = self.segments[-1] if self.segments else None
+        if segment is None or segment.room < length + 64 * len(pieces):
+            segment = self._roll()
+        self._append(segment, pieces, length, sync=self.sync_every_write)
+        return segment.number
 
     def sync(self) -> None:
         """Flush what a policy other than `always` has left in the cache."""
@@ -108,7 +112,8 @@ class Journal:
         """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
         if not self.failure and self.segments and not self.state.closed:
             try:
-                self._append(self.segments[-1], [Piece(0, 0, Kind.CLOSED, 0, 0, ())], sync=True)
+                mark = [Piece(0, 0, Kind.CLOSED, 0, 0, (), 0)]
+                self._append(self.segments[-1], mark, length_of(mark), sync=True)
                 self.state.closed = True
             except (Uncertain, Unavailable):
                 pass  # everything acknowledged is durable already; only the mark is missing
@@ -116,35 +121,29 @@ class Journal:
             segment.file.close()
         self.failure = self.failure or "close()"
 
-    def _append(self, segment: Segment, pieces: Sequence[Piece], *, sync: bool) -> Frame:
-        sequence = self.state.sequence + 1
-        self._time_ms = max(self._time_ms, self.clock.now_ms())
-        parts, length = build(pieces, segment.number, sequence, self.synced, self._time_ms)
+    def _append(self, segment: Segment, pieces: Sequence[Piece], length: int, *, sync: bool) -> None:
+        state = self.state
+        sequence = state.sequence + 1
+        time_ms = self._time_ms = max(self._time_ms, self.clock.now_ms())
+        position = segment.used
+        parts = build(pieces, length, segment.number, sequence, self.synced, time_ms)
         try:
-            segment.file.pwrite(parts, segment.used, sync=sync)
+            segment.file.pwrite(parts, position, sync=sync)
         except OSError as error:
             raise self._fail(error) from error
         if sync:
             self.synced = sequence
-        entries = [Entry(p.topic, p.lane, p.kind, 0, p.message_count, p.offset, _first_part(p)) for p in pieces]
-        frame = Frame(segment.used, length, segment.number, sequence, self.synced, self._time_ms, entries)
         with self.lock:
-            self.state.sequence = sequence
-            self.state.closed = False
-            segment.note(frame)
-            self.state.index.note(frame, segment)
-        return frame
+            state.sequence = sequence
+            state.closed = False
+            segment.note(position, length, sequence, time_ms)
+            state.index.note(pieces, position, segment)
 
     def _fail(self, error: OSError) -> Uncertain:
         self.failure = f"a write error ({error.strerror or error})"
         return Uncertain(f"the write failed: {error}; the log is closed, open it again to learn what is stored")
 
-    def _segment_with_room(self, size: int) -> Segment:
-        if not self.segments or self.segments[-1].room < size:
-            self._roll()
-        return self.segments[-1]
-
-    def _roll(self) -> None:
+    def _roll(self) -> Segment:
         """Seal the last segment, flush it, begin the next one, flush that and its name: only then acknowledge."""
         if not self.may_grow():
             raise Overloaded("the log is at bytes_max and its messages are not settled: read them, or raise bytes_max")
@@ -165,14 +164,11 @@ class Journal:
         segment = Segment(number, file, self.spares.segment_bytes)
         with self.lock:
             self.segments.append(segment)
-        self._append(segment, [self._ends()], sync=True)
+        ends = [self._ends()]
+        self._append(segment, ends, length_of(ends), sync=True)
+        return segment
 
     def _ends(self) -> Piece:
         lanes = self.state.index.lanes.items()
         payload = b"".join(ENDS.pack(topic, number, lane.end) for (topic, number), lane in lanes)
-        return Piece(0, 0, Kind.ENDS, len(payload) // ENDS.size, 0, (payload,))
-
-
-def _first_part(piece: Piece) -> memoryview:
-    """The times of delayed messages are looked at again once they are stored; nothing else is."""
-    return memoryview(piece.parts[0]) if piece.kind == Kind.DELAYED else memoryview(b"")
+        return Piece(0, 0, Kind.ENDS, len(payload) // ENDS.size, 0, (payload,), len(payload))

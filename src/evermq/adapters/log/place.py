@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 from threading import RLock
+from typing import Any
 
 from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.catalog import Catalog, GroupRecord, TopicRecord
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change, CursorFile
 from evermq.adapters.log.disk import Disk
-from evermq.adapters.log.frame import Frame
+from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.group import Group
 from evermq.adapters.log.housekeeper import Housekeeper
 from evermq.adapters.log.journal import Journal
@@ -231,24 +231,25 @@ class LogPlace:
             topic = self.topics_by_number[record.topic]
             group = topic.groups[record.name] = Group(record.number, record.name, topic.number, [], self.reading)
             for lane in range(topic.record_.lanes):
-                index = self.journal.state.index.lane(topic.number, lane)
                 progress = lanes[record.number, lane]
                 # A tail that was never synced may be gone although it was read: its offsets are not used again.
-                index.end = max(index.end, progress.next)
+                self.journal.state.index.reach(topic.number, lane, progress.next)
+                index = self.journal.state.index.lane(topic.number, lane)
                 keys_of = partial(group.keys, lane)
                 group.cursors.append(progress.cursor(record.number, lane, index.start, keys_of))
 
-    def _committed(self, frame: Frame) -> set[asyncio.AbstractEventLoop]:
+    def _committed(self, pieces: list[Piece], segment: int) -> set[asyncio.AbstractEventLoop]:
         loops: set[asyncio.AbstractEventLoop] = set()
-        for entry in frame.entries:
-            topic = self.topics_by_number.get(entry.topic)
+        for piece in pieces:
+            topic = self.topics_by_number.get(piece.topic)
             if topic:
-                topic.note(entry)
-                for loop in list(topic.waiting):
+                if piece.kind == Kind.DELAYED:
+                    topic.note_delayed(piece)
+                for loop in list(topic.waiting) if topic.waiting else ():
                     self._fresh.setdefault(loop, set()).add(topic)
                     loops.add(loop)
-        if frame.segment != self._segment_seen:
-            self._segment_seen = frame.segment
+        if segment != self._segment_seen:
+            self._segment_seen = segment
             self._housekeeper.wake()
         return loops
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from evermq.adapters.log.reader import LogReader
@@ -42,12 +43,19 @@ class LogQueue:
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not self._check_append(messages):
             return ()
-        return await self._topic.append(messages)
+        committer = self._topic.place.committer
+        batch = committer.batch(self._topic.lanes, messages)
+        ticket = committer.join(batch)
+        try:
+            await ticket.future
+        except asyncio.CancelledError:
+            await ticket.wait_on()
+        return batch.result()
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not self._check_append(messages):
             return ()
-        return self._topic.append_blocking(messages)
+        return self._topic.place.committer.append_blocking(self._topic.lanes, messages)
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> LogReader:
         self._check()
@@ -75,11 +83,13 @@ class LogQueue:
                 await reader.close()
 
     def _check_append(self, messages: Sequence[Message]) -> int:
-        self._check()
+        if self._closed or self._topic.dropped or self._topic.place.journal.failure:
+            self._check()
         if len(messages) > _BATCH_COUNT_MAX:
             raise Unsupported(f"a batch of {len(messages)} messages: at most {_BATCH_COUNT_MAX} fit, append in parts")
         return len(messages)
 
     def _check(self) -> None:
+        self._topic.check()
         if self._closed:
             raise Closed(f"queue {self.name} was closed: open it again")

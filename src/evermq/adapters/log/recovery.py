@@ -97,15 +97,14 @@ def _scan(segment: Segment, state: Recovered, *, uncached: bool) -> None:
 
 
 def _note(frame: Frame, segment: Segment, state: Recovered) -> None:
-    segment.note(frame)
+    segment.note(frame.position, frame.length, frame.sequence, frame.time_ms)
     state.sequence = max(state.sequence, frame.sequence)
-    state.index.note(frame, segment)
+    state.index.note(frame.entries, frame.position, segment)
     state.closed = False
     for entry in frame.entries:
         if entry.kind == Kind.ENDS:
             for topic, lane, end in ENDS.iter_unpack(entry.payload):
-                known = state.index.lane(topic, lane)
-                known.end = max(known.end, end)
+                state.index.reach(topic, lane, end)
         elif entry.kind == Kind.CLOSED:
             state.closed = True
 

@@ -9,7 +9,7 @@ import crc32c
 import msgspec
 
 from evermq.adapters.log.disk import File
-from evermq.adapters.log.frame import Entry, Frame, Kind
+from evermq.adapters.log.frame import Kind
 from evermq.errors import Damaged
 
 __all__ = ["FORMAT", "HEADER_BYTES", "LaneMarks", "STORED", "Segment", "name_of", "number_of"]
@@ -68,28 +68,28 @@ class Segment:
         """Bytes that frames may still take, the footer's share left out."""
         return self.size - self.used - self.footer_bytes - TRAILER_BYTES
 
-    def note(self, frame: Frame) -> None:
+    def note(self, position: int, length: int, sequence: int, time_ms: int) -> None:
         """Take the next intact frame into account."""
-        self.used = frame.position + frame.length
+        self.used = position + length
         if not self.last_sequence:
-            self.first_sequence = frame.sequence
-            self.time_first_ms = frame.time_ms
-        self.last_sequence = frame.sequence
-        self.time_last_ms = frame.time_ms
-        for entry in frame.entries:
-            if entry.kind in STORED:
-                self._mark(entry, frame.position)
+            self.first_sequence = sequence
+            self.time_first_ms = time_ms
+        self.last_sequence = sequence
+        self.time_last_ms = time_ms
 
-    def _mark(self, entry: Entry, position: int) -> None:
-        marks = self.marks.get((entry.topic, entry.lane))
+    def mark(self, topic: int, lane: int, offset: int, end: int, position: int) -> bool:
+        """Note an entry of a frame at `position`; returns whether it is worth a mark in the index."""
+        marks = self.marks.get((topic, lane))
         if marks is None:
-            marks = self.marks[entry.topic, entry.lane] = LaneMarks(entry.topic, entry.lane, 0, [], [])
+            marks = self.marks[topic, lane] = LaneMarks(topic, lane, 0, [], [])
             self.footer_bytes += _LANE_BYTES
-        if not marks.positions or position >= marks.positions[-1] + _MARK_EVERY_BYTES:
-            marks.offsets.append(entry.offset)
-            marks.positions.append(position)
-            self.footer_bytes += _MARK_BYTES
-        marks.end = entry.offset + entry.message_count
+        marks.end = end
+        if marks.positions and position < marks.positions[-1] + _MARK_EVERY_BYTES:
+            return False
+        marks.offsets.append(offset)
+        marks.positions.append(position)
+        self.footer_bytes += _MARK_BYTES
+        return True
 
 
 def name_of(number: int) -> str:

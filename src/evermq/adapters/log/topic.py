@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evermq.adapters.log.batch import DELAY_LANE, TopicLanes
+from evermq.adapters.log.batch import TopicLanes
 from evermq.adapters.log.catalog import TopicRecord
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.delays import Delays
-from evermq.adapters.log.frame import Entry, Kind
+from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.group import Group
 from evermq.clock import Clock
 from evermq.errors import Closed
-from evermq.message import Message
 from evermq.port import Start
-from evermq.position import Position
 
 if TYPE_CHECKING:
     from evermq.adapters.log.place import LogPlace
@@ -33,8 +30,8 @@ class Topic:
         self.record_ = record
         self.number = record.number
         self.name = record.name
-        self.names = {lane: str(lane) for lane in range(record.lanes)}
-        self.lanes = TopicLanes(record.number, record.lanes, {**self.names, DELAY_LANE: "delay"})
+        self.lanes = TopicLanes(record.number, record.lanes)
+        self.names = self.lanes.names
         self.lock = place.lock
         self.groups: dict[str, Group] = {}
         self.delays = Delays(self.lanes, place.reading, place.committer)
@@ -56,14 +53,6 @@ class Topic:
 
     def start(self, lane: int) -> int:
         return self.place.journal.state.index.lane(self.number, lane).start
-
-    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
-        self.check()
-        return await self.place.committer.append(self.lanes, messages)
-
-    def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
-        self.check()
-        return self.place.committer.append_blocking(self.lanes, messages)
 
     def group(self, name: str, start: Start) -> Group:
         """The group, made durably at `start` if it is new."""
@@ -115,7 +104,11 @@ class Topic:
         """When the oldest message that the group has not settled was appended."""
         with self.lock:
             found = self.groups.get(group)
-            lows = [cursor.low for cursor in found.cursors] if found else [self.start(i) for i in self.names]
+            lows = (
+                [cursor.low for cursor in found.cursors]
+                if found
+                else [self.start(i) for i in range(self.record_.lanes)]
+            )
         times = []
         for lane, low in enumerate(lows):
             at = self.place.reading.find(self.number, lane, low)
@@ -134,11 +127,10 @@ class Topic:
         if changes:
             self.place.record(changes)
 
-    def note(self, entry: Entry) -> None:
-        """Take an entry of a committed frame into account."""
-        if entry.kind == Kind.DELAYED:
-            for offset, due_ms in enumerate(memoryview(entry.payload).cast("q"), entry.offset):
-                self.delays.add(due_ms, offset)
+    def note_delayed(self, piece: Piece) -> None:
+        """Take delayed messages that were just stored into account."""
+        for offset, due_ms in enumerate(memoryview(piece.parts[0]).cast("q"), piece.offset):
+            self.delays.add(due_ms, offset)
 
     def listen(self, loop: asyncio.AbstractEventLoop, reader: LogReader) -> None:
         """Wake this reader when something is appended."""
