@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from evermq.adapters.remote.connection import Connection, ConnectionLost
+from evermq.adapters.remote.connection import Connection, ConnectionLost, forget
 from evermq.adapters.remote.wire import pack_messages, unpack_deliveries, unpack_positions
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Uncertain
@@ -152,6 +152,8 @@ class RemoteReader:
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
+            if self._asked:
+                self._asked.add_done_callback(forget)  # what it brings goes back with the reader
             if not self._connection.is_lost:
                 try:
                     await self._connection.ask("close_reader", self._number)

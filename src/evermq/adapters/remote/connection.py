@@ -12,7 +12,7 @@ from evermq.adapters.remote.wire import VERSION, Malformed, decode, decode_error
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Unavailable
 
-__all__ = ["Connection", "ConnectionLost"]
+__all__ = ["Connection", "ConnectionLost", "forget"]
 
 _PING_MS = 1_000
 
@@ -120,7 +120,7 @@ class Connection:
                 self._lose(self._silent())
                 return
             with contextlib.suppress(ConnectionLost):
-                self.send("ping").add_done_callback(_forget)
+                self.send("ping").add_done_callback(forget)
 
     def _silent(self) -> str:
         return (
@@ -140,6 +140,7 @@ class Connection:
                 answer.exception()  # seen, whoever still waits
 
 
-def _forget(answer: asyncio.Future[Any]) -> None:
+def forget(answer: asyncio.Future[Any]) -> None:
+    """Nobody waits for this answer any more."""
     if not answer.cancelled():
         answer.exception()

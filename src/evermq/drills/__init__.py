@@ -1,0 +1,1 @@
+"""Proofs that anybody can run: real processes, real faults, a verdict from recorded histories."""

@@ -1,0 +1,176 @@
+"""The processes of the flights demo: owner of a log, producer, consumer. Each is `python -m` this module."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from evermq.adapters.open import open_log, open_queue
+from evermq.client.producer import Producer
+from evermq.errors import EvermqError, Partial, Rejected, Unavailable
+from evermq.ha.failover import Choice, Failover
+from evermq.message import Message
+from evermq.port import Delivery
+from evermq.position import Position
+from evermq.testing.history import Event, Recorder, digest, load
+
+__all__ = ["GROUP", "TOPIC", "main"]
+
+TOPIC = "flights"
+GROUP = "tower"
+_BATCH = 200
+_now = time.monotonic_ns
+
+
+async def _failover(directory: Path, choice: Choice) -> Failover:
+    """The ladder of the demo: two logs, each owned by another process."""
+    primary = await open_queue(f"log://{directory}/primary/{TOPIC}")
+    standby = await open_queue(f"log://{directory}/standby/{TOPIC}")
+    return Failover(primary=primary, standby=standby, choice=choice)
+
+
+async def _obey(choice: Choice) -> None:
+    """Follow the conductor's choice of rung, a line on standard input each time."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        choice.set(int(line))
+
+
+def _tell(**numbers: object) -> None:
+    print(json.dumps(numbers), flush=True)
+
+
+async def owner(directory: Path, name: str) -> None:
+    """Own one log and serve it until the end."""
+    place = await open_log(directory / name)
+    await place.create(TOPIC, groups=[GROUP], lanes=48)
+    _tell(ready=name)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
+    await place.close()
+
+
+async def producer(directory: Path, number: int, rate: float) -> None:
+    """Send this producer's flights in order; one that was killed goes on behind what it knows to be acknowledged."""
+    name = f"producer-{number}"
+    history = directory / f"history-{name}.jsonl"
+    acknowledged = {event.id for event in load([history]) if event.ev == "send_ok"} if history.exists() else set()
+    recorder = Recorder(history)
+    choice = Choice()
+    queue = await _failover(directory, choice)
+    obeying = asyncio.create_task(_obey(choice))
+    messages, kseqs = _messages(directory / f"flights-{number}.jsonl", name)
+    todo = [message for message in messages if message.id not in acknowledged]
+    began = _now()
+    async with Producer(queue, retry_ms_max=60_000) as sender:
+        for at in range(0, len(todo), _BATCH):
+            await asyncio.sleep(max(0, at / rate - (_now() - began) / 1e9))
+            await _send(sender, todo[at : at + _BATCH], name, kseqs, recorder)
+            _tell(sent=min(len(todo), at + _BATCH) + len(acknowledged))
+    obeying.cancel()
+    await queue.close()
+
+
+def _messages(path: Path, producer: str) -> tuple[list[Message], dict[str, int]]:
+    messages, kseqs = [], {}
+    count: Counter[str] = Counter()
+    with path.open() as lines:
+        for number, line in enumerate(lines):
+            key, _, body = line.rstrip("\n").partition("\t")
+            id = f"{producer}-{number:06d}"
+            count[key] += 1
+            kseqs[id] = count[key]
+            messages.append(Message(id, key.encode() or None, body.encode(), {}, time.time_ns() // 1_000_000))
+    return messages, kseqs
+
+
+async def _send(
+    sender: Producer, messages: list[Message], name: str, kseqs: dict[str, int], recorder: Recorder
+) -> None:
+    t = _now()
+    recorder.record(
+        [
+            Event(
+                t,
+                "send_invoke",
+                id=m.id,
+                key=(m.key or b"").decode(),
+                kseq=kseqs[m.id],
+                producer=name,
+                sha=digest(m.body),
+            )
+            for m in messages
+        ]
+    )
+    try:
+        outcomes: list[Position | EvermqError] = [*await sender.send_many(messages)]
+    except Partial as error:
+        outcomes = list(error.outcomes)
+    except EvermqError as error:
+        outcomes = [error] * len(messages)
+    t = _now()
+    recorder.record([_outcome(t, m.id, o) for m, o in zip(messages, outcomes, strict=True)])
+
+
+def _outcome(t: int, id: str, outcome: Position | EvermqError) -> Event:
+    if isinstance(outcome, Position):
+        return Event(t, "send_ok", id=id, via="/".join(outcome.via))
+    kind = "send_fail" if isinstance(outcome, Unavailable | Rejected) else "send_unknown"
+    return Event(t, kind, id=id, detail=str(outcome))
+
+
+async def consumer(directory: Path, number: int) -> None:
+    """Handle flights until told to end; handling is writing it into the history."""
+    recorder = Recorder(directory / f"history-consumer-{number}.jsonl")
+    queue = await _failover(directory, Choice())
+    reader = await queue.reader(GROUP)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    handled = 0
+    while not stopped.is_set():
+        try:
+            found = await reader.read(count_max=500, wait_ms=200)
+            if found:
+                _handle(found, recorder)
+                handled += len(found)
+                await reader.ack(found)
+        except EvermqError:
+            await asyncio.sleep(0.1)  # a rung is away: what was not acknowledged comes again
+        _tell(handled=handled)
+    await reader.close()
+    await queue.close()
+
+
+def _handle(deliveries: list[Delivery], recorder: Recorder) -> None:
+    t = _now()
+    events = []
+    for message, position, _, attempt in deliveries:
+        via = "/".join(position.via)
+        events.append(
+            Event(t, "deliver", id=message.id, group=GROUP, sha=digest(message.body), attempt=attempt, via=via)
+        )
+        events.append(Event(t, "handler_ok", id=message.id, group=GROUP, via=via))
+    recorder.record(events)
+
+
+def main(arguments: list[str]) -> None:
+    """role, directory, and what the role takes."""
+    role, directory, *rest = arguments
+    roles: dict[str, Callable[[], object]] = {
+        "owner": lambda: owner(Path(directory), rest[0]),
+        "producer": lambda: producer(Path(directory), int(rest[0]), float(rest[1])),
+        "consumer": lambda: consumer(Path(directory), int(rest[0])),
+    }
+    asyncio.run(roles[role]())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

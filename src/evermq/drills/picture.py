@@ -1,0 +1,68 @@
+"""The timeline of a run as a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from evermq.testing.history import Event
+
+__all__ = ["draw"]
+
+_COLOURS = {"primary": "#2a6f97", "standby": "#f4a259"}
+
+
+def draw(path: Path, events: list[Event], verdict: str) -> None:
+    """Acknowledged sends by rung and handled messages a second, what was not handled yet, and what was broken when."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    origin = min((event.t for event in events), default=0)
+    acknowledged = {rung: _per_second(events, "send_ok", origin, rung) for rung in _COLOURS}
+    handled = _per_second(events, "handler_ok", origin, None)
+    seconds = range(max([*handled, *(s for rung in acknowledged.values() for s in rung)], default=0) + 1)
+    figure, (rates, behind) = pyplot.subplots(2, 1, sharex=True, figsize=(11, 6.5), height_ratios=(3, 1))
+    stack = [[rung[s] for s in seconds] for rung in acknowledged.values()]
+    rates.stackplot(
+        seconds, *stack, labels=[f"acknowledged by the {rung}" for rung in _COLOURS], colors=list(_COLOURS.values())
+    )
+    rates.plot(seconds, [handled[s] for s in seconds], color="black", linewidth=1.2, label="handled")
+    rates.set_ylabel("messages a second")
+    top = 1.45 * max([*(sum(column) for column in zip(*stack, strict=True)), *handled.values()], default=1)
+    rates.set_ylim(0, top)
+    _mark_faults(rates, events, origin, top)
+    rates.legend(loc="center right", frameon=False)
+    rates.set_title(f"evermq demo: {sum(handled.values()):,} flights handled, verdict {verdict}")
+    behind.fill_between(seconds, _behind(acknowledged, handled, seconds), color="#9a8c98", step=None)
+    behind.set_ylabel("not yet handled")
+    behind.set_xlabel("seconds")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _per_second(events: list[Event], ev: str, origin: int, via: str | None) -> Counter[int]:
+    return Counter(
+        (event.t - origin) // 1_000_000_000 for event in events if event.ev == ev and via in (None, event.via)
+    )
+
+
+def _behind(acknowledged: dict[str, Counter[int]], handled: Counter[int], seconds: range) -> list[int]:
+    total, behind = 0, []
+    for s in seconds:
+        total += sum(rung[s] for rung in acknowledged.values()) - handled[s]
+        behind.append(max(0, total))
+    return behind
+
+
+def _mark_faults(rates: object, events: list[Event], origin: int, top: float) -> None:
+    frozen = [(event.t - origin) / 1e9 for event in events if event.ev in ("fault_on", "fault_off")]
+    if len(frozen) == 2:
+        rates.axvspan(*frozen, color="#d62828", alpha=0.12)  # type: ignore[attr-defined]
+    noted = [event for event in events if event.proc == "conductor" and event.ev != "start"]
+    for i, event in enumerate(noted):
+        at = (event.t - origin) / 1e9
+        rates.axvline(at, color="#888888", linewidth=0.6, linestyle=":")  # type: ignore[attr-defined]
+        rates.text(at, top * (0.96 - 0.055 * (i % 6)), f" {event.detail}", fontsize=8, va="top")  # type: ignore[attr-defined]
