@@ -25,6 +25,7 @@ __all__ = ["Committer"]
 Loop = asyncio.AbstractEventLoop
 _GROUP_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
 _GROUP_BATCHES_MAX = 65_536
+_OVERHEAD_BYTES = 64  # of a message beside its body, roughly
 _ENCODED_FROM = 64  # messages; smaller batches are encoded together
 
 
@@ -47,6 +48,7 @@ class Committer:
     ) -> None:
         self._journal = journal
         self._message_bytes_max = message_bytes_max
+        self._group_bytes_max = min(_GROUP_BYTES_MAX, journal.bytes_max // 4)
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._on_wake = on_wake
@@ -95,7 +97,7 @@ class Committer:
             except TypeError as error:
                 raise Rejected(f"a message's body is not bytes: {error}") from error
             self._check_sizes(sizes)
-            return Batch(topic, messages, sum(sizes))
+            return Batch(topic, messages, sum(sizes) + _OVERHEAD_BYTES * len(sizes))
         made = load(topic, messages, self._now_ms())
         if made.size > self._message_bytes_max:
             self._check_sizes([len(message[2]) for message in messages])
@@ -110,7 +112,7 @@ class Committer:
 
     def _ticket(self, loop: Loop, size: int) -> Ticket:
         ticket = self._tickets.get(loop)
-        if ticket is None or ticket.size + size > _GROUP_BYTES_MAX:
+        if ticket is None or ticket.size + size > self._group_bytes_max:
             ticket = self._tickets[loop] = Ticket(loop)
         ticket.size += size
         ticket.outstanding += 1
@@ -187,7 +189,7 @@ class Committer:
             size = 0
             for count, batch in enumerate(self._pending):
                 size += batch.size
-                if (size > _GROUP_BYTES_MAX and count) or count >= _GROUP_BATCHES_MAX:
+                if (size > self._group_bytes_max and count) or count >= _GROUP_BATCHES_MAX:
                     taken, self._pending = self._pending[:count], self._pending[count:]
                     break
             else:
@@ -201,6 +203,11 @@ class Committer:
             pieces = assemble(batches, self._journal.state.index.ends, self._now_ms())
             if pieces:
                 loops = self._on_commit(pieces, self._journal.write(pieces))
+        except TooLarge as error:
+            if len(batches) > 1:  # keys and headers were larger than thought: each for itself
+                self._one_by_one(batches)
+            else:
+                _fail(batches, error)
         except EvermqError as error:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
@@ -208,6 +215,15 @@ class Committer:
             _fail(batches, Uncertain(f"the writer failed: {error!r}"))
         finally:
             self._tell(batches, loops)
+
+    def _one_by_one(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            try:
+                pieces = assemble([batch], self._journal.state.index.ends, self._now_ms())
+                if pieces:
+                    self._on_commit(pieces, self._journal.write(pieces))
+            except EvermqError as error:
+                _fail([batch], error)
 
     def _tell(self, batches: list[Batch], loops: set[Loop]) -> None:
         done: dict[Loop, list[Ticket]] = {}

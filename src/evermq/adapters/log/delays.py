@@ -24,10 +24,11 @@ _MOVE_COUNT_MAX = 500
 class Delays:
     """The waiting messages of one topic, as (due_ms, offset in the delay lane)."""
 
-    def __init__(self, topic: TopicLanes, reading: Reading, committer: Committer) -> None:
+    def __init__(self, topic: TopicLanes, reading: Reading, committer: Committer, move_bytes_max: int) -> None:
         self._topic = topic
         self._reading = reading
         self._committer = committer
+        self._move_bytes_max = move_bytes_max
         self._scan = LaneScan(reading, topic.number, DELAY_LANE)
         self._heap: list[tuple[int, int]] = []
         self._moving = 0
@@ -62,16 +63,21 @@ class Delays:
     async def move_due(self, now_ms: int) -> None:
         """Append to their lanes what is due by now."""
         while self._heap and self._heap[0][0] <= now_ms:
-            due = [heapq.heappop(self._heap) for _ in range(min(len(self._heap), _MOVE_COUNT_MAX))]
-            late = [pair for pair in due if pair[0] > now_ms]
-            for pair in late:
-                heapq.heappush(self._heap, pair)
-            await self._move([pair for pair in due if pair[0] <= now_ms])
+            due: list[tuple[int, int]] = []
+            messages: list[Message] = []
+            size = 0
+            while self._heap and self._heap[0][0] <= now_ms and len(due) < _MOVE_COUNT_MAX:
+                message = self._message(self._heap[0][1])
+                size += len(message.body)
+                if messages and size > self._move_bytes_max:
+                    break
+                due.append(heapq.heappop(self._heap))
+                messages.append(message)
+            await self._move(due, messages)
 
-    async def _move(self, due: list[tuple[int, int]]) -> None:
+    async def _move(self, due: list[tuple[int, int]], messages: list[Message]) -> None:
         self._moving += len(due)
         try:
-            messages = [self._message(offset) for _, offset in due]
             made = load(self._topic, messages, 0, moved=[offset for _, offset in due])
             await self._committer.commit(Batch(self._topic, messages, made.size, made))
         except EvermqError:

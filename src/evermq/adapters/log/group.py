@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from evermq.adapters.log.cursor_file import Change
@@ -50,9 +51,16 @@ class Group:
         cursor = self.cursors[lane]
         again, change = cursor.take_again(count_max, now_ms)
         changes = [change] if change else []
-        messages: list[Message] = self.messages(lane, again) if again else []
-        attempts: list[int] | None = [cursor.attempt(offset) for offset in again] if again else None
+        messages: list[Message] = []
+        attempts: list[int] | None = None
         offsets = again
+        if again:
+            found = self.find(lane, again)
+            offsets = [offset for offset in again if offset in found]
+            messages = [found[offset] for offset in offsets]
+            attempts = [cursor.attempt(offset) for offset in offsets]
+            if len(offsets) < len(again) and (gone := cursor.settle(set(again) - found.keys())):
+                changes.append(gone)  # damaged, or never synced: there is nothing to wait for
         if len(again) < count_max and not cursor.returned and cursor.next < end and cursor.unsettled < _UNSETTLED_MAX:
             fresh, numbers = self._take_new(cursor, count_max - len(again), end, changes)
             messages, offsets = messages + fresh, offsets + numbers
@@ -88,22 +96,24 @@ class Group:
             scan = self.scans[lane] = LaneScan(self.reading, self.topic, lane)
         return scan
 
-    def messages(self, lane: int, offsets: list[int]) -> list[Message]:
-        """The messages at these offsets, which must be stored."""
+    def find(self, lane: int, offsets: list[int]) -> dict[int, Message]:
+        """The messages at these offsets, without those that are not stored any more."""
         scan = LaneScan(self.reading, self.topic, lane)
-        found: list[Message] = []
+        found: dict[int, Message] = {}
         at = 0
         while at < len(offsets):
             stop = at + 1
             while stop < len(offsets) and offsets[stop] == offsets[at] + stop - at:
                 stop += 1
-            found += scan.fetch(offsets[at], stop - at)[0]
+            messages, ranges, _ = scan.fetch(offsets[at], stop - at)
+            found.update(zip(chain.from_iterable(ranges), messages, strict=True))
             at = stop
         return found
 
     def keys(self, lane: int, offsets: list[int]) -> list[bytes | None]:
-        """The keys of the messages at these offsets."""
-        return [message.key for message in self.messages(lane, offsets)]
+        """The keys of the messages at these offsets, None where they are not stored any more."""
+        found = self.find(lane, offsets)
+        return [found[offset].key if offset in found else None for offset in offsets]
 
     def drop_hold(self, lane: int) -> None:
         """Free a lane of which nothing is out any more."""

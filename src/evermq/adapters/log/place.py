@@ -176,6 +176,10 @@ class LogPlace:
         """Serve nothing any more: this process is not, or no longer, the owner."""
         self._failure = self.journal.failure = reason
 
+    def tidy(self) -> None:
+        """Do now what is done from time to time: recycle segments, prepare spare ones, flush acknowledgements."""
+        self._housekeeper.tidy()
+
     def check_owner(self) -> None:
         """Raise Fenced where somebody else may own the directory by now."""
         if self._owner:

@@ -55,6 +55,8 @@ class Reading:
             if frame is None:
                 return
             yield frame
+            if frame.segment != segment.number:  # nothing more was intact in that one
+                segment = self.segment(frame.segment)
             position = frame.position + frame.length
 
     def messages(self, frame: Frame, index: int) -> list[Message]:

@@ -40,19 +40,22 @@ class Replay:
     def cursor(self, group: int, lane: int, start: int, keys_of: KeysOf) -> LaneCursor:
         """The cursor as the next owner begins with it; below `start` nothing is stored any more."""
         state = LaneCursor(group, lane, max(self.next, start))
-        parked = sorted(o for o in self.open if o >= start and self.waiting.get(o, (0, 0))[1] > 0)
-        for offset, key in zip(parked, keys_of(parked), strict=True):
-            attempt, due_ms = self.waiting[offset]
-            park = state.parks.setdefault(offset if key is None else key, Park(due_ms, []))
-            park.due_ms = max(park.due_ms, due_ms)
-            park.offsets.append(offset)
-            if attempt > 1:
-                state.attempts[offset] = attempt
-        state.returned = sorted(o for o in self.open.difference(parked) if o >= start)
-        for offset in state.returned:
-            # It was handed out, and its process is gone: a message that kills its handler must be seen to.
+        unsettled = sorted(offset for offset in self.open if offset >= start)
+        keys = keys_of(unsettled) if any(due_ms > 0 for _, due_ms in self.waiting.values()) else [None] * len(unsettled)
+        for offset, key in zip(unsettled, keys, strict=True):
             attempt, due_ms = self.waiting.get(offset, (1, OUT))
-            state.attempts[offset] = attempt + 1 if due_ms == OUT else max(1, attempt)
+            # Handed out, and its process is gone: a message that kills its handler must be seen to.
+            next_attempt = attempt + 1 if due_ms == OUT else max(1, attempt)
+            if next_attempt > 1:
+                state.attempts[offset] = next_attempt
+            park = state.parks.get(key) if key is not None else None
+            if due_ms > 0 and park is None:
+                park = state.parks[offset if key is None else key] = Park(due_ms, [])
+            if park:  # or behind one of its key that waits, whatever the file says of itself
+                park.due_ms = max(park.due_ms, due_ms)
+                park.offsets.append(offset)
+            else:
+                state.returned.append(offset)
         return state
 
 

@@ -34,7 +34,7 @@ class Topic:
         self.names = self.lanes.names
         self.lock = place.lock
         self.groups: dict[str, Group] = {}
-        self.delays = Delays(self.lanes, place.reading, place.committer)
+        self.delays = Delays(self.lanes, place.reading, place.committer, place.journal.bytes_max // 8)
         self.waiting: dict[asyncio.AbstractEventLoop, set[LogReader]] = {}
         self.dropped = False
 

@@ -1,0 +1,1 @@
+"""A machine that can be replayed: its loop, its clock, its disk; everything follows from a seed."""

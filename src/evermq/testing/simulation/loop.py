@@ -1,0 +1,134 @@
+"""A deterministic event loop with virtual time.
+
+One callback runs at a time, picked by the seed among those that are ready; when none is, the clock jumps to the next
+timer. The same seed gives the same run, which the trace hash shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+
+from evermq.testing.simulation.clock import SimulatedClock
+
+__all__ = ["Deadlock", "Outcome", "SimulatedLoop", "simulate"]
+
+T = TypeVar("T")
+
+
+class Deadlock(Exception):
+    """Nothing can ever happen any more, and the main task has not ended."""
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """What a simulation gave. trace_hash: a fingerprint of the schedule."""
+
+    result: T
+    trace_hash: str
+    virtual_ms: int
+
+
+class _Selector(selectors.BaseSelector):
+    """Watches no files (but for the loop's own wake-up pipe, which stays silent); waiting moves the clock."""
+
+    def __init__(self, advance: Callable[[float | None], None]) -> None:
+        self._advance = advance
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = self._keys[fileobj] = selectors.SelectorKey(fileobj, 0, events, data)
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout > 0:
+            self._advance(timeout)
+        return []
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys
+
+    def close(self) -> None:
+        self._keys.clear()
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """See the module. Threads, executors and sockets are refused: they would make the run depend on the machine."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self._now_s = 1_000.0
+        self._trace = blake2b(digest_size=8)
+        super().__init__(_Selector(self._advance))
+
+    def time(self) -> float:
+        return self._now_s
+
+    def trace_hash(self) -> str:
+        """A fingerprint of everything that ran so far, in its order."""
+        return self._trace.hexdigest()
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:  # type: ignore[override]
+        raise RuntimeError("a simulation has no threads")
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
+        raise RuntimeError("a simulation has no threads")
+
+    def _advance(self, timeout_s: float | None) -> None:
+        if timeout_s is None:
+            raise Deadlock(f"at {self._now_s:.3f} s nothing is ready and no timer is set")
+        self._now_s += timeout_s
+
+    def _run_once(self) -> None:
+        ready = self._ready  # type: ignore[attr-defined]
+        if len(ready) > 1:
+            # The base class runs all that is ready; it is left just one, and the rest waits for the next round.
+            chosen = self.random.randrange(len(ready))
+            ready.rotate(-chosen)
+            first = ready.popleft()
+            rest = list(ready)
+            ready.clear()
+            ready.append(first)
+            super()._run_once()  # type: ignore[misc]
+            ready.extendleft(reversed(rest))
+        else:
+            super()._run_once()  # type: ignore[misc]
+        self._trace.update(b"%d %d;" % (len(ready), int(self._now_s * 1e6)))
+
+
+def simulate(seed: int, main: Callable[[SimulatedClock], Awaitable[T]]) -> Outcome[T]:
+    """Run `main(clock)` to its end. Raises Deadlock, and whatever main raises; leaves no task and no loop behind."""
+    loop = SimulatedLoop(seed)
+    clock = SimulatedClock(loop.time, loop.random)
+    began = loop.time()
+    try:
+        asyncio.set_event_loop(loop)
+        result = loop.run_until_complete(_as_coroutine(main(clock)))
+        outcome = Outcome(result, loop.trace_hash(), round((loop.time() - began) * 1000))
+        _cancel_rest(loop)
+        return outcome
+    except BaseException:
+        _cancel_rest(loop)
+        raise
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _as_coroutine(work: Awaitable[T]) -> T:
+    return await work
+
+
+def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:
+    rest = asyncio.all_tasks(loop)
+    for task in rest:
+        task.cancel()
+    if rest:
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())

@@ -1,0 +1,53 @@
+"""The simulated loop: virtual time, and the seed decides."""
+
+import asyncio
+
+import pytest
+
+from evermq.testing.simulation.clock import SimulatedClock
+from evermq.testing.simulation.loop import Deadlock, simulate
+
+
+async def race(clock: SimulatedClock) -> list[int]:
+    order: list[int] = []
+
+    async def runner(number: int) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        order.append(number)
+
+    await asyncio.gather(*(runner(i) for i in range(6)))
+    return order
+
+
+def test_same_seed_gives_the_same_schedule() -> None:
+    assert simulate(5, race) == simulate(5, race)
+
+
+def test_other_seeds_give_other_schedules() -> None:
+    assert len({tuple(simulate(seed, race).result) for seed in range(20)}) > 5
+    assert len({simulate(seed, race).trace_hash for seed in range(20)}) > 5
+
+
+def test_sleeping_moves_the_clock_and_takes_no_time() -> None:
+    async def main(clock: SimulatedClock) -> int:
+        await clock.sleep(3_600_000)
+        return clock.monotonic_ms()
+
+    assert simulate(1, main).virtual_ms == 3_600_000
+
+
+def test_waiting_for_nothing_is_a_deadlock() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Deadlock):
+        simulate(1, main)
+
+
+def test_threads_are_refused() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        await asyncio.to_thread(print)
+
+    with pytest.raises(RuntimeError, match="no threads"):
+        simulate(1, main)
