@@ -67,7 +67,7 @@ class Life:
             )[0]
             try:
                 await act(topic)
-            except EvermqError:
+            except (EvermqError, OSError):
                 continue
 
     async def _append(self, topic: str) -> None:
@@ -97,12 +97,15 @@ class Life:
         held = self._held[topic]
         self._chance.shuffle(held)
         done = [held.pop() for _ in range(self._chance.randint(0, len(held)))]
-        self.books.settling.update((delivery.message.id, self._disk.steps) for delivery in done)
+        for delivery in done:
+            self.books.settling.setdefault(delivery.message.id, self._disk.steps)
         await self._readers[topic].ack(done)
 
     async def _release(self, topic: str) -> None:
-        if self._held[topic]:
-            await self._readers[topic].release(self._held[topic][:2], delay_ms=self._chance.choice((0, 30)))
+        held = self._held[topic]
+        if held:
+            back, self._held[topic] = held[:2], held[2:]
+            await self._readers[topic].release(back, delay_ms=self._chance.choice((0, 30)))
             await self._clock.sleep(self._chance.choice((0, 40)))
 
     async def _reopen(self, topic: str) -> None:
