@@ -16,7 +16,7 @@ _POLL_MS = 5_000
 _PAUSE_MS = 200
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Leg:
     """One child: its reader is opened when it can be, and again when it was lost."""
 
@@ -71,7 +71,7 @@ class Merged:
     ) -> None:
         self._legs = [_Leg(key, queue, group, start, clock) for key, queue in children.items()]
         self._surplus: list[Delivery] = []
-        self._closed = False
+        self.closed = False
 
     @classmethod
     async def open(
@@ -118,8 +118,8 @@ class Merged:
         await asyncio.gather(*[reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             results = await asyncio.gather(*[leg.close() for leg in self._legs], return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException) and not isinstance(result, EvermqError):
@@ -129,10 +129,10 @@ class Merged:
         parts: dict[int, tuple[Reader, list[Delivery]]] = {}
         for delivery in deliveries:
             leg, inner = delivery.receipt
-            if leg.reader:
+            if leg.reader and leg in self._legs:  # what another reader holds is its own to settle
                 parts.setdefault(id(leg), (leg.reader, []))[1].append(inner)
         return list(parts.values())
 
     def _check(self) -> None:
-        if self._closed:
+        if self.closed:
             raise Closed("this reader was closed: open another one")

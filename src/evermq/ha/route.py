@@ -54,6 +54,7 @@ class Route:
         self._append_ms_max = append_ms_max
         self._clock = clock
         self._abandoned: dict[str, set[asyncio.Task[Sequence[Position]]]] = {key: set() for key in children}
+        self._readers: list[Merged] = []
         self._closed = False
 
     @property
@@ -86,7 +87,10 @@ class Route:
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
         self._check()
-        return await Merged.open(self._children, group, start=start, clock=self._clock)
+        reader = await Merged.open(self._children, group, start=start, clock=self._clock)
+        self._readers = [each for each in self._readers if not each.closed]
+        self._readers.append(reader)
+        return reader
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
@@ -95,6 +99,8 @@ class Route:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            for reader in self._readers:
+                await reader.close()
             for child in self._children.values():
                 await child.close()
             left = [task for tasks in self._abandoned.values() for task in tasks]
@@ -108,14 +114,12 @@ class Route:
             raise Unavailable(f"{key} has not answered {len(abandoned)} appends yet")
         task = asyncio.ensure_future(self._children[key].append(messages))
         # Not cancelled when its time is up: only its own outcome says when the child lives again.
-        abandoned.add(task)
         done = False
         try:
             done = bool((await asyncio.wait([task], timeout=self._append_ms_max / 1000))[0])
         finally:
-            if done:
-                abandoned.discard(task)
-            else:
+            if not done:
+                abandoned.add(task)
                 task.add_done_callback(lambda late: _settle(abandoned, late))
         if not done:
             raise Uncertain(f"{key} did not answer within append_ms_max = {self._append_ms_max}")

@@ -17,6 +17,8 @@ from evermq.traits import Traits
 
 __all__ = ["Spooled"]
 
+_CARRIED_MS_MAX = 5_000
+
 
 class Spooled:
     """See `Queue`. The pump runs from `start` (or `async with`) to `close`.
@@ -34,6 +36,7 @@ class Spooled:
         self._local = local
         self._remote = remote
         self._group = group
+        self._clock = clock
         self._pump = Pump(local, remote, group=group, dead=dead, clock=clock)
 
     @property
@@ -57,6 +60,11 @@ class Spooled:
         return Via("local", await self._local.append(messages)) if messages else ()
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
+        """As the remote queue's. Other starts than OLDEST wait a little for what is on its way, which is older."""
+        if start != Start.OLDEST:
+            until_ms = self._clock.monotonic_ms() + _CARRIED_MS_MAX
+            while await self._local.backlog(self._group) and self._clock.monotonic_ms() < until_ms:
+                await self._clock.sleep(5)
         return await self._remote.reader(group, start=start)
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
