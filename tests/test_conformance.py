@@ -18,10 +18,8 @@ from evermq.adapters.memory import MemoryPlace, MemoryQueue
 from evermq.adapters.open import open_log
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.server import Server
-from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.route import Route
-from evermq.ha.spooled import Spooled
 from evermq.port import Queue
 from evermq.testing.conformance import Case, Opened, Subject, cases, declared
 from evermq.testing.faulty import Faulty
@@ -100,13 +98,11 @@ async def shared(topic: str) -> AsyncIterator[Opened]:
 
 
 def made(name: str, make: Callable[[str], Queue]) -> Subject:
-    """A queue that is made by a call; one that has something to start is started."""
+    """A queue that is made by a call."""
 
     @asynccontextmanager
     async def open_(topic: str) -> AsyncIterator[Opened]:
         queue = make(topic)
-        if isinstance(queue, Spooled):
-            await queue.start()
         yield Opened(queue)
         await queue.close()
 
@@ -117,10 +113,6 @@ def failover(topic: str) -> Failover:
     return Failover(primary=MemoryQueue(topic), standby=MemoryQueue(topic))
 
 
-def spooled(topic: str) -> Spooled:
-    return Spooled(local=MemoryQueue(topic), remote=MemoryQueue(topic))
-
-
 SUBJECTS = [
     Subject("memory", memory, declared(memory), reopens=True, places=True),
     Subject("log", log, declared(log), reopens=True, places=True),
@@ -129,11 +121,7 @@ SUBJECTS = [
     made("faulty", lambda topic: Faulty(MemoryQueue(topic))),
     made("route", lambda topic: Route({"a": MemoryQueue(topic), "b": MemoryQueue(topic)})),
     made("failover", lambda topic: Failover(primary=MemoryQueue(topic), standby=MemoryQueue(topic))),
-    made("spooled", spooled),
-    made("buffered", lambda topic: Buffered(local=MemoryQueue(topic), remote=MemoryQueue(topic))),
     made("route-of-failover", lambda topic: Route({"a": failover(topic), "b": MemoryQueue(topic)})),
-    made("spooled-of-failover", lambda topic: Spooled(local=MemoryQueue(topic), remote=failover(topic))),
-    made("failover-of-spooled", lambda topic: Failover(primary=spooled(topic), standby=MemoryQueue(topic))),
 ]
 
 

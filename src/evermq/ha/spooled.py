@@ -18,6 +18,7 @@ from evermq.traits import Traits
 __all__ = ["Spooled"]
 
 _CARRIED_MS_MAX = 5_000
+_HOPS_BYTES_MAX = 64  # the pump's header takes a little of the remote queue's limit
 
 
 class Spooled:
@@ -45,7 +46,9 @@ class Spooled:
 
     @property
     def traits(self) -> Traits:
-        return replace(self._local.traits & self._remote.traits, durable=self._local.traits.durable)
+        weaker = self._local.traits & self._remote.traits
+        room = weaker.message_bytes_max - _HOPS_BYTES_MAX
+        return replace(weaker, durable=self._local.traits.durable, message_bytes_max=room)
 
     @property
     def counts(self) -> PumpCounts:

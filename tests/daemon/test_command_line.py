@@ -1,0 +1,99 @@
+"""The command line as scripts use it: real processes, exit statuses, and nothing but lines on standard output."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EVERMQ = [sys.executable, "-m", "evermq.daemon.cli"]
+
+
+def evermq(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*EVERMQ, *arguments], input=given, capture_output=True, timeout=60, check=False)
+
+
+def test_what_was_sent_is_read_and_once_only(tmp_path: Path) -> None:
+    url = f"log://{tmp_path}/log/orders"
+    lines = b"".join(b'{"body": "%d", "key": "k%d"}\n' % (i, i % 5) for i in range(2000))
+    sent = evermq("send", url, "--format", "json", given=lines)
+    assert sent.returncode == 0, sent.stderr
+    assert [json.loads(line)["via"] for line in sent.stdout.splitlines()] == [""] * 2000
+    read = evermq("read", url, "--group", "g", "--format", "json", "--until-empty", "--idle-ms", "100")
+    assert sorted(int(json.loads(line)["body"]) for line in read.stdout.splitlines()) == list(range(2000))
+    again = evermq("read", url, "--group", "g", "--until-empty", "--idle-ms", "100")
+    assert (again.returncode, again.stdout) == (0, b"")
+    report = json.loads(evermq("verify", str(tmp_path / "log"), "--json").stdout)
+    assert (report["ok"], report["messages"]) == (True, 2000)
+
+
+def test_bad_line_is_named_and_the_rest_is_sent(tmp_path: Path) -> None:
+    sent = evermq("send", f"log://{tmp_path}/log/t", "--format", "json", given=b'{"body":"a"}\n[1]\n{"body":"b"}\n')
+    lines = [json.loads(line) for line in sent.stdout.splitlines()]
+    assert sent.returncode == 3
+    assert next(line for line in lines if line["id"] is None)["detail"].startswith("line 2:")
+    assert sum("offset" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["send", "kafak://h/t"], 2, b"kafak"),
+        (["send", "log:///tmp/x/t?fsinc=always"], 2, b"did you mean fsync"),
+        (["send", "log:///tmp/x/a%0Ab"], 2, b"letters, digits"),
+        (["read", "log:///tmp/x/t", "--group", "a/b", "--until-empty"], 2, b"letters, digits"),
+        (["read", "log:///tmp/x/t", "--group", "g", "--from", "whenever"], 2, b"--from"),
+        (["verify", "/no/such/directory"], 2, b"no directory"),
+        (["send", "orders", "--config", "/no/such.toml"], 2, b"/no/such.toml"),
+        (["send", "log:///proc/evermq/t"], 4, b"choose another directory"),
+        (["simulate", "--world", "nowhere"], 2, b"known are"),
+    ],
+)
+def test_wrong_use_is_one_line_and_a_status(arguments: list[str], status: int, words: bytes) -> None:
+    ran = evermq(*arguments)
+    assert ran.returncode == status
+    assert words in ran.stderr
+    assert b"Traceback" not in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stdout == b""
+
+
+def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
+    config = tmp_path / "evermq.toml"
+    config.write_text('[topics.orders]\nuse = "failover"\nprimray = "log:///tmp/a/o"\nstandby = "log:///tmp/b/o"\n')
+    ran = evermq("send", "orders", "--config", str(config))
+    assert ran.returncode == 2
+    assert b"primray" in ran.stderr
+    assert b"primary" in ran.stderr
+
+
+def test_sigterm_flushes_and_reports(tmp_path: Path) -> None:
+    command = [*EVERMQ, "send", f"log://{tmp_path}/log/t", "--linger-ms", "10"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"a\nb\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    read = evermq("read", f"log://{tmp_path}/log/t", "--group", "g", "--until-empty", "--idle-ms", "50")
+    assert sorted(read.stdout.split()) == [b"a", b"b"]
+
+
+def test_two_processes_share_a_directory_and_the_second_takes_over(tmp_path: Path) -> None:
+    url = f"log://{tmp_path}/log/t"
+    owner = subprocess.Popen([*EVERMQ, "send", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert owner.stdin
+    assert owner.stdout
+    owner.stdin.write(b"from the owner\n")
+    owner.stdin.flush()
+    assert owner.stdout.readline()
+    assert evermq("send", url, given=b"through the socket\n").returncode == 0
+    owner.kill()
+    owner.communicate()
+    assert evermq("send", url, given=b"after the owner\n").returncode == 0
+    read = evermq("read", url, "--group", "g", "--until-empty", "--idle-ms", "50")
+    assert sorted(read.stdout.splitlines()) == [b"after the owner", b"from the owner", b"through the socket"]
