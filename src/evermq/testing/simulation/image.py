@@ -57,8 +57,8 @@ class Image:
                 _overwrite(self.files[step.inode], step.offset, step.data)
                 if step.sync:
                     _overwrite(self._durable_files[step.inode], step.offset, step.data)
-                else:
-                    self._writes.setdefault(step.inode, []).append(step)
+                # Kept even if durable: what was written before it can no longer come out on top.
+                self._writes.setdefault(step.inode, []).append(step)
             case "sync":
                 self._durable_files[step.inode] = self.written_back(step.inode)
                 self._writes[step.inode] = []
@@ -89,12 +89,11 @@ class Image:
     def after_power_cut(self, during: Step | None, chance: random.Random) -> Image:
         """What was synced is there; of the rest, and of the step under way, any subset."""
         files = {inode: bytearray(data) for inode, data in self._durable_files.items()}
-        waiting = [step for steps in self._writes.values() for step in steps]
-        if during and during.verb == "write":
-            waiting.append(during)
         share = chance.choice((0.0, 0.3, 0.5, 0.8, 1.0))
-        for step in waiting:
-            _tear(files.setdefault(step.inode, bytearray()), step, share, chance)
+        for step in [step for steps in self._writes.values() for step in steps]:
+            _tear(files.setdefault(step.inode, bytearray()), step, 1.0 if step.sync else share, chance)
+        if during and during.verb == "write":
+            _tear(files.setdefault(during.inode, bytearray()), during, share, chance)
         names = dict(self._durable_names)
         renames = [*self._renames, *([during] if during and during.verb in ("create", "rename", "remove") else [])]
         for step in renames[: chance.randint(0, len(renames))]:

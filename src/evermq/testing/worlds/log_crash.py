@@ -50,7 +50,10 @@ async def _twice(
 ) -> list[str]:
     """Live on after a crash, and crash again: what was there after the first and what came after it must be there."""
     options = options_of(chance, fsync)
-    survivors = Books(dict(books.messages), dict(books.topic), dict(books.order))
+    survivors = Books(dict(books.messages), dict(books.topic), dict(books.order), refused=set(books.refused))
+    if fsync == "always":
+        survivors.acked = {id: 0 for id, acked in books.acked.items() if acked < step}
+        survivors.settling = {id: 0 for id, settling in books.settling.items() if settling < step}
     life = Life(disk, options, clock, survivors)
     await life.open()
     await life.play(10)
