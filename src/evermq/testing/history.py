@@ -46,6 +46,8 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # A process that was killed may have left half a line: it never counted, and must not spoil the next one.
+        os.ftruncate(self._fd, path.read_bytes().rfind(b"\n") + 1)
 
     def record(self, events: Sequence[Event]) -> None:
         """Write these down; they survive the process from now on."""

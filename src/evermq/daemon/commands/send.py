@@ -47,6 +47,8 @@ def send(
     """
     if key_field and format == Format.json:
         raise Misconfigured("--key-field goes with --format text; with json the key is the field key")
+    if producer is not None:
+        raise Misconfigured("--producer: this version keeps no producer identity over restarts; leave it out")
     run(_send(target, format, key_field, batch, linger_ms, config_path(config)))
 
 
