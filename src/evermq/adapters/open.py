@@ -2,76 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
+from evermq.adapters.address import Address, parse
 from evermq.errors import Misconfigured
 from evermq.port import AppendsBlocking, Place, Queue
-from evermq.topics import check_topic
 from evermq.traits import Traits
 
-__all__ = ["Address", "open_log", "open_place", "open_queue", "parse"]
+__all__ = ["open_log", "open_place", "open_queue"]
 
-_SCHEMES = ("log", "memory")
-_LATER = ("kafka", "rocketmq", "rabbitmq", "redis")
 _memory: dict[str, Place] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """What a queue's URL says. place: directory or name, without the topic. options: from the query."""
-
-    scheme: str
-    place: str
-    topic: str
-    options: dict[str, str] = field(default_factory=dict)
-
-
-def parse(url: str, *, topic_needed: bool = True) -> Address:
-    """Take a URL apart; without `topic_needed` the whole path is the place. Raises Misconfigured."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
-        raise _unknown_scheme(url, parts.scheme)
-    if parts.fragment:
-        raise Misconfigured(f"{url}: '#{parts.fragment}' means nothing here, leave it out")
-    path = unquote(parts.path)
-    if parts.scheme == "log" and parts.netloc:
-        raise Misconfigured(f"{url}: a log is a directory of this machine: write log:///{parts.netloc}{parts.path}")
-    whole = path if parts.scheme == "log" else f"{parts.netloc}{path}"
-    place, topic = whole.rpartition("/")[::2] if topic_needed else (whole, "")
-    if topic_needed:
-        _check(url, place, topic)
-    return Address(parts.scheme, place, topic, _options(url, parts.query))
-
-
-def _check(url: str, place: str, topic: str) -> None:
-    if not topic:
-        raise Misconfigured(f"{url}: the topic is missing, it is the last part of the path: log:///directory/topic")
-    if not place.strip("/"):
-        raise Misconfigured(f"{url}: the directory is missing: log:///directory/topic")
-    check_topic(topic)
-
-
-def _options(url: str, query: str) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as error:
-        raise Misconfigured(f"{url}: {query!r} is not option=value&option=value") from error
-    options = dict(pairs)
-    if len(options) < len(pairs):
-        raise Misconfigured(f"{url}: an option stands there twice")
-    return options
-
-
-def _unknown_scheme(url: str, scheme: str) -> Misconfigured:
-    if scheme in _LATER:
-        return Misconfigured(f"{url}: this version of evermq has no {scheme} adapter; it knows log:// and memory://")
-    near = difflib.get_close_matches(scheme, _SCHEMES, 1)
-    hint = f"did you mean {near[0]}://?" if near else "a queue is log:///directory/topic or memory://name/topic"
-    return Misconfigured(f"{url}: {scheme + '://' if scheme else 'what'} is no queue evermq knows: {hint}")
 
 
 async def open_place(url: str) -> Place:
@@ -109,7 +51,23 @@ async def _place(address: Address) -> Place:
     if address.scheme == "log":
         named: dict[str, Any] = dict(address.options)
         return await open_log(address.place, **named)
-    return _open_memory(address)
+    if address.scheme == "memory":
+        return _open_memory(address)
+    place: Place = await _engine(address, "connect").connect(address)
+    return place
+
+
+def _engine(address: Address, module: str) -> Any:
+    """A module of the engine's adapter; each has `connect`, with `async def connect(address) -> Place`."""
+    engine = address.engine
+    try:
+        return import_module(f"evermq.adapters.{engine}.{module}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("evermq"):
+            raise Misconfigured(f"{address}: this version of evermq has no {engine} adapter") from error
+        raise Misconfigured(
+            f"{address}: its driver is not installed ({error.name}): pip install 'evermq[{engine}]'"
+        ) from error
 
 
 def _open_memory(address: Address) -> Place:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evermq.adapters.open import open_place, open_queue, parse
+from evermq.adapters.address import parse
+from evermq.adapters.open import open_place, open_queue
 from evermq.compose.config import Child, TopicConfig, load
 from evermq.errors import Misconfigured
 from evermq.ha.buffered import Buffered

@@ -24,7 +24,8 @@ def backlog(
 
 
 async def _backlog(target: str, only: str | None, json: bool, config: Path | None) -> int:
-    from evermq.adapters.open import open_place, parse
+    from evermq.adapters.address import parse
+    from evermq.adapters.open import open_place
     from evermq.compose.build import find, urls_of
 
     urls = [target] if "://" in target else urls_of(find(target, config).root)
