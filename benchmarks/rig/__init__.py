@@ -1,0 +1,1 @@
+"""What every benchmark shares: contenders, shuffled rounds, rows, the command line, the environment."""

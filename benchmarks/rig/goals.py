@@ -1,0 +1,49 @@
+"""The figures to reach. A ratio is ours / peer; below `floor` it falls short, `aim` is what we are after."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["GOALS", "Goal"]
+
+
+class Goal(NamedTuple):
+    """One row of a benchmark: what is measured, against whom, and how good it has to be."""
+
+    case: str
+    peer: str
+    floor: float
+    aim: float
+
+
+_RAW = "raw write+fdatasync"
+_SET = "set + while"
+
+GOALS = {
+    "B1": Goal("append_many 4 callers x 256 x 1 KB, fsync always", _RAW, 0.60, 0.80),
+    "B2": Goal("append_many 4 x 256 x 10 KB, fsync always", _RAW, 0.58, 0.85),
+    "B3": Goal("append_many 4 x 4096 x 100 B, fsync always", _RAW, 0.22, 0.40),
+    "B4": Goal("await append, 256 producers, 1 KB, asyncio", _RAW, 0.17, 0.25),
+    "B5": Goal("await append, 256 producers, 1 KB, uvloop", _RAW, 0.23, 0.32),
+    "B6": Goal("await append, 256 producers, 10 KB", _RAW, 0.46, 0.60),
+    "B7": Goal("await append, 1 producer, 1 KB", _RAW, 0.42, 0.60),
+    "B8": Goal("await append, 16 producers, 1 KB", _RAW, 0.34, 0.50),
+    "B9": Goal("blocking append, 1 thread, 1 KB", _RAW, 0.90, 1.00),
+    "B10": Goal("blocking append, 4 threads, 1 KB", _RAW, 0.33, 0.45),
+    "B11": Goal("blocking append, 64 threads, 1 KB", "ours with 1 thread", 3.0, 6.0),
+    "B12": Goal("append 256 x 1 KB", "SQLite WAL FULL", 4.0, 6.0),
+    "B13": Goal("append 256 x 1 KB", "LMDB", 2.0, 3.0),
+    "B14": Goal("append 256 x 1 KB", "RocksDB", 3.0, 4.0),
+    "B15": Goal("append 256 x 1 KB", "Redis appendfsync always", 10.0, 15.0),
+    "B16": Goal("append 1 x 1 KB", "SQLite WAL FULL", 1.2, 2.0),
+    "B17": Goal("await append, 256 producers, 1 KB", "NATS JetStream sync always, nats-py", 20.0, 40.0),
+    "B18": Goal("slow disk (+2 ms a flush), 16 producers, 1 KB", _RAW, 0.72, 0.95),
+    "B19": Goal("slow disk (+2 ms a flush), 256 producers, 1 KB", _RAW, 0.58, 0.85),
+    "B20": Goal("read by group, 1 KB, warm", "plain read()", 0.75, 0.90),
+    "B21": Goal(
+        "read and ack split into messages, 1 KB, warm, consume and commit", "SQLite SELECT + DELETE by batch", 4.0, 8.0
+    ),
+    "E1": Goal("Watermark, window 4096, random completion", "empty method call", 0.18, 0.40),
+    "E2": Goal("Watermark, window 1e6, random completion", _SET, 1.0, 1.2),
+    "E3": Goal("Watermark, window 1e6, head stuck", _SET, 1.3, 1.6),
+}
