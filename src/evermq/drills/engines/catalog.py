@@ -1,0 +1,22 @@
+"""Every engine and topology by the name under which tests, drills and `evermq dev` ask for it."""
+
+from __future__ import annotations
+
+import difflib
+
+from evermq.drills.engines.engine import Engine
+from evermq.drills.engines.redis import Redis
+from evermq.errors import Misconfigured
+
+__all__ = ["CATALOG", "find"]
+
+CATALOG: dict[str, type[Engine]] = {each.name: each for each in (Redis,)}
+
+
+def find(name: str) -> type[Engine]:
+    """The engine of a name. Raises Misconfigured."""
+    if name in CATALOG:
+        return CATALOG[name]
+    near = difflib.get_close_matches(name, CATALOG, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CATALOG)}"
+    raise Misconfigured(f"{name!r} is no engine that evermq can start: {hint}")

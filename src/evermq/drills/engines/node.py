@@ -1,0 +1,144 @@
+"""One server process: started, killed, frozen, restarted, and ended with all its children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from evermq.errors import Unavailable
+
+__all__ = ["Node", "alive"]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits to be buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+class Node:
+    """A server process and its directory, which holds `NAME.pid` while it runs and `NAME.log`.
+
+    ready: whether the server answers its clients. ready_s: how long that may take.
+    stop_s: how long an orderly end may take before it is killed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        command: Sequence[str],
+        ready: Callable[[], bool],
+        *,
+        env: Mapping[str, str] | None = None,
+        ready_s: float = 60,
+        stop_s: float = 15,
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.command = list(command)
+        self.log = directory / f"{name}.log"
+        self._pid_file = directory / f"{name}.pid"
+        self._env = {**os.environ, **(env or {})}
+        self._ready = ready
+        self._ready_s, self._stop_s = ready_s, stop_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
+
+    @property
+    def pid(self) -> int:
+        """The process; 0 while there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    def begin(self) -> None:
+        """Start the process without waiting for it to answer."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._log_from = log.tell()
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._pid_file.write_text(str(self._process.pid))
+
+    def start(self) -> None:
+        """Start, and return when the server answers. Raises Unavailable, with the end of its log, if it does not."""
+        self.begin()
+        self.until_ready()
+
+    def until_ready(self) -> None:
+        """Wait until the server answers."""
+        end = time.monotonic() + self._ready_s
+        while not self._ready():
+            if not self.pid or time.monotonic() > end:
+                what = "does not answer" if self.pid else "ended"
+                self.kill()
+                raise Unavailable(f"{self.name} {what} after its start; {self.log} ends with:\n{self.tail()}")
+            time.sleep(0.05)
+
+    def said(self, text: str) -> bool:
+        """Whether the log holds a text since the last start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return text.encode() in log.read()
+
+    def tail(self, lines: int = 20) -> str:
+        """The end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def kill(self) -> None:
+        """End it at once, as a crash does (SIGKILL)."""
+        self._signal(signal.SIGKILL)
+        self._bury()
+
+    def freeze(self) -> None:
+        """Let it stand still with its connections open (SIGSTOP)."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Kill it if it runs, and start it over the data it left."""
+        self.kill()
+        self.start()
+
+    def ask_to_stop(self) -> None:
+        """Begin an orderly end (SIGTERM), of a frozen one too."""
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it in order; what does not end in time is killed."""
+        self.ask_to_stop()
+        if self._process:
+            try:
+                self._process.wait(self._stop_s)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+        self._signal(signal.SIGKILL)  # children that outlived it
+        self._bury()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process:
+            try:
+                os.killpg(self._process.pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass  # gone, or only its unburied remains are left
+
+    def _bury(self) -> None:
+        if self._process:
+            self._process.wait()
+        self._pid_file.unlink(missing_ok=True)

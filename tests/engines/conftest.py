@@ -1,0 +1,67 @@
+"""Real servers as fixtures: `NAME_server` for every name of `evermq dev` (`redis_server`, `kafka_three_server`).
+
+A server is started once and shared; after each test it is healed, so a test may kill and freeze as it likes, but must
+leave no topic that disturbs others: `topic` gives a name of its own. Tests of one engine run in one worker.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from evermq.drills.engines.catalog import CATALOG
+from evermq.drills.engines.engine import Engine, Missing
+
+FIXTURES = {f"{name.replace('-', '_')}_server": name for name in CATALOG}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        used = sorted(set(getattr(item, "fixturenames", ())) & FIXTURES.keys())
+        if used:
+            item.add_marker(pytest.mark.xdist_group("+".join(used)))
+            item.add_marker(pytest.mark.engine)
+
+
+def started(engine: type[Engine]) -> Iterator[Engine]:
+    try:
+        server = engine().start()
+    except Missing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    yield server
+    server.stop()
+
+
+def started_fixture(name: str) -> Callable[[], Iterator[Engine]]:
+    engine = CATALOG[name]
+
+    @pytest.fixture(scope="module" if engine.heavy else "session", name=f"started_{name}")
+    def fixture() -> Iterator[Engine]:
+        yield from started(engine)
+
+    return fixture
+
+
+def server_fixture(fixture_name: str, name: str) -> Callable[[pytest.FixtureRequest], Iterator[Engine]]:
+    @pytest.fixture(name=fixture_name)
+    def fixture(request: pytest.FixtureRequest) -> Iterator[Engine]:
+        server: Engine = request.getfixturevalue(f"started_{name}")
+        yield server
+        server.heal()
+
+    return fixture
+
+
+for fixture_name, name in FIXTURES.items():
+    globals()[f"started_{name}"] = started_fixture(name)
+    globals()[fixture_name] = server_fixture(fixture_name, name)
+
+
+@pytest.fixture
+def topic() -> str:
+    """A name that no other test uses."""
+    return f"t-{uuid.uuid4().hex[:12]}"
