@@ -1,0 +1,45 @@
+"""Planted bugs: product code made wrong on purpose, and the world that must notice.
+
+A mutant that nobody notices means that the world is blind. Each is patched in, its world is played seed by seed until
+one fails, and the same seeds must pass without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from evermq.testing.world import worlds
+
+__all__ = ["Mutant", "caught", "passes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """name: what is wrong, in a few words. rule: what it breaks. world: the one that must fail within `seeds_max`.
+
+    plant(patch): makes the product wrong; by `patch.setattr` alone, so that a name that is no longer there is an error.
+    """
+
+    name: str
+    rule: str
+    world: str
+    plant: Callable[[pytest.MonkeyPatch], None]
+    seeds_max: int = 20
+
+
+def caught(mutant: Mutant) -> int:
+    """The first seed under which the world fails; 0 if it fails under none of `seeds_max`. A mutant that raises what
+    the world does not expect is broken itself, and its error goes up."""
+    run = worlds()[mutant.world].run
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.plant(patch)
+        return next((seed for seed in range(1, mutant.seeds_max + 1) if run(seed).failures), 0)
+
+
+def passes(world: str, seeds: int) -> bool:
+    """Whether the unpatched product passes seeds 1 to `seeds`."""
+    run = worlds()[world].run
+    return not any(run(seed).failures for seed in range(1, seeds + 1))
