@@ -15,7 +15,7 @@ import random
 
 from evermq.message import Message, MessageFactory
 
-__all__ = ["KINDS", "bodies", "make_batches"]
+__all__ = ["KINDS", "body_batches", "joined_bodies", "make_batches"]
 
 KINDS = ("keyed", "plain", "headers")
 _KEYS = 10_000
@@ -24,16 +24,26 @@ _POOL_BYTES = 32 << 20
 
 def make_batches(kind: str, callers: int, count: int, size: int) -> list[list[list[Message]]]:
     """For each caller some different batches of `count` messages, to be sent in turn."""
-    each = max(1, min(16, _POOL_BYTES // (callers * count * size)))
+    each = _batches(callers * count * size)
     make = MessageFactory()
     chance = random.Random(callers * count * size)
     return [[[_message(kind, make, chance, size) for _ in range(count)] for _ in range(each)] for _ in range(callers)]
 
 
-def bodies(group: int, size: int) -> list[bytes]:
-    """The bodies of several groups of `group` messages, each joined already."""
+def body_batches(count: int, size: int) -> list[list[bytes]]:
+    """Some different batches of `count` bodies, for peers."""
     chance = random.Random(size)
-    return [chance.randbytes(group * size) for _ in range(max(2, min(16, _POOL_BYTES // (group * size))))]
+    return [[chance.randbytes(size) for _ in range(count)] for _ in range(_batches(count * size))]
+
+
+def joined_bodies(count: int, size: int) -> list[bytes]:
+    """The same as one buffer a batch, for the disk."""
+    return [b"".join(batch) for batch in body_batches(count, size)]
+
+
+def _batches(batch_bytes: int) -> int:
+    """As many as fit in a pool that no cache of the processor holds, 16 at most."""
+    return max(1, min(16, _POOL_BYTES // batch_bytes))
 
 
 def _message(kind: str, make: MessageFactory, chance: random.Random, size: int) -> Message:

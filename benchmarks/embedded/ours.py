@@ -14,7 +14,8 @@ from embedded.workbench import Workbench
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
 from evermq.message import Message
-from rig.contender import Contender, Measure, NotThere
+from rig.contender import Contender, Measure
+from rig.install import need
 
 __all__ = ["awaiting", "blocking"]
 
@@ -99,8 +100,7 @@ async def _append(queue: LogQueue, batches: Sequence[Batches], seconds: float) -
 def _loop(name: str) -> NewLoop:
     if name == "asyncio":
         return asyncio.new_event_loop
-    try:
-        import uvloop
-    except ImportError as error:
-        raise NotThere("uvloop is not installed") from error
+    need(uvloop="uvloop")
+    import uvloop
+
     return uvloop.new_event_loop

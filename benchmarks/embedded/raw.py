@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 
-from embedded.messages import bodies
+from embedded.messages import joined_bodies
 from embedded.workbench import Workbench
 from rig.contender import Contender, Measure
 
@@ -28,7 +28,7 @@ def raw(bench: Workbench, group: int, size: int, *, slower_by_s: float = 0.0) ->
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _fill(fd)
-            groups = bodies(group, size)
+            groups = joined_bodies(group, size)
             writes = [_write_and_sync, _write_dsync] if hasattr(os, "RWF_DSYNC") else [_write_and_sync]
             trials = [(_rate(fd, groups, write, 0.0, _TRIAL_SECONDS), write) for write in writes * 2]
             fastest = max(trials, key=lambda trial: trial[0])[1]

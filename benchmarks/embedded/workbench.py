@@ -7,17 +7,23 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from embedded.messages import make_batches
+from embedded.slow_disk import SlowDisk
+from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
+from evermq.adapters.log.system_disk import SystemDisk
+from evermq.message import Message
 from rig.command import say
 
 __all__ = ["Workbench"]
+
+_STOCK_BATCHES = 400  # about 100 MB: more than a processor's cache, little enough for the page cache
 
 
 class Workbench:
@@ -27,7 +33,7 @@ class Workbench:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix="evermq-benchmark-", dir=directory.resolve()))
         self.messages = messages
-        self._place: LogPlace | None = None
+        self._places: dict[str, LogPlace] = {}
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
@@ -36,8 +42,8 @@ class Workbench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._place:
-            self._place.shut()
+        for place in self._places.values():
+            place.shut()
         shutil.rmtree(self.directory)
 
     def path(self, name: str) -> Path:
@@ -48,11 +54,25 @@ class Workbench:
 
     def place(self) -> LogPlace:
         """The log with default options, filled so far that every new segment is a recycled one."""
-        if self._place is None:
-            self._place = asyncio.run(LogPlace.open(self.directory / "log"))
+        if "log" not in self._places:
+            self._places["log"] = asyncio.run(LogPlace.open(self.directory / "log"))
             say("filling the log once, so that its segments are recycled ones from now on")
-            asyncio.run(_fill(self._place))
-        return self._place
+            asyncio.run(_fill(self._places["log"]))
+        return self._places["log"]
+
+    def slow(self, slower_by_s: float) -> LogPlace:
+        """A log with default options on a disk whose flushes take longer."""
+        if "slow" not in self._places:
+            disk = SlowDisk(SystemDisk(self.directory / "slow"), slower_by_s)
+            self._places["slow"] = LogPlace(disk, LogOptions())
+        return self._places["slow"]
+
+    def stocked(self) -> LogPlace:
+        """A log with default options whose topic `orders` holds messages of 1 KB, appended in batches of 256."""
+        if "stocked" not in self._places:
+            self._places["stocked"] = asyncio.run(LogPlace.open(self.directory / "stocked"))
+            asyncio.run(_stock(self._places["stocked"], make_batches(self.messages, 1, 256, 1024)[0]))
+        return self._places["stocked"]
 
     @contextmanager
     def topic(self, place: LogPlace) -> Iterator[LogQueue]:
@@ -74,3 +94,9 @@ async def _fill(place: LogPlace) -> None:
             written += sum(len(message.body) for message in batch)
     await place.drop("filling")
     place.tidy()
+
+
+async def _stock(place: LogPlace, batches: list[list[Message]]) -> None:
+    queue = await place.queue("orders")
+    for batch in islice(cycle(batches), _STOCK_BATCHES):
+        await queue.append(batch)

@@ -30,7 +30,7 @@ def as_table(name: str, environment: Mapping[str, Any], rows: Sequence[Row]) -> 
     table = Table(*_HEADINGS, title=f"benchmark {name}", title_justify="left")
     for row in rows:
         table.add_row(*_cells(asdict(row)))
-    console = Console(file=io.StringIO(), width=160, force_terminal=False)
+    console = Console(file=io.StringIO(), width=180, force_terminal=False)
     console.print(table)
     for key, value in environment.items():
         console.print(f"{key}: {value}", highlight=False, markup=False)

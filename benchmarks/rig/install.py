@@ -1,0 +1,42 @@
+"""Peers are no part of evermq: a benchmark installs those that it needs, and says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rig.command import say
+from rig.contender import NotThere
+
+__all__ = ["binary", "need"]
+
+_TIME_LIMIT_S = 60
+
+
+def need(**packages: str) -> None:
+    """Make modules importable: need(nats="nats-py") for a module and the package it comes in.
+
+    Raises NotThere where a package cannot be installed.
+    """
+    missing = [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        say(f"installing {', '.join(missing)} into {sys.prefix}")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *missing]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise NotThere(f"{', '.join(missing)} was not installed within {_TIME_LIMIT_S} s") from error
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
+            raise NotThere(f"{', '.join(missing)} cannot be installed: {last}")
+        importlib.invalidate_caches()
+
+
+def binary(name: str) -> str | None:
+    """The path of a program: on PATH or beside this Python."""
+    beside = os.pathsep.join((os.environ.get("PATH", ""), str(Path(sys.executable).parent)))
+    return shutil.which(name, path=beside)
