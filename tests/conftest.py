@@ -1,9 +1,12 @@
-"""Says at the end how many planted bugs were caught, and how soon."""
+"""How tests are shared out among workers, and how many planted bugs were caught, and how soon."""
 
 from __future__ import annotations
 
+import re
 import statistics
 from typing import Any
+
+import pytest
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -18,3 +21,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         count = sum(seed > 0 for seed in seeds)
         median = statistics.median([seed for seed in seeds if seed] or [0])
         terminalreporter.write_line(f"planted bugs: {count} of {len(seeds)} caught, median seeds to catch: {median:g}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Tests of one engine (`tests/engines/test_ENGINE_….py`) all go to one worker, one after the other, so that its
+    servers are started once; every other test goes wherever there is time."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class EngineScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            found = re.match(r"(?:tests/)?engines/test_([a-z]+)", nodeid)
+            return found[1] if found else nodeid
+
+    return EngineScheduling(config, log)

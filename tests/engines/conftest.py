@@ -1,7 +1,8 @@
 """Real servers as fixtures: `NAME_server` for every name of `evermq dev` (`redis_server`, `kafka_three_server`).
 
 A server is started once and shared; after each test it is healed, so a test may kill and freeze as it likes, but must
-leave no topic that disturbs others: `topic` gives a name of its own. Tests of one engine run in one worker.
+leave no topic that disturbs others: `topic` gives a name of its own. Name the file test_ENGINE_….py: then all tests
+of that engine share one server (see tests/conftest.py).
 """
 
 import os
@@ -16,12 +17,9 @@ from evermq.drills.engines.engine import Engine, Missing
 FIXTURES = {f"{name.replace('-', '_')}_server": name for name in CATALOG}
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        used = sorted(set(getattr(item, "fixturenames", ())) & FIXTURES.keys())
-        if used:
-            item.add_marker(pytest.mark.xdist_group("+".join(used)))
+        if FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.engine)
 
 

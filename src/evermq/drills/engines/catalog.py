@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 
 from evermq.drills.engines.engine import Engine
+from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree
 from evermq.drills.engines.redis import Redis
 from evermq.errors import Misconfigured
 
 __all__ = ["CATALOG", "find"]
 
-CATALOG: dict[str, type[Engine]] = {each.name: each for each in (Redis,)}
+CATALOG: dict[str, type[Engine]] = {each.name: each for each in (Redis, Kafka, KafkaThree, KafkaSecured, KafkaPlain)}
 
 
 def find(name: str) -> type[Engine]:

@@ -104,8 +104,12 @@ class Engine(ABC):
             node.until_ready()
 
     def stop(self) -> None:
-        """End everything; a temporary directory goes too."""
-        self.bring_down()
+        """End everything, in order where the directory stays; a temporary one goes, so its servers are just killed."""
+        if self._temporary:
+            for node in self.nodes.values():
+                node.kill()
+        else:
+            self.bring_down()
         if self._guard and self._guard.stdin:
             self._guard.stdin.close()
             self._guard.wait()
@@ -124,6 +128,11 @@ class Engine(ABC):
         for node in self.nodes.values():
             node.thaw()
         self.begin([node for node in self.nodes.values() if not node.pid])
+
+    def leader(self, topic: str) -> Node:
+        """The node that takes a topic's writes (those of its first lane) at the moment. Raises Unavailable if none."""
+        [only] = self.nodes.values()
+        return only
 
     def door(self, back: int) -> Door:
         """A new door to a port."""
