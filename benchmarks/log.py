@@ -79,11 +79,13 @@ def reads(bench: Workbench) -> list[Case]:
 def main() -> None:
     arguments = parser("log", "The embedded log against the raw disk and other durable engines, side by side.")
     arguments.add_argument("--messages", choices=KINDS, default="keyed", help="what a message carries")
+    arguments.add_argument("--fresh", action="store_true", help="do not fill the log first: segments are new ones")
     options = read(arguments, NUMBERS)
-    with Workbench(options.directory, options.given.messages) as bench:
+    given = options.given
+    with Workbench(options.directory, given.messages, recycled=not given.fresh) as bench:
 
         def environment() -> dict[str, Any]:
-            around = {**machine(), **disk(bench.directory), "messages": bench.messages}
+            around = {**machine(), **disk(bench.directory), "messages": bench.messages, "recycled": bench.recycled}
             return {**around, "loop": "asyncio, B5 uvloop", "versions": versions("evermq", *PEERS)}
 
         cases = appends(bench) + durable_engines(bench) + slow_disks(bench) + reads(bench)

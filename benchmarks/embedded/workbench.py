@@ -27,12 +27,14 @@ _STOCK_BATCHES = 400  # about 100 MB: more than a processor's cache, little enou
 
 
 class Workbench:
-    """Use as a context; the directory is removed at the end. messages: see messages.py."""
+    """Use as a context; the directory is removed at the end. messages: see messages.py. recycled: whether the log is
+    filled first, so that segments are recycled ones."""
 
-    def __init__(self, directory: Path, messages: str) -> None:
+    def __init__(self, directory: Path, messages: str, *, recycled: bool = True) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix="evermq-benchmark-", dir=directory.resolve()))
         self.messages = messages
+        self.recycled = recycled
         self._places: dict[str, LogPlace] = {}
         self._numbers = count(1)
 
@@ -53,11 +55,12 @@ class Workbench:
         return path
 
     def place(self) -> LogPlace:
-        """The log with default options, filled so far that every new segment is a recycled one."""
+        """The log with default options."""
         if "log" not in self._places:
             self._places["log"] = asyncio.run(LogPlace.open(self.directory / "log"))
-            say("filling the log once, so that its segments are recycled ones from now on")
-            asyncio.run(_fill(self._places["log"]))
+            if self.recycled:
+                say("filling the log once, so that its segments are recycled ones from now on")
+                asyncio.run(_fill(self._places["log"]))
         return self._places["log"]
 
     def slow(self, slower_by_s: float) -> LogPlace:

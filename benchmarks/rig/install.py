@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from rig.command import say
 from rig.contender import NotThere
 
-__all__ = ["binary", "need"]
+__all__ = ["binary", "install", "need"]
 
 _TIME_LIMIT_S = 60
 
@@ -22,18 +23,30 @@ def need(**packages: str) -> None:
 
     Raises NotThere where a package cannot be installed.
     """
-    missing = [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
+    missing = _missing(packages)
     if missing:
-        say(f"installing {', '.join(missing)} into {sys.prefix}")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *missing]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise NotThere(f"{', '.join(missing)} was not installed within {_TIME_LIMIT_S} s") from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-            raise NotThere(f"{', '.join(missing)} cannot be installed: {last}")
-        importlib.invalidate_caches()
+        install(*missing)
+        if _missing(packages):
+            raise NotThere(f"{', '.join(missing)} was installed, but cannot be imported")
+
+
+def install(*packages: str) -> None:
+    """Install packages beside evermq, and say so. Raises NotThere where that fails."""
+    names = ", ".join(packages)
+    say(f"installing {names} into {sys.prefix}")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NotThere(f"{names} was not installed within {_TIME_LIMIT_S} s") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
+        raise NotThere(f"{names} cannot be installed: {last}")
+    importlib.invalidate_caches()
+
+
+def _missing(packages: Mapping[str, str]) -> list[str]:
+    return [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
 
 
 def binary(name: str) -> str | None:

@@ -41,13 +41,17 @@ def run(cases: Sequence[Case], *, rounds: int, seconds: float, say: Say) -> list
     """Measure all cases `rounds` times, each contender for about `seconds`, in a new order each time."""
     with ExitStack() as stack:
         measures, reasons = _open(cases, stack, say)
-        ready = [case for case in cases if case.subject in measures and case.peer in measures]
-        pairs: dict[Case, list[Pair]] = {case: [] for case in ready}
+        pairs: dict[Case, list[Pair]] = {case: [] for case in cases}
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
-            for case in random.sample(ready, len(ready)):
-                pairs[case].append(_measure(measures[case.subject], measures[case.peer], seconds))
-    return [_row(case, pairs.get(case, []), reasons) for case in cases]
+            for case in random.sample(cases, len(cases)):
+                if case.subject in measures and case.peer in measures:
+                    try:
+                        pairs[case].append(_measure(measures[case.subject], measures[case.peer], seconds))
+                    except NotThere as reason:
+                        _leave_out(case.peer, reason, reasons, say)
+                        del measures[case.peer]
+    return [_row(case, pairs[case], reasons) for case in cases]
 
 
 def _open(cases: Sequence[Case], stack: ExitStack, say: Say) -> tuple[dict[Contender, Measure], dict[Contender, str]]:
@@ -60,9 +64,13 @@ def _open(cases: Sequence[Case], stack: ExitStack, say: Say) -> tuple[dict[Conte
             measure(_WARM_SECONDS)
             measures[contender] = measure
         except NotThere as reason:
-            say(f"left out: {contender.label}: {reason}")
-            reasons[contender] = str(reason)
+            _leave_out(contender, reason, reasons, say)
     return measures, reasons
+
+
+def _leave_out(contender: Contender, reason: NotThere, reasons: dict[Contender, str], say: Say) -> None:
+    say(f"left out: {contender.label}: {reason}")
+    reasons[contender] = str(reason)
 
 
 def _measure(subject: Measure, peer: Measure, seconds: float) -> Pair:
