@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from evermq.adapters.address import Address, parse
+from evermq.adapters.inspection import Inspection
 from evermq.errors import Misconfigured
 from evermq.port import AppendsBlocking, Place, Queue
 from evermq.traits import Traits
 
-__all__ = ["open_log", "open_place", "open_queue"]
+__all__ = ["inspect", "open_log", "open_place", "open_queue"]
 
 _memory: dict[str, Place] = {}
 
@@ -47,6 +48,13 @@ async def open_log(directory: str | Path, *, silence_ms: int = 5_000, **options:
     return await SharedPlace.open(own, path / "socket", silence_ms=silence_ms)
 
 
+async def inspect(url: str) -> Inspection:
+    """What the engine behind a URL survives as it is set up; a URL that ends in `/` names no topic."""
+    address = parse(url, topic_needed=not url.partition("?")[0].endswith("/"))
+    found: Inspection = await _engine(address, "inspect").inspect(address)
+    return found
+
+
 async def _place(address: Address) -> Place:
     if address.scheme == "log":
         named: dict[str, Any] = dict(address.options)
@@ -58,7 +66,8 @@ async def _place(address: Address) -> Place:
 
 
 def _engine(address: Address, module: str) -> Any:
-    """A module of the engine's adapter; each has `connect`, with `async def connect(address) -> Place`."""
+    """A module of the engine's adapter; each has `connect`, with `async def connect(address) -> Place`, and `inspect`, with
+    `async def inspect(address) -> Inspection`."""
     engine = address.engine
     try:
         return import_module(f"evermq.adapters.{engine}.{module}")
