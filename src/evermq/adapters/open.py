@@ -66,8 +66,8 @@ async def _place(address: Address) -> Place:
 
 
 def _engine(address: Address, module: str) -> Any:
-    """A module of the engine's adapter; each has `connect`, with `async def connect(address) -> Place`, and `inspect`, with
-    `async def inspect(address) -> Inspection`."""
+    """A module of the engine's adapter. Each has `connect`, with `async def connect(address) -> Place`, and `inspect`,
+    with `async def inspect(address) -> Inspection`."""
     engine = address.engine
     try:
         return import_module(f"evermq.adapters.{engine}.{module}")

@@ -28,7 +28,7 @@ def doctor(
     require: Annotated[str, typer.Option(help="The class that it must reach: memory, process, disk, …")] = "disk",
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Connect, inspect, and say which loss an acknowledgement survives. Exit status 1 if that is less than --require."""
+    """Connect, and say which loss an acknowledgement survives; exit status 1 if that is less than --require."""
     names = {each.name.lower(): each for each in Durable}
     if require not in names:
         raise Misconfigured(f"--require {require}: give one of {', '.join(names)}")
