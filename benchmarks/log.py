@@ -11,7 +11,7 @@ from embedded.messages import KINDS
 from embedded.ours import awaiting, blocking
 from embedded.raw import raw
 from embedded.reading import consumer, group_reader, plain_read, sqlite_consumer
-from embedded.servers import nats_stream, redis_list
+from embedded.servers import nats_stream, redis_list, server_versions
 from embedded.stores import lmdb_store, rocksdb_store, sqlite_store
 from embedded.workbench import Workbench
 from evermq.adapters.log.place import LogPlace
@@ -83,10 +83,11 @@ def main() -> None:
     options = read(arguments, NUMBERS)
     given = options.given
     with Workbench(options.directory, given.messages, recycled=not given.fresh) as bench:
+        around = {**machine(), **disk(bench.directory), "messages": bench.messages, "recycled": bench.recycled}
 
         def environment() -> dict[str, Any]:
-            around = {**machine(), **disk(bench.directory), "messages": bench.messages, "recycled": bench.recycled}
-            return {**around, "loop": "asyncio, B5 uvloop", "versions": versions("evermq", *PEERS)}
+            servers = server_versions()
+            return {**around, "loop": "asyncio, B5 uvloop", "versions": {**versions("evermq", *PEERS), **servers}}
 
         cases = appends(bench) + durable_engines(bench) + slow_disks(bench) + reads(bench)
         report("log", options, cases, environment)

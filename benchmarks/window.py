@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from evermq.watermark import Watermark
 from rig.command import parser, read, report
@@ -112,11 +112,8 @@ def main() -> None:
     arguments.add_argument("--marks", type=int, default=COUNT, metavar="N", help=f"default {COUNT}")
     options = read(arguments, NUMBERS)
     count = options.given.marks
-
-    def environment() -> dict[str, Any]:
-        return {**machine(), "marks": count, "versions": versions("evermq")}
-
-    report("window", options, cases(options.numbers, count), environment)
+    around = {**machine(), "marks": count, "versions": versions("evermq")}
+    report("window", options, cases(options.numbers, count), lambda: around)
 
 
 if __name__ == "__main__":

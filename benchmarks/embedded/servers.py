@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rig.install import binary, install, need
 from rig.pace import per_second
 from rig.server import free_port, serving
 
-__all__ = ["nats_stream", "redis_list"]
+__all__ = ["nats_stream", "redis_list", "server_versions"]
 
 _APPEND_ONLY = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--save", ""]
 
@@ -100,6 +101,16 @@ async def _producer(stream: Any, bodies: list[bytes], end: float) -> int:
         if time.perf_counter() >= end:
             break
     return done
+
+
+def server_versions() -> dict[str, str]:
+    """What the servers say of themselves, those that are on PATH."""
+    said = {}
+    for name in ("redis-server", "valkey-server", "nats-server"):
+        if found := binary(name):
+            done = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+            said[name] = done.stdout.strip()
+    return said
 
 
 def _redis_server() -> str:

@@ -16,7 +16,7 @@ from rig.rounds import run
 __all__ = ["Options", "parser", "read", "report", "say"]
 
 _ROUNDS, _ROUNDS_QUICK = 5, 3
-_SECONDS, _SECONDS_QUICK = 0.6, 0.35
+_SECONDS, _SECONDS_QUICK = 0.6, 0.25
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ def read(arguments: argparse.ArgumentParser, known: Sequence[str]) -> Options:
 
 
 def report(name: str, options: Options, cases: Sequence[Case], environment: Callable[[], dict[str, Any]]) -> None:
-    """Run the cases that were asked for and print the outcome."""
+    """Run the cases that were asked for and print the outcome; environment() is asked when all peers are there."""
     wanted = [case for case in cases if not options.numbers or case.number in options.numbers]
     rows = run(wanted, rounds=options.rounds, seconds=options.seconds, say=say)
     around = environment()
     if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(as_json(name, around, rows) + "\n")
     print(as_json(name, around, rows) if options.json else as_table(name, around, rows))
 

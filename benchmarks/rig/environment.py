@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rig.command import say
+
 __all__ = ["disk", "machine", "versions"]
 
 _SYNCS = 300
@@ -29,6 +31,8 @@ def machine() -> dict[str, Any]:
 def disk(directory: Path) -> dict[str, Any]:
     """The file system under a directory, and the median time of a write of 4 KB with its flush."""
     device, kind, options = _mount(directory)
+    if kind == "tmpfs":
+        say(f"{directory} is on a tmpfs, where a flush costs nothing: give a real disk with --dir")
     return {
         "filesystem": kind,
         "filesystem_options": options,

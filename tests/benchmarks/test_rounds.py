@@ -1,0 +1,97 @@
+"""How rows come about: ratios of rounds and not of medians, and what happens to a peer that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import log
+import window
+from embedded.workbench import Workbench
+from rig.contender import Case, Contender, Measure, NotThere
+from rig.goals import GOALS
+from rig.rounds import Row, run
+
+
+def contender(figures: Sequence[float], *, lasts: int | None = None) -> Contender:
+    """Gives these figures in turn, after one that warms it up, and then is gone."""
+
+    @contextmanager
+    def ready() -> Iterator[Measure]:
+        left = iter([0.0, *figures[:lasts]])
+
+        def measure(seconds: float) -> float:
+            try:
+                return next(left)
+            except StopIteration:
+                raise NotThere("it went away") from None
+
+        yield measure
+
+    return Contender("a contender", ready)
+
+
+def missing(reason: str) -> Contender:
+    @contextmanager
+    def ready() -> Iterator[Measure]:
+        raise NotThere(reason)
+        yield
+
+    return Contender("missing", ready)
+
+
+def rows(*cases: Case, rounds: int = 3, say: Callable[[str], None] = lambda _: None) -> list[Row]:
+    return run(cases, rounds=rounds, seconds=0.0, say=say)
+
+
+def test_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
+    # The machine was three times as fast in the second round; the ratio of the medians would be 2 / 4.
+    (row,) = rows(Case("B1", contender([1, 6, 2]), contender([4, 12, 2])))
+    assert (row.ratio, row.ratio_min, row.ratio_max) == (0.5, 0.25, 1.0)
+    assert (row.subject_per_s, row.peer_per_s, row.rounds) == (2, 4, 3)
+    assert row.case == f"B1 {GOALS['B1'].case}"
+    assert row.peer == GOALS["B1"].peer
+
+
+def test_peer_that_is_not_there_is_a_row_with_its_reason_and_the_others_go_on() -> None:
+    subject = contender([1.0] * 6)
+    said: list[str] = []
+    without, other = rows(
+        Case("B13", subject, missing("no wheel for this machine")),
+        Case("B12", subject, contender([1.0] * 3)),
+        say=said.append,
+    )
+    assert without.ratio is None
+    assert without.rounds == 0
+    assert without.reason == "no wheel for this machine"
+    assert "left out: missing: no wheel for this machine" in said
+    assert other.rounds == 3
+
+
+def test_peer_that_goes_away_keeps_the_rounds_it_had() -> None:
+    gone, other = rows(
+        Case("B13", contender([3.0] * 5), contender([1.0] * 5, lasts=2)),
+        Case("B12", contender([2.0] * 5), contender([1.0] * 5)),
+        rounds=5,
+    )
+    assert (gone.ratio, gone.rounds) == (3.0, 2)
+    assert (other.ratio, other.rounds) == (2.0, 5)
+
+
+def test_every_goal_of_the_log_and_of_the_window_has_its_case(tmp_path: Path) -> None:
+    with Workbench(tmp_path, "keyed") as bench:
+        cases = log.appends(bench) + log.durable_engines(bench) + log.slow_disks(bench) + log.reads(bench)
+    cases += window.cases([], 100)
+    assert [case.number for case in cases] == list(GOALS) == log.NUMBERS + window.NUMBERS
+
+
+def test_orders_of_the_window_hold_every_number_once_and_keep_its_width() -> None:
+    order = window.random_order(5_000, 64)
+    assert sorted(order) == list(range(5_000))
+    done = window.SetWindow()
+    for number in order:
+        assert number < done.low + 64
+        done.mark(number)
+    assert done.low == 5_000
+    assert window.stuck_order(4) == [1, 2, 3, 0]
