@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 import time
@@ -13,12 +12,11 @@ from pathlib import Path
 
 from evermq.adapters.open import open_log, open_queue
 from evermq.client.producer import Producer
-from evermq.errors import EvermqError, Partial, Rejected, Unavailable
+from evermq.drills.roles import handle, send, tell
+from evermq.errors import EvermqError
 from evermq.ha.failover import Choice, Failover
 from evermq.message import Message
-from evermq.port import Delivery
-from evermq.position import Position
-from evermq.testing.history import Event, Recorder, digest, load
+from evermq.testing.history import Recorder, load
 
 __all__ = ["GROUP", "TOPIC", "main"]
 
@@ -43,15 +41,11 @@ async def _obey(choice: Choice) -> None:
         choice.set(int(line))
 
 
-def _tell(**numbers: object) -> None:
-    print(json.dumps(numbers), flush=True)
-
-
 async def owner(directory: Path, name: str) -> None:
     """Own one log and serve it until the end."""
     place = await open_log(directory / name)
     await place.create(TOPIC, groups=[GROUP], lanes=48)
-    _tell(ready=name)
+    tell(ready=name)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()
@@ -73,8 +67,8 @@ async def producer(directory: Path, number: int, rate: float) -> None:
     async with Producer(queue, retry_ms_max=60_000) as sender:
         for at in range(0, len(todo), _BATCH):
             await asyncio.sleep(max(0, at / rate - (_now() - began) / 1e9))
-            await _send(sender, todo[at : at + _BATCH], name, kseqs, recorder)
-            _tell(sent=min(len(todo), at + _BATCH) + len(acknowledged))
+            await send(sender, todo[at : at + _BATCH], name, kseqs, recorder)
+            tell(sent=min(len(todo), at + _BATCH) + len(acknowledged))
     obeying.cancel()
     await queue.close()
 
@@ -92,41 +86,6 @@ def _messages(path: Path, producer: str) -> tuple[list[Message], dict[str, int]]
     return messages, kseqs
 
 
-async def _send(
-    sender: Producer, messages: list[Message], name: str, kseqs: dict[str, int], recorder: Recorder
-) -> None:
-    t = _now()
-    recorder.record(
-        [
-            Event(
-                t,
-                "send_invoke",
-                id=m.id,
-                key=(m.key or b"").decode(),
-                kseq=kseqs[m.id],
-                producer=name,
-                sha=digest(m.body),
-            )
-            for m in messages
-        ]
-    )
-    try:
-        outcomes: list[Position | EvermqError] = [*await sender.send_many(messages)]
-    except Partial as error:
-        outcomes = list(error.outcomes)
-    except EvermqError as error:
-        outcomes = [error] * len(messages)
-    t = _now()
-    recorder.record([_outcome(t, m.id, o) for m, o in zip(messages, outcomes, strict=True)])
-
-
-def _outcome(t: int, id: str, outcome: Position | EvermqError) -> Event:
-    if isinstance(outcome, Position):
-        return Event(t, "send_ok", id=id, via="/".join(outcome.via))
-    kind = "send_fail" if isinstance(outcome, Unavailable | Rejected) else "send_unknown"
-    return Event(t, kind, id=id, detail=str(outcome))
-
-
 async def consumer(directory: Path, number: int) -> None:
     """Handle flights until told to end; handling is writing it into the history."""
     recorder = Recorder(directory / f"history-consumer-{number}.jsonl")
@@ -139,26 +98,14 @@ async def consumer(directory: Path, number: int) -> None:
         try:
             found = await reader.read(count_max=500, wait_ms=200)
             if found:
-                _handle(found, recorder)
+                handle(found, GROUP, recorder)
                 handled += len(found)
                 await reader.ack(found)
         except EvermqError:
             await asyncio.sleep(0.1)  # a rung is away: what was not acknowledged comes again
-        _tell(handled=handled)
+        tell(handled=handled)
     await reader.close()
     await queue.close()
-
-
-def _handle(deliveries: list[Delivery], recorder: Recorder) -> None:
-    t = _now()
-    events = []
-    for message, position, _, attempt in deliveries:
-        via = "/".join(position.via)
-        events.append(
-            Event(t, "deliver", id=message.id, group=GROUP, sha=digest(message.body), attempt=attempt, via=via)
-        )
-        events.append(Event(t, "handler_ok", id=message.id, group=GROUP, via=via))
-    recorder.record(events)
 
 
 def main(arguments: list[str]) -> None:

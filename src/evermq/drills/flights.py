@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,10 @@ from evermq.drills.flight_data import write_messages
 from evermq.drills.flight_roles import GROUP, TOPIC
 from evermq.drills.live import Live
 from evermq.drills.picture import draw
+from evermq.drills.stage import Stage
 from evermq.errors import EvermqError, Misconfigured
 from evermq.testing.checker import Expect, Verdict, check
-from evermq.testing.history import Event, Recorder, load
+from evermq.testing.history import Event, load
 
 __all__ = ["FlightsReport", "run"]
 
@@ -46,82 +44,23 @@ class FlightsReport:
         return {"verdict": self.verdict, **self.numbers}
 
 
-@dataclass(slots=True)
-class _Child:
-    name: str
-    arguments: list[str]
-    process: asyncio.subprocess.Process
-    progress: dict[str, int] = field(default_factory=dict)
-    before: int = 0
-    listener: asyncio.Task[None] | None = None
-
-
-class _Stage:
-    """The processes, what they report, and the conductor's own history."""
+class _Stage(Stage):
+    """With a choice of rung that the producers are told, and a primary that freezes."""
 
     def __init__(self, directory: Path, live: Live) -> None:
-        self.directory = directory
-        self.live = live
-        self.children: dict[str, _Child] = {}
-        self.recorder = Recorder(directory / "history-conductor.jsonl")
-        self.kills = 0
-        self.failovers = 0
-
-    def note(self, ev: str, detail: str) -> None:
-        self.recorder.record([Event(time.monotonic_ns(), ev, proc="conductor", detail=detail)])
-        self.live.event(detail)
-
-    async def start(self, name: str, *arguments: str) -> _Child:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
+        super().__init__(
+            directory,
             "evermq.drills.flight_roles",
-            arguments[0],
-            str(self.directory),
-            *arguments[1:],
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            tell=live.event,
+            show=lambda: live.show(self.total("sent"), self.total("handled")),
         )
-        before = self.children[name].before if name in self.children else 0
-        child = self.children[name] = _Child(name, list(arguments), process, before=before)
-        child.listener = asyncio.create_task(self._listen(child))
-        return child
-
-    async def _listen(self, child: _Child) -> None:
-        assert child.process.stdout
-        while line := await child.process.stdout.readline():
-            child.progress.update(json.loads(line))
-
-    async def until(self, condition: Callable[[], bool], wait_s: float, what: str) -> None:
-        """Wait for a condition, at most so long."""
-        end = time.monotonic() + wait_s
-        while not condition():
-            if time.monotonic() > end:
-                raise Misconfigured(f"the demo waited {wait_s:.0f} s for {what} in vain; see {self.directory}")
-            self.live.show(self.total("sent"), self.total("handled"))
-            await asyncio.sleep(0.1)
-
-    def total(self, what: str) -> int:
-        return sum(child.before + child.progress.get(what, 0) for child in self.children.values())
-
-    async def kill_and_restart(self, name: str) -> None:
-        child = self.children[name]
-        if child.process.returncode is not None:
-            return
-        child.process.kill()
-        await child.process.wait()
-        self.kills += 1
-        self.note("crash", f"kill -9 {name}")
-        if name.startswith("consumer"):
-            child.before += child.progress.get("handled", 0)
-        await asyncio.sleep(0.5)
-        await self.start(name, *child.arguments)
-        self.note("recover", f"{name} is back")
+        self.live = live
+        self.failovers = 0
 
     async def choose(self, rung: int) -> None:
         """Tell every producer where to begin."""
-        for child in self.children.values():
-            if child.name.startswith("producer") and child.process.returncode is None and child.process.stdin:
+        for child in self.named("producer"):
+            if not child.ended and child.process.stdin:
                 child.process.stdin.write(f"{rung}\n".encode())
         self.failovers += 1
         self.live.rung = ("primary", "standby")[rung]
@@ -139,28 +78,6 @@ class _Stage:
         self.note("fault_off", "the primary lives again")
         await asyncio.sleep(1)
         await self.choose(0)
-
-    async def end(self, prefix: str) -> None:
-        """Let processes end in order."""
-        chosen = [child for child in self.children.values() if child.name.startswith(prefix)]
-        for child in chosen:
-            if child.process.returncode is None:
-                child.process.terminate()
-        for child in chosen:
-            try:
-                await asyncio.wait_for(child.process.wait(), 20)
-            except TimeoutError:
-                child.process.kill()
-                await child.process.wait()
-            if child.listener:
-                await child.listener
-
-    async def kill_all(self) -> None:
-        """Nothing of ours stays behind."""
-        for child in self.children.values():
-            if child.process.returncode is None:
-                child.process.kill()
-                await child.process.wait()
 
 
 def run(*, count: int | None = None, seed: int = 1, directory: Path | None = None, live: bool = True) -> FlightsReport:
@@ -193,8 +110,7 @@ async def _run(directory: Path, count: int | None, seed: int, live: Live) -> Fli
         await _start(stage, total, seconds)
         started = time.monotonic()
         await _break_things(stage, random.Random(seed), seconds)
-        producers = [child for name, child in stage.children.items() if name.startswith("producer")]
-        await stage.until(lambda: all(p.process.returncode is not None for p in producers), 60, "the producers")
+        await stage.until(lambda: all(child.ended for child in stage.named("producer")), 60, "the producers")
         left = await _drain(stage)
         flowed_s = time.monotonic() - started
         await stage.end("consumer")

@@ -1,0 +1,143 @@
+"""The processes of a load, producer and consumer, over whatever queue it names. Each is `python -m` this module."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from evermq.client.producer import Producer
+from evermq.compose.build import open as open_queue
+from evermq.drills.roles import handle, send, tell
+from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
+from evermq.message import NO_HEADERS, Message
+from evermq.port import Queue, Reader
+from evermq.testing.history import Recorder, body_of, load
+
+__all__ = ["Plan", "main"]
+
+_BATCHES_PER_S = 20
+_BATCH_MAX = 200
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """target and config: as of the command line. rate: messages a second of one producer. bytes: of a body.
+    keys: how many each producer uses, 0 for messages without a key. retry_ms: how long a batch is sent again."""
+
+    target: str
+    config: str | None
+    rate: float
+    bytes: int
+    keys: int
+    retry_ms: int
+
+    @classmethod
+    def read(cls, directory: Path) -> Plan:
+        """The plan of a run."""
+        return msgspec.json.decode((directory / "plan.json").read_bytes(), type=cls)
+
+    def write(self, directory: Path) -> None:
+        """For the processes of a run."""
+        (directory / "plan.json").write_bytes(msgspec.json.encode(self))
+
+    async def open(self) -> Queue:
+        """The queue; tried again while it cannot be reached."""
+        while True:
+            try:
+                return await open_queue(self.target, self.config)
+            except (Unavailable, Uncertain):
+                await asyncio.sleep(0.2)
+
+    def message(self, producer: str, number: int) -> Message:
+        """The message of a number; the same one whenever it is asked for."""
+        id = f"{producer}-{number:07d}"
+        key = f"{producer}-{number % self.keys}".encode() if self.keys else None
+        return Message(id, key, body_of(id, self.bytes), NO_HEADERS, time.time_ns() // 1_000_000)
+
+    def kseq(self, number: int) -> int:
+        """The number of a message in its key."""
+        return number // self.keys if self.keys else number
+
+
+def _stopped() -> asyncio.Event:
+    """Set by SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    return stopped
+
+
+async def producer(directory: Path, name: str) -> None:
+    """Send at the rate until told to end; one that was killed first sends what it does not know to be acknowledged."""
+    plan, stopped = Plan.read(directory), _stopped()
+    history = directory / f"history-{name}.jsonl"
+    invoked, acknowledged = _known(history)
+    recorder = Recorder(history)
+    queue = await plan.open()
+    size = max(1, min(_BATCH_MAX, round(plan.rate / _BATCHES_PER_S)))
+    sent = len(acknowledged)
+    async with Producer(queue, retry_ms_max=plan.retry_ms) as sender:
+        todo = [number for number in invoked if number not in acknowledged]
+        upcoming = max(invoked, default=-1) + 1
+        begun, batches = time.monotonic(), 0
+        while not stopped.is_set():
+            numbers: Sequence[int] = todo[:size] or range(upcoming, upcoming + size)
+            todo, upcoming = todo[size:], upcoming if todo else upcoming + size
+            messages = [plan.message(name, number) for number in numbers]
+            kseqs = {message.id: plan.kseq(number) for message, number in zip(messages, numbers, strict=True)}
+            await send(sender, messages, name, kseqs, recorder)
+            sent += len(messages)
+            batches += 1
+            tell(sent=sent)
+            await asyncio.sleep(begun + batches * size / plan.rate - time.monotonic())
+    await queue.close()
+
+
+def _known(history: Path) -> tuple[list[int], set[int]]:
+    """The numbers that this producer tried, in order, and those that were acknowledged."""
+    events = load([history]) if history.exists() else []
+    invoked = dict.fromkeys(_number(event.id) for event in events if event.ev == "send_invoke")
+    return list(invoked), {_number(event.id) for event in events if event.ev == "send_ok"}
+
+
+def _number(id: str) -> int:
+    return int(id.rpartition("-")[2])
+
+
+async def consumer(directory: Path, name: str, group: str) -> None:
+    """Handle until told to end; handling is writing it into the history."""
+    plan, stopped = Plan.read(directory), _stopped()
+    recorder = Recorder(directory / f"history-{name}.jsonl")
+    queue = await plan.open()
+    reader: Reader | None = None
+    handled = 0
+    while not stopped.is_set():
+        try:
+            reader = reader or await queue.reader(group)
+            found = await reader.read(count_max=500, wait_ms=200)
+            if found:
+                handle(found, group, recorder)
+                handled += len(found)
+                await reader.ack(found)
+        except EvermqError as error:
+            tell(errors=str(error))
+            reader = None if isinstance(error, Closed) else reader
+            await asyncio.sleep(0.1)  # what was not acknowledged comes again
+        tell(handled=handled)
+    if reader:
+        await reader.close()
+    await queue.close()
+
+
+def main(arguments: list[str]) -> None:
+    """role, directory, name, and for a consumer its group."""
+    role, directory, name, *rest = arguments
+    asyncio.run(producer(Path(directory), name) if role == "producer" else consumer(Path(directory), name, *rest))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,59 @@
+"""What producers and consumers of a run do with every batch: write down what they try, then what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from evermq.client.producer import Producer
+from evermq.errors import EvermqError, Partial, Rejected, Unavailable
+from evermq.message import Message
+from evermq.port import Delivery
+from evermq.position import Position
+from evermq.testing.history import Event, Recorder, digest
+
+__all__ = ["handle", "send", "tell"]
+
+
+def tell(**numbers: object) -> None:
+    """Report to the conductor."""
+    print(json.dumps(numbers), flush=True)
+
+
+async def send(sender: Producer, messages: list[Message], name: str, kseqs: dict[str, int], recorder: Recorder) -> None:
+    """Send a batch of the producer `name`. kseqs: for each id, the message's number in its key."""
+    t = time.monotonic_ns()
+    recorder.record([_invoked(t, message, name, kseqs[message.id]) for message in messages])
+    try:
+        outcomes: Sequence[Position | EvermqError] = await sender.send_many(messages)
+    except Partial as error:
+        outcomes = error.outcomes
+    except EvermqError as error:
+        outcomes = [error] * len(messages)
+    t = time.monotonic_ns()
+    recorder.record([_outcome(t, m.id, o) for m, o in zip(messages, outcomes, strict=True)])
+
+
+def _invoked(t: int, message: Message, name: str, kseq: int) -> Event:
+    key = (message.key or b"").decode()
+    return Event(t, "send_invoke", id=message.id, key=key, kseq=kseq, producer=name, sha=digest(message.body))
+
+
+def _outcome(t: int, id: str, outcome: Position | EvermqError) -> Event:
+    if isinstance(outcome, Position):
+        return Event(t, "send_ok", id=id, via="/".join(outcome.via))
+    kind = "send_fail" if isinstance(outcome, Unavailable | Rejected) else "send_unknown"
+    return Event(t, kind, id=id, detail=str(outcome))
+
+
+def handle(deliveries: Sequence[Delivery], group: str, recorder: Recorder) -> None:
+    """The effect of a delivery is that it is written down."""
+    t = time.monotonic_ns()
+    events = []
+    for message, position, _, attempt in deliveries:
+        via = "/".join(position.via)
+        sha = digest(message.body)
+        events.append(Event(t, "deliver", id=message.id, group=group, sha=sha, attempt=attempt, via=via))
+        events.append(Event(t, "handler_ok", id=message.id, group=group, via=via))
+    recorder.record(events)
