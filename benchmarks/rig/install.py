@@ -19,8 +19,11 @@ __all__ = ["binary", "install", "install_together", "need"]
 _TIME_LIMIT_S = 60
 
 
-def need(packages: Mapping[str, str]) -> None:
-    """Make modules importable, given with the packages that they come in. Raises NotThere where that fails."""
+def need(**packages: str) -> None:
+    """Make modules importable: need(nats="nats-py") for a module and the package that it comes in.
+
+    Raises NotThere where that fails.
+    """
     missing = _missing(packages)
     if missing:
         install(*missing)

@@ -63,7 +63,7 @@ def _open(cases: Sequence[Case], stack: ExitStack) -> tuple[dict[Contender, Meas
     for contender in contenders:
         say(f"getting ready: {contender.label}")
         try:
-            need(contender.needs)
+            need(**contender.needs)
             measure = stack.enter_context(contender.open())
             measure(_WARM_SECONDS)
             measures[contender] = measure
