@@ -78,7 +78,7 @@ class Delays:
     async def _move(self, due: list[tuple[int, int]], messages: list[Message]) -> None:
         self._moving += len(due)
         try:
-            made = load(self._topic, messages, 0, moved=[offset for _, offset in due])
+            made = load(self._topic, messages, 0, self._committer.buffers, moved=[offset for _, offset in due])
             await self._committer.commit(Batch(self._topic, messages, made.size, made))
         except EvermqError:
             for pair in due:  # the log says in its own words what is wrong with it; they wait on

@@ -24,6 +24,8 @@ MAGIC = b"EVQ\x01"
 HEAD = Struct("<4sIIIQQQQ")
 ENTRY = Struct("<IIHHIQI")
 _BEHIND_CRC = Struct("<IIQQQQ")
+_BEHIND_CRC_ONE = Struct("<IIQQQQIIHHIQI")  # the same, and the one entry that follows
+_JOINED_BYTES_MAX = 64 << 10  # a smaller frame is one buffer: copying it costs less than handling its parts
 
 Part = bytes | bytearray | memoryview
 
@@ -77,16 +79,30 @@ class Piece(NamedTuple):
 
 def build(pieces: Sequence[Piece], length: int, segment: int, sequence: int, synced: int, time_ms: int) -> list[Part]:
     """The buffers of one frame of `length` bytes, to be written one after the other."""
+    if len(pieces) == 1 and length < _JOINED_BYTES_MAX:
+        return [_build_one(pieces[0], length, segment, sequence, synced, time_ms)]
     head = [_BEHIND_CRC.pack(length, len(pieces), segment, sequence, synced, time_ms)]
     parts: list[Part] = []
     for topic, lane, kind, count, offset, payload, size in pieces:
         head.append(ENTRY.pack(topic, lane, kind, 0, count, offset, size))
         parts += payload
+    if length < _JOINED_BYTES_MAX:
+        behind = b"".join((*head, *parts))
+        return [b"".join((MAGIC, crc32c.crc32c(behind).to_bytes(4, "little"), behind))]
     behind = b"".join(head)
     crc = crc32c.crc32c(behind)
     for part in parts:
         crc = crc32c.crc32c(part, crc)
     return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts]
+
+
+def _build_one(piece: Piece, length: int, segment: int, sequence: int, synced: int, time_ms: int) -> bytes:
+    topic, lane, kind, count, offset, parts, size = piece
+    head = _BEHIND_CRC_ONE.pack(
+        length, 1, segment, sequence, synced, time_ms, topic, lane, kind, 0, count, offset, size
+    )
+    behind = b"".join((head, *parts))
+    return b"".join((MAGIC, crc32c.crc32c(behind).to_bytes(4, "little"), behind))
 
 
 def length_of(pieces: Sequence[Piece]) -> int:

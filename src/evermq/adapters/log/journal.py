@@ -82,9 +82,10 @@ class Journal:
         if self.failure:
             self.check()
         length = length_of(pieces)
+        segments = self.state.segments
         if length > self.bytes_max:
             raise TooLarge(f"a group of {length} bytes does not fit in a segment ({self.bytes_max} bytes at most)")
-        segment = self.segments[-1] if self.segments else None
+        segment = segments[-1] if segments else None
         if segment is None or segment.room < length + 64 * len(pieces):
             segment = self._roll()
         self._append(segment, pieces, length, sync=self.sync_every_write)
