@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import overload
 
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.columns import Columns, encode, encode_one, transpose
-from evermq.adapters.log.frame import Kind, Part, Piece
+from evermq.adapters.log.frame import SHARES, Kind, Part, Piece
 from evermq.errors import EvermqError, Rejected, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message
@@ -46,27 +47,32 @@ class TopicLanes:
 
 
 class Load:
-    """Messages of one topic, encoded: a part for each lane. `lanes`, `ranks`: of each message, None if all are in
-    one lane. `bases`: the first offset of each part, known once the group is made."""
+    """Messages of one topic, encoded. `lanes`: of each message, None if all are in one. `bases`: the first offset in
+    each lane, known once the group is made."""
 
-    __slots__ = ("_borrowed", "_buffers", "bases", "lanes", "parts", "ranks", "size", "topic")
+    __slots__ = ("_borrowed", "_buffers", "_placed", "bases", "lanes", "parts", "size", "topic")
 
-    def __init__(
-        self, topic: TopicLanes, buffers: Buffers, lanes: Sequence[int] | None = None, ranks: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, topic: TopicLanes, buffers: Buffers, lanes: Sequence[int] | None = None) -> None:
         self.topic = topic
         self.lanes = lanes
-        self.ranks = ranks
-        self.parts: list[tuple[int, int, int, list[Part], int]] = []  # lane, kind, count, buffers, their size
+        self.parts: list[tuple[int, int, int, int, Sequence[Part], int]] = []  # lane, kind, flags, count, buffers, size
         self.bases: dict[int, int] = {}
         self.size = 0
         self._buffers = buffers
         self._borrowed: list[bytearray] = []
+        self._placed: list[Position] | None = None
 
     def add(self, lane: int, kind: int, count: int, buffers: list[Part]) -> None:
+        """The next entry."""
         size = sum(map(len, buffers))
-        self.parts.append((lane, kind, count, buffers, size))
+        self.parts.append((lane, kind, 0, count, buffers, size))
         self.size += size
+
+    def add_shared(self, counts: Sequence[tuple[int, int]], buffers: list[Part]) -> None:
+        """The next entries, (lane, count) each, of messages that are encoded together."""
+        for lane, count in counts[:-1]:
+            self.parts.append((lane, Kind.MESSAGES, SHARES, count, (), 0))
+        self.add(counts[-1][0], Kind.MESSAGES, counts[-1][1], buffers)
 
     def take(self, size: int) -> bytearray:
         """Memory to encode into, until `give_back`."""
@@ -82,38 +88,44 @@ class Load:
 
     def positions(self, start: int, stop: int) -> Sequence[Position]:
         """Where the messages from `start` to `stop` landed."""
-        names = self.topic.names
         if self.lanes is None:
             lane = self.parts[0][0]
-            return Run(names[lane], self.bases[lane] + start, stop - start)
-        return Placed(names, self.lanes[start:stop], self.ranks[start:stop], self.bases)
+            return Run(self.topic.names[lane], self.bases[lane] + start, stop - start)
+        return Placed(self, start, stop)
+
+    @property
+    def placed(self) -> list[Position]:
+        """Where each message landed, if they went to several lanes."""
+        if self._placed is None:
+            names, ends, placed = self.topic.names, dict(self.bases), []
+            for lane in self.lanes or ():
+                placed.append(Position(names[lane], ends[lane]))
+                ends[lane] += 1
+            self._placed = placed
+        return self._placed
 
 
 class Placed(Sequence[Position]):
-    """Positions of messages that went to several lanes."""
+    """Positions of messages that went to several lanes, worked out when somebody looks."""
 
-    __slots__ = ("_bases", "_lanes", "_names", "_ranks")
+    __slots__ = ("_load", "_span")
 
-    def __init__(
-        self, names: dict[int, str], lanes: Sequence[int], ranks: Sequence[int], bases: dict[int, int]
-    ) -> None:
-        self._names = names
-        self._lanes = lanes
-        self._ranks = ranks
-        self._bases = bases
+    def __init__(self, load: Load, start: int, stop: int) -> None:
+        self._load = load
+        self._span = slice(start, stop)
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return self._span.stop - self._span.start
+
+    def __iter__(self) -> Iterator[Position]:
+        return iter(self._load.placed[self._span])
 
     @overload
     def __getitem__(self, index: int) -> Position: ...
     @overload
     def __getitem__(self, index: slice) -> list[Position]: ...
     def __getitem__(self, index: int | slice) -> Position | list[Position]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        lane = self._lanes[index]
-        return Position(self._names[lane], self._bases[lane] + self._ranks[index])
+        return self._load.placed[self._span][index]
 
 
 class Batch:
@@ -197,7 +209,7 @@ def piece_of(topic: TopicLanes, message: Message, end: Mapping[tuple[int, int], 
     except _NOT_A_MESSAGE as error:
         raise Rejected(f"a message cannot be stored: {error}") from error
     offset = end.get((number, lane), 0)
-    return _new_piece((number, lane, Kind.MESSAGES, 1, offset, (encoded,), len(encoded)))
+    return _new_piece((number, lane, Kind.MESSAGES, 0, 1, offset, (encoded,), len(encoded)))
 
 
 def _scatter(topic: TopicLanes, columns: Columns, late: list[bool], buffers: Buffers) -> Load:
@@ -207,20 +219,21 @@ def _scatter(topic: TopicLanes, columns: Columns, late: list[bool], buffers: Buf
     lanes = [spare if key is None else lane_of(key, count) for key in columns[1]]
     if late:
         lanes = [DELAY_LANE if wait else lane for wait, lane in zip(late, lanes, strict=True)]
-    rows: dict[int, list[int]] = {}
-    ranks = []
-    for row, lane in enumerate(lanes):
-        mine = rows.setdefault(lane, [])
-        ranks.append(len(mine))
-        mine.append(row)
-    made = Load(topic, buffers, lanes, ranks)
-    for lane, mine in rows.items():
-        part = tuple([column[row] for row in mine] for column in columns)
-        encoded = encode(part, made.take)  # type: ignore[arg-type]
-        if lane == DELAY_LANE:
-            encoded.insert(0, array("q", due_times(part[3])).tobytes())  # type: ignore[arg-type]
-        made.add(lane, Kind.DELAYED if lane == DELAY_LANE else Kind.MESSAGES, len(mine), encoded)
+    order = sorted(range(len(lanes)), key=lanes.__getitem__)
+    made = Load(topic, buffers, lanes)
+    counts = sorted(Counter(lanes).items())
+    if counts[-1][0] == DELAY_LANE:
+        early = counts.pop()[1]
+        part = _rows(columns, order[-early:])
+        del order[-early:]
+        made.add(DELAY_LANE, Kind.DELAYED, early, [array("q", due_times(part[3])).tobytes(), *encode(part, made.take)])
+    if counts:
+        made.add_shared(counts, encode(_rows(columns, order), made.take))
     return made
+
+
+def _rows(columns: Columns, order: list[int]) -> Columns:
+    return tuple([[column[row] for row in order] for column in columns])  # type: ignore[return-value]
 
 
 def assemble(
@@ -255,14 +268,14 @@ def _place(
     made: Load, ends: dict[tuple[int, int], int], end: Mapping[tuple[int, int], int], pieces: list[Piece]
 ) -> None:
     number = made.topic.number
-    for lane, kind, count, buffers, size in made.parts:
+    for lane, kind, flags, count, buffers, size in made.parts:
         key = (number, lane)
         base = ends.get(key)
         if base is None:
             base = end.get(key, 0)
         ends[key] = base + count
         made.bases[lane] = base
-        pieces.append(Piece(number, lane, kind, count, base, buffers, size))
+        pieces.append(_new_piece((number, lane, kind, flags, count, base, buffers, size)))
 
 
 def _load_together(small: list[Batch], now_ms: int, buffers: Buffers) -> Load | None:

@@ -211,7 +211,7 @@ class Committer:
         piece = piece_of(topic, batch.messages[0], journal.state.index.ends)
         pieces = [piece]
         segment = journal.write(pieces)
-        batch.outcome = Run(topic.names[piece[1]], piece[4], 1)
+        batch.outcome = Run(topic.names[piece.lane], piece.offset, 1)
         return self._on_commit(pieces, segment)
 
     def _write_all(self, batches: list[Batch]) -> set[Loop]:

@@ -113,7 +113,7 @@ class Journal:
         """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
         if not self.failure and self.segments and not self.state.closed:
             try:
-                mark = [Piece(0, 0, Kind.CLOSED, 0, 0, (), 0)]
+                mark = [Piece(0, 0, Kind.CLOSED, 0, 0, 0, (), 0)]
                 self._append(self.segments[-1], mark, length_of(mark), sync=True)
                 self.state.closed = True
             except (Uncertain, Unavailable):
@@ -172,4 +172,4 @@ class Journal:
     def _ends(self) -> Piece:
         lanes = self.state.index.lanes.items()
         payload = b"".join(ENDS.pack(topic, number, lane.end) for (topic, number), lane in lanes)
-        return Piece(0, 0, Kind.ENDS, len(payload) // ENDS.size, 0, (payload,), len(payload))
+        return Piece(0, 0, Kind.ENDS, 0, len(payload) // ENDS.size, 0, (payload,), len(payload))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evermq.adapters.log.catalog import Catalog
 from evermq.adapters.log.columns import decode
-from evermq.adapters.log.frame import Entry, Frame, Kind
+from evermq.adapters.log.frame import Entry, Frame, Kind, messages_of
 from evermq.adapters.log.recovery import Damage, frames_of, open_segment
 from evermq.adapters.log.segment import FORMAT, Segment, number_of, read_header
 from evermq.adapters.log.system_disk import SystemDisk
@@ -136,9 +136,9 @@ def _frame(frame: Frame, known: dict[int, str], report: Report) -> None:
 
 
 def _messages(frame: Frame, entry: Entry, known: dict[int, str], report: Report) -> None:
-    payload = entry.payload[8 * entry.message_count :] if entry.kind == Kind.DELAYED else entry.payload
     try:
-        decode(payload, entry.message_count)
+        if not entry.first:  # a payload that several entries share is read once
+            decode(messages_of(entry), entry.rows)
     except Damaged as error:
         report.problems.append(f"segment {frame.segment} at {frame.position}: {error}")
         return
