@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from evermq.adapters.log.columns import decode
-from evermq.adapters.log.frame import Entry, Frame, Kind, messages_of, next_magic, parse
+from evermq.adapters.log.frame import HEAD, Entry, Frame, Kind, messages_of, next_magic, parse
 from evermq.adapters.log.index import Location
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.segment import Segment
@@ -30,6 +30,7 @@ class Reading:
         self._frames: dict[Location, Frame] = {}
         self._chunks: deque[tuple[int, list[Location]]] = deque()
         self._chunk_bytes = 0
+        self._frame_bytes = 0
         self._decoded: OrderedDict[tuple[int, int, int], list[Message]] = OrderedDict()
         self._decoded_count = 0
 
@@ -83,14 +84,16 @@ class Reading:
 
     def _load(self, segment: Segment, position: int) -> Frame | None:
         """Read a stretch and keep all its frames; the first one is returned, past what is not intact."""
-        span = min(_CHUNK_BYTES, segment.used - position)
-        buffer = segment.file.pread(span, position)
+        # Behind a large frame a larger one is to be expected: its head says how much to read, just once.
+        span = _CHUNK_BYTES if self._frame_bytes < _CHUNK_BYTES // 4 else HEAD.size
+        buffer = segment.file.pread(min(span, segment.used - position), position)
         first = parse(memoryview(buffer), 0, position, segment.number)
         if isinstance(first, int):
             buffer = segment.file.pread(min(first, segment.used - position), position)
             first = parse(memoryview(buffer), 0, position, segment.number)
         if not isinstance(first, Frame):
             return self._resync(segment, position)
+        self._frame_bytes = first.length
         frames = [first]
         view = memoryview(buffer)
         at = first.length
