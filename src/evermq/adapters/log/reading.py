@@ -104,7 +104,8 @@ class Reading:
         return first
 
     def _resync(self, segment: Segment, position: int) -> Frame | None:
-        """The next intact frame of the segment behind a damaged one."""
+        """The next intact frame of the segment behind a damaged one, which is reported."""
+        self._journal.report_damage(segment)
         buffer = segment.file.pread(segment.used - position, position)
         at = next_magic(buffer, 1)
         while at > 0:
