@@ -28,6 +28,7 @@ def redis_list(bench: Workbench, batch: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
+        need(redis="redis", hiredis="hiredis")
         import redis
 
         directory, port = str(bench.path("redis")), free_port()
@@ -54,7 +55,7 @@ def redis_list(bench: Workbench, batch: int, size: int) -> Contender:
 
             yield measure
 
-    return Contender(f"Redis, RPUSH of {batch}, appendfsync always", ready, {"redis": "redis", "hiredis": "hiredis"})
+    return Contender(f"Redis, RPUSH of {batch}, appendfsync always", ready)
 
 
 def nats_stream(bench: Workbench, producers: int, size: int) -> Contender:
@@ -62,6 +63,7 @@ def nats_stream(bench: Workbench, producers: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
+        need(nats="nats-py")
         directory, port = bench.path("nats"), free_port()
         settings = directory / "nats.conf"
         settings.write_text(
@@ -71,7 +73,7 @@ def nats_stream(bench: Workbench, producers: int, size: int) -> Contender:
         with serving([_nats_server(), "-c", str(settings)], port):
             yield lambda seconds: asyncio.run(_publish(port, producers, bodies, seconds))
 
-    return Contender(f"NATS JetStream on file, sync always, {producers} publishers", ready, {"nats": "nats-py"})
+    return Contender(f"NATS JetStream on file, sync always, {producers} publishers", ready)
 
 
 async def _publish(port: int, producers: int, bodies: list[bytes], seconds: float) -> float:

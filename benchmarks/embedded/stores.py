@@ -14,6 +14,7 @@ from typing import Any
 from embedded.messages import body_batches
 from embedded.workbench import Workbench
 from rig.contender import Contender, Measure
+from rig.install import need
 from rig.pace import per_second
 
 __all__ = ["connect", "lmdb_store", "rocksdb_store", "sqlite_store"]
@@ -55,6 +56,7 @@ def lmdb_store(bench: Workbench, batch: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
+        need(lmdb="lmdb")
         import lmdb
 
         numbers = count()
@@ -68,7 +70,7 @@ def lmdb_store(bench: Workbench, batch: int, size: int) -> Contender:
             batches = body_batches(batch, size)
             yield lambda seconds: batch * per_second(append, batches, seconds)
 
-    return Contender(f"LMDB, append mode, {batch} a transaction, sync", ready, {"lmdb": "lmdb"})
+    return Contender(f"LMDB, append mode, {batch} a transaction, sync", ready)
 
 
 def rocksdb_store(bench: Workbench, batch: int, size: int) -> Contender:
@@ -76,6 +78,7 @@ def rocksdb_store(bench: Workbench, batch: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
+        need(rocksdict="rocksdict")
         import rocksdict
 
         numbers = count()
@@ -93,7 +96,7 @@ def rocksdb_store(bench: Workbench, batch: int, size: int) -> Contender:
         yield lambda seconds: batch * per_second(append, batches, seconds)
         store.close()
 
-    return Contender(f"RocksDB, WriteBatch of {batch}, sync", ready, {"rocksdict": "rocksdict"})
+    return Contender(f"RocksDB, WriteBatch of {batch}, sync", ready)
 
 
 def _rocksdb_options(rocksdict: Any) -> Any:

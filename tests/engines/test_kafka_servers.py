@@ -5,7 +5,7 @@ import time
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree

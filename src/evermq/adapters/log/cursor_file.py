@@ -110,12 +110,10 @@ class CursorFile:
 
     def close(self) -> None:
         """Flush and close; again is harmless."""
-        file, self._file = self._file, None
-        if file:
-            try:
-                file.sync()
-            finally:
-                file.close()
+        if self._file:
+            self._file.sync()
+            self._file.close()
+            self._file = None
 
 
 def _record(changes: list[Change]) -> bytes:

@@ -83,12 +83,14 @@ async def topic_that_does_not_exist_is_told(bench: Bench) -> None:
 async def dropped_topic_is_gone(bench: Bench) -> None:
     """Made again, it is empty and knows no group."""
     topic = f"{bench.topic}-gone"
+    await bench.place.create(topic)
     queue = await bench.place.queue(topic)
     await queue.append([bench.message("old")])
     await (await queue.reader("one")).close()
     await queue.close()
     await bench.place.drop(topic)
     assert topic not in await bench.place.topics()
+    await bench.place.create(topic)
     again = await bench.place.queue(topic)
     assert await again.backlog("one") == 0
     await again.append([bench.message("new")])
@@ -99,6 +101,7 @@ async def dropped_topic_is_gone(bench: Bench) -> None:
 @place(Need.PLACE)
 async def topics_are_kept_apart(bench: Bench) -> None:
     """Even if their groups have the same names."""
+    await bench.place.create(f"{bench.topic}-b")
     other = await bench.place.queue(f"{bench.topic}-b")
     await bench.append("mine")
     await other.append([bench.message("theirs")])

@@ -1,0 +1,251 @@
+"""The control plane of a cluster, in asyncio: the only file that uses librdkafka's AdminClient."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from evermq.adapters.kafka.errors import of_librdkafka
+from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.topic import Topic
+from evermq.errors import EvermqError, NoSuchTopic, Unavailable
+
+__all__ = ["Admin", "Committed"]
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+_ANSWER_S = 6.0
+_GROUP_ANSWER_S = 15.0  # on a new cluster the first group has to wait for the topic of their offsets
+_POLL_S = 0.02
+_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
+_UNSEEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_ACTIVE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS)
+_PASSING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+)
+_OF_BROKERS = {
+    "flush.messages": "log.flush.interval.messages",
+    "max.message.bytes": "message.max.bytes",
+    "message.timestamp.type": "log.message.timestamp.type",
+}
+_PASSING_TRIES, _PASSING_PAUSE_S = 50, 0.1
+
+
+class Committed(NamedTuple):
+    """Where a group stands in a lane; metadata: see `progress`."""
+
+    offset: int
+    metadata: str
+
+
+class Admin:
+    """Of one place. Every call has an answer within some seconds, or raises Unavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._where = f"kafka://{settings.bootstrap}"
+        self._refusal: KafkaError | None = None
+        self._client = AdminClient({**settings.admin, "error_cb": self._on_error})
+
+    async def ping(self) -> int:
+        """How many brokers there are. Raises Denied or Unavailable."""
+        cluster: Any = await self._wait(self._client.describe_cluster(request_timeout=_ANSWER_S), "connecting")
+        return len(cluster.nodes)
+
+    async def topics(self) -> list[str]:
+        """Those that are not Kafka's own."""
+        listed: Any = await asyncio.to_thread(self._list)
+        return sorted(name for name in listed.topics if not name.startswith("__"))
+
+    async def topic(self, name: str) -> Topic:
+        """What there is to know of a topic. Raises NoSuchTopic."""
+        futures = self._client.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)
+        found: Any = await self._wait(futures[name], f"topic {name}")
+        return Topic(
+            name=name,
+            id=str(found.topic_id),
+            lanes=len(found.partitions),
+            replicas=min((len(each.replicas) for each in found.partitions), default=0),
+            config=await self._config(ConfigResource(ResourceType.TOPIC, name)),
+        )
+
+    async def create(self, name: str, *, lanes: int, replicas: int, config: Mapping[str, str]) -> None:
+        """0 lanes or replicas: as the brokers have it. Harmless where the topic exists."""
+        new = NewTopic(name, lanes or -1, replicas or -1, config=dict(config))
+        future = self._client.create_topics([new], request_timeout=_ANSWER_S)[name]
+        try:
+            await self._wait(future, f"creating topic {name}")
+        except EvermqError as error:
+            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+    async def drop(self, name: str) -> None:
+        """Raises NoSuchTopic."""
+        await self._wait(self._client.delete_topics([name], request_timeout=_ANSWER_S)[name], f"topic {name}")
+
+    async def bounds(self, topic: str, lanes: Iterable[int], at: OffsetSpec) -> dict[int, int]:
+        """Offset of each lane; -1 where no message is at that time or later."""
+        asked = {lane: TopicPartition(topic, lane) for lane in lanes}
+
+        def ask() -> Future[Any]:
+            partitions = dict.fromkeys(asked.values(), at)
+            return _all(self._client.list_offsets(partitions, request_timeout=_ANSWER_S))
+
+        found: Any = await self._ask(ask, f"offsets of {topic}") if asked else {}
+        return {partition.partition: each.offset for partition, each in found.items()}
+
+    async def committed(self, group: str, topic: str) -> dict[int, Committed]:
+        """Lanes in which the group has committed."""
+        asked = ConsumerGroupTopicPartitions(group)
+
+        def ask() -> Future[Any]:
+            future: Future[Any] = self._client.list_consumer_group_offsets([asked], request_timeout=_GROUP_ANSWER_S)[
+                group
+            ]
+            return future
+
+        try:
+            found: Any = await self._ask(ask, f"group {group}")
+        except EvermqError as error:
+            if _code(error) == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise
+        return {
+            each.partition: Committed(each.offset, each.metadata or "")
+            for each in found.topic_partitions
+            if each.topic == topic and each.offset >= 0
+        }
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> bool:
+        """Commit for a group that has no members; False where it has, and nothing was changed."""
+        partitions = [TopicPartition(topic, lane, offset) for lane, offset in offsets.items()]
+        asked = ConsumerGroupTopicPartitions(group, partitions)
+
+        def ask() -> Future[Any]:
+            future: Future[Any] = self._client.alter_consumer_group_offsets([asked], request_timeout=_GROUP_ANSWER_S)[
+                group
+            ]
+            return future
+
+        try:
+            answer: Any = await self._ask(ask, f"group {group}")
+        except EvermqError as error:
+            if _code(error) in _ACTIVE:
+                return False
+            raise
+        for each in answer.topic_partitions:
+            if each.error and each.error.code() in _ACTIVE:
+                return False
+            if each.error:
+                raise of_librdkafka(each.error, f"group {group}, lane {each.partition}")
+        return True
+
+    async def groups(self) -> list[str]:
+        """All groups of the cluster."""
+        found: Any = await self._wait(self._client.list_consumer_groups(request_timeout=_ANSWER_S), "groups")
+        return sorted(each.group_id for each in found.valid)
+
+    def _list(self) -> Any:
+        try:
+            return self._client.list_topics(timeout=_ANSWER_S)
+        except KafkaException as error:
+            raise of_librdkafka(error.args[0], self._where) from None
+
+    async def defaults(self) -> dict[str, str]:
+        """Settings of a broker, under the names that those of a topic have."""
+        cluster: Any = await self._wait(self._client.describe_cluster(request_timeout=_ANSWER_S), "connecting")
+        config = await self._config(ConfigResource(ResourceType.BROKER, str(cluster.nodes[0].id)))
+        return config | {name: config[other] for name, other in _OF_BROKERS.items() if other in config}
+
+    async def _config(self, resource: ConfigResource) -> dict[str, str]:
+        """Effective settings, none where this user may not see them."""
+        future = self._client.describe_configs([resource], request_timeout=_ANSWER_S)[resource]
+        try:
+            found: Any = await self._wait(future, f"settings of {resource.name}")
+        except EvermqError as error:
+            if _code(error) in _UNSEEN:
+                return {}
+            raise
+        return {name: entry.value for name, entry in found.items() if entry.value is not None}
+
+    async def _ask(self, ask: Callable[[], Future[T]], doing: str) -> T:
+        """As `_wait`, again for a while where leaders and coordinators are changing."""
+        for _ in range(_PASSING_TRIES):
+            try:
+                return await self._wait(ask(), doing)
+            except EvermqError as error:
+                if _code(error) not in _PASSING:
+                    raise
+                await asyncio.sleep(_PASSING_PAUSE_S)
+        return await self._wait(ask(), doing)
+
+    async def _wait(self, future: Future[T], doing: str) -> T:
+        """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""
+        waiting = asyncio.wrap_future(future)
+        for _ in range(int(_GROUP_ANSWER_S / _POLL_S)):
+            self._client.poll(0)
+            done, _ = await asyncio.wait([waiting], timeout=_POLL_S)
+            if done:
+                break
+            if self._refusal:
+                waiting.cancel()
+                raise self._error(self._refusal, doing)
+        else:
+            waiting.cancel()
+            raise Unavailable(f"{self._where}: {doing}: no answer within {_GROUP_ANSWER_S} s")
+        try:
+            return waiting.result()
+        except KafkaException as error:
+            raise self._error(self._refusal or error.args[0], doing) from error
+
+    def _error(self, error: KafkaError, doing: str) -> EvermqError:
+        code, where = error.code(), f"{self._where}: {doing}"
+        self._refusal = None
+        if code in _MISSING:
+            return NoSuchTopic(f"{where}: it does not exist: `evermq topics create` makes it")
+        if code in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            return Unavailable(f"{where}: no broker answers ({error.str()})")
+        return of_librdkafka(error, where)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._refusal = error
+
+
+def _code(error: BaseException) -> int | None:
+    """The code of Kafka behind an error of evermq."""
+    cause = error.__cause__
+    return cause.args[0].code() if isinstance(cause, KafkaException) else None
+
+
+def _all(futures: Mapping[K, Future[T]]) -> Future[dict[K, T]]:
+    """One future of all, which fails as the first that fails."""
+    whole: Future[dict[K, T]] = Future()
+    left = set(futures)
+
+    def done(key: K, future: Future[T]) -> None:
+        left.discard(key)
+        if whole.done():
+            return
+        if error := future.exception():
+            whole.set_exception(error)
+        elif not left:
+            whole.set_result({each: futures[each].result() for each in futures})
+
+    for key, future in futures.items():
+        future.add_done_callback(partial(done, key))
+    return whole

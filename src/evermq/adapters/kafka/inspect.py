@@ -1,0 +1,43 @@
+"""What a Kafka cluster makes of evermq's promises, in its own words."""
+
+from __future__ import annotations
+
+from evermq.adapters.address import Address
+from evermq.adapters.inspection import Finding, Inspection
+from evermq.adapters.kafka.admin import Admin
+from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.topic import Topic, durable_of, weaknesses
+from evermq.errors import NoSuchTopic
+
+__all__ = ["inspect"]
+
+
+async def inspect(address: Address) -> Inspection:
+    """Of the topic where it exists, else of one that would be made now. Raises as `connect` does."""
+    settings = Settings.of(address)
+    admin = Admin(settings)
+    brokers = await admin.ping()
+    findings = [Finding("acks", "all")]
+    try:
+        topic = await admin.topic(address.topic)
+    except NoSuchTopic:
+        defaults = await admin.defaults()
+        replicas = settings.replicas or int(defaults.get("default.replication.factor", "1"))
+        topic = Topic(address.topic, "", 1, replicas, defaults)
+        findings.append(Finding("topic", "missing", f"`evermq topics create {address}` makes it"))
+    weak = {setting: advice for setting, _, advice in weaknesses(topic.replicas, topic.config)}
+    if brokers < 3:
+        advice = "three brokers or more, on machines of their own: fewer cannot keep three replicas"
+        findings.append(Finding("brokers", str(brokers), advice))
+    findings += [
+        Finding("replication.factor", str(topic.replicas), weak.get("replication.factor", "")),
+        *(
+            Finding(name, topic.config.get(name, "unknown"), weak.get(name, ""))
+            for name in ("min.insync.replicas", "unclean.leader.election.enable")
+        ),
+        Finding("max.message.bytes", str(topic.batch_bytes)),
+        Finding("message.timestamp.type", topic.config.get("message.timestamp.type", "unknown")),
+    ]
+    if not topic.config:
+        findings.append(Finding("DescribeConfigs", "denied", "allow it: what cannot be seen is taken for its worst"))
+    return Inspection(durable_of(topic.replicas, topic.config), findings)

@@ -1,0 +1,364 @@
+"""This process as a member of one group: librdkafka's consumer, the thread that it lives in, and its commits.
+
+The loop asks for records when a reader waits or little is left; the thread then fetches and decodes as many as there
+are. Rebalances happen in that thread too. Offsets are committed by a second thread, one commit at a time, so a commit
+carries every acknowledgement that came while the one before it was on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from evermq.adapters.kafka.errors import of_librdkafka
+from evermq.adapters.kafka.fetching import Fetched, decode
+from evermq.adapters.kafka.group import Group
+from evermq.adapters.kafka.lane import Lane
+from evermq.adapters.kafka.progress import is_of_another_topic, unpack
+from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.topic import Topic
+from evermq.errors import Closed, EvermqError, Unavailable
+
+__all__ = ["Membership"]
+
+_log = logging.getLogger("evermq.kafka")
+
+_JOIN_S_MAX = 20.0
+_POLL_S = 0.1  # a thread that waits for records looks up this often
+_IDLE_S = 0.2  # how often rebalances are looked for while nobody reads
+_COUNT_MAX = 2_000
+_PAUSE_AT, _RESUME_AT = 4_000, 1_000
+_COMMIT_PAUSE_S = 0.005
+_METADATA_BYTES_MAX = 4_096
+_ANSWER_S = 4.0
+_TRIES = 3
+_FATAL = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._FATAL,
+)
+
+
+class Membership:
+    """Open it with `open`; it ends by itself when its last reader leaves. starts: where lanes begin that the group
+    has committed nothing of; others begin at their oldest message."""
+
+    def __init__(self, settings: Settings, topic: Topic, group: str, starts: Mapping[int, int]) -> None:
+        self.group = Group(group, settings.window)
+        self._settings = settings
+        self._topic = topic
+        self._starts = starts
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(2, f"evermq-kafka-{group}")
+        self._consumer = Consumer({**settings.consumer(group), "error_cb": self._on_error})
+        self._wanted = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._committing: asyncio.Future[None] | None = None
+        self._hurry = asyncio.Event()
+        self._bytes_max = _METADATA_BYTES_MAX
+        self._failure: EvermqError | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Join the group. Raises Denied, or Unavailable where that takes too long."""
+        self._consumer.subscribe(
+            [self._topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        self._tasks = [asyncio.create_task(self._fetch_all()), asyncio.create_task(self._commit_all())]
+        self._wanted.set()
+        try:
+            await asyncio.wait_for(self._joined.wait(), _JOIN_S_MAX)
+            self.check()
+        except TimeoutError:
+            await self.end()
+            raise Unavailable(f"group {self.group.name}: not joined within {_JOIN_S_MAX} s, try again") from None
+        except BaseException:
+            await self.end()
+            raise
+
+    def check(self) -> None:
+        """Raise what ended this membership; then that it has ended, so that callers open another one."""
+        if self._failure:
+            error, name = self._failure, self.group.name
+            self._failure = Closed(f"this reader of group {name} has ended ({error}): open another one")
+            raise error
+
+    def fetch(self) -> None:
+        """A reader waits."""
+        self._wanted.set()
+
+    def fetch_ahead(self) -> None:
+        """A reader was handed something: look for more if little is left."""
+        if self.group.is_short:
+            self._wanted.set()
+
+    def commit_soon(self) -> None:
+        """Something was settled or released."""
+        if self._committing is None:
+            self._committing = self._loop.create_future()
+        self._dirty.set()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it serves no more readers."""
+        return self._ending is not None
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether something settled is not committed yet."""
+        return self._committing is not None
+
+    async def committed(self, wait_s: float) -> None:
+        """Wait until what is settled by now was committed, or the engine refused."""
+        if self._committing is not None:
+            self._hurry.set()
+            await asyncio.wait([self._committing], timeout=wait_s)
+
+    async def leave(self) -> None:
+        """A reader left; the last one takes the membership with it."""
+        if not self.group.readers:
+            await self.end()
+
+    async def end(self) -> None:
+        """Give everything back, commit, leave the group; again is harmless."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        self._failure = self._failure or Closed(f"group {self.group.name} was left: open another reader")
+        self._wanted.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._loop.run_in_executor(self._threads, self._consumer.close)
+        finally:
+            self._threads.shutdown(wait=False)
+            self.group.wake()
+
+    # The loop's side: records come in.
+
+    async def _fetch_all(self) -> None:
+        while True:
+            hungry = self.group.is_hungry
+            if not hungry and self._joined.is_set():
+                await _either(self._wanted, _IDLE_S)
+                hungry = self.group.is_hungry
+            self._wanted.clear()
+            wait_s = _POLL_S if hungry or not self._joined.is_set() else 0.0
+            job = self._loop.run_in_executor(self._threads, self._poll, wait_s)
+            try:
+                fetched = await asyncio.shield(job)
+            except asyncio.CancelledError:
+                await asyncio.wait([job])
+                raise
+            except KafkaException as error:
+                self._fail(of_librdkafka(error.args[0], f"group {self.group.name}"))
+                return
+            except Exception as error:
+                _log.exception("group %s: reading ended", self.group.name)
+                self._fail(Unavailable(f"group {self.group.name}: reading ended: {error!r}"))
+                return
+            if fetched:
+                self.group.wake()
+
+    async def _commit_all(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            waiting, self._committing = self._committing, None
+            job = self._loop.run_in_executor(self._threads, self._commit)
+            try:
+                ok = await asyncio.shield(job)
+            except asyncio.CancelledError:
+                await asyncio.wait([job])
+                raise
+            finally:
+                if waiting and not waiting.done():
+                    waiting.set_result(None)
+            if not ok:
+                self.commit_soon()
+                await asyncio.sleep(_IDLE_S)
+            else:
+                await _either(self._hurry, _COMMIT_PAUSE_S)
+            self._hurry.clear()
+
+    def _fail(self, error: EvermqError) -> None:
+        """End; readers are told why."""
+        self._failure = self._failure or error
+        self._joined.set()
+        self.group.wake()
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+
+    # The threads' side.
+
+    def _poll(self, wait_s: float) -> bool:
+        """Take what the consumer has, or wait for a first record; True where readers should look again."""
+        self._pause_and_resume()
+        messages = self._consumer.consume(_COUNT_MAX, 0)
+        if not messages and wait_s:
+            first = self._consumer.poll(wait_s)
+            messages = [] if first is None else [first, *self._consumer.consume(_COUNT_MAX - 1, 0)]
+        if not messages:
+            return False
+        fetched = decode(self._topic.name, messages)
+        with self.group.lock:
+            for number, rows in fetched.rows.items():
+                if lane := self.group.lanes.get(number):
+                    lane.add(rows)
+            for number, offset in fetched.ends:
+                if lane := self.group.lanes.get(number):
+                    lane.reach(offset)
+                    if lane.dirty:
+                        self._loop.call_soon_threadsafe(self.commit_soon)
+        self._look_at(fetched)
+        return bool(fetched.rows)
+
+    def _look_at(self, fetched: Fetched) -> None:
+        for error, lane in fetched.errors:
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._reset(lane)
+            else:
+                self._on_error(error)
+
+    def _reset(self, number: int) -> None:
+        """What the group stands at is not there: retention deleted it, or the log ends before it."""
+        lane = self.group.lanes.get(number)
+        if lane is None:
+            return
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic.name, number), timeout=_ANSWER_S)
+        where = f"group {self.group.name}, {self._topic.name}, lane {number}"
+        if lane.next < low:
+            _log.error(
+                "%s: offsets %d to %d were deleted before the group had read them: it goes on at %d",
+                where,
+                lane.next,
+                low - 1,
+                low,
+            )
+            with self.group.lock:
+                lane.reach(low)
+        else:
+            _log.error("%s: it stands at %d, and the log ends at %d: it goes on there", where, lane.next, high)
+            self.group.assign([Lane.restore(number, lane.name, high, unpack("", 0, ""))])
+            low = high
+        self._consumer.incremental_unassign([TopicPartition(self._topic.name, number)])
+        self._consumer.incremental_assign([TopicPartition(self._topic.name, number, low)])
+
+    def _pause_and_resume(self) -> None:
+        """A lane that nobody empties does not fill the memory."""
+        lanes = list(self.group.lanes.values())
+        full = [lane for lane in lanes if not lane.paused and lane.buffered > _PAUSE_AT]
+        empty = [lane for lane in lanes if lane.paused and lane.buffered < _RESUME_AT]
+        for some, act in ((full, self._consumer.pause), (empty, self._consumer.resume)):
+            if some:
+                act([TopicPartition(self._topic.name, lane.number) for lane in some])
+                for lane in some:
+                    lane.paused = not lane.paused
+
+    def _commit(self) -> bool:
+        """Commit what changed; False where that has to be tried again."""
+        with self.group.lock:
+            lanes = [lane for lane in self.group.lanes.values() if lane.dirty]
+            offsets = self._snapshot(lanes)
+        return not offsets or self._commit_offsets(offsets, lanes)
+
+    def _snapshot(self, lanes: Iterable[Lane]) -> list[TopicPartition]:
+        found = []
+        for lane in lanes:
+            offset, metadata = lane.snapshot(self._topic.id, bytes_max=self._bytes_max)
+            found.append(TopicPartition(self._topic.name, lane.number, offset, metadata))
+            lane.dirty = False
+        return found
+
+    def _commit_offsets(self, offsets: list[TopicPartition], lanes: list[Lane]) -> bool:
+        try:
+            answer: Any = self._consumer.commit(offsets=offsets, asynchronous=False)
+            error = next((each.error for each in answer if each.error), None)
+        except KafkaException as raised:
+            error = raised.args[0]
+        if error is None:
+            return True
+        if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE and self._bytes_max > 64:
+            self._bytes_max //= 2
+        _log.warning("group %s: what was acknowledged is not committed yet: %s", self.group.name, error.str())
+        for lane in lanes:
+            lane.dirty = True
+        return False
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        lanes = [self._restore(each) for each in self._committed(partitions)] if partitions else []
+        self.group.assign(lanes)
+        consumer.incremental_assign([TopicPartition(self._topic.name, lane.number, lane.next) for lane in lanes])
+        self._loop.call_soon_threadsafe(self._joined.set)
+
+    def _committed(self, partitions: list[TopicPartition]) -> list[Any]:
+        for attempt in range(_TRIES):
+            try:
+                return list(self._consumer.committed(partitions, timeout=_ANSWER_S))
+            except KafkaException as error:
+                _log.info("group %s: %s", self.group.name, error.args[0].str())
+                if attempt == _TRIES - 1:
+                    raise
+        return []
+
+    def _restore(self, found: Any) -> Lane:
+        """A lane as the group left it."""
+        number, offset, metadata = found.partition, found.offset, found.metadata or ""
+        if offset >= 0 and is_of_another_topic(self._topic.id, metadata):
+            offset = -1
+        if offset < 0:
+            offset, metadata = self._start(number), ""
+        progress = unpack(self._topic.id, offset, metadata)
+        lane = Lane.restore(number, self._topic.names[number], offset, progress)
+        lane.dirty = found.offset < 0
+        return lane
+
+    def _start(self, number: int) -> int:
+        if number in self._starts:
+            return self._starts[number]
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(self._topic.name, number), timeout=_ANSWER_S)
+        return int(low)
+
+    def _on_revoke(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
+        """Hand over: wait a little for what is being handled, then leave word of the rest."""
+        wait_s = 0 if self._ending else self._settings.handover_ms_max / 1000
+        lanes = self.group.withdraw([each.partition for each in partitions], wait_s=wait_s)
+        if offsets := self._snapshot([lane for lane in lanes if lane.dirty]):
+            self._commit_offsets(offsets, [])
+
+    def _on_lost(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
+        """Others may have these already: what readers still acknowledge of them is ignored."""
+        self.group.withdraw([each.partition for each in partitions])
+        _log.warning("group %s: this process was taken for dead, its lanes went to others", self.group.name)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _FATAL:
+            self._loop.call_soon_threadsafe(
+                self._fail, of_librdkafka(error, f"group {self.group.name}, topic {self._topic.name}")
+            )
+        else:
+            _log.info("group %s: %s", self.group.name, error.str())
+
+
+async def _either(event: asyncio.Event, wait_s: float) -> None:
+    """Until the event, or until the time is over."""
+    try:
+        async with asyncio.timeout(wait_s):
+            await event.wait()
+    except TimeoutError:
+        pass

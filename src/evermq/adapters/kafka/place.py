@@ -1,0 +1,229 @@
+"""A Kafka cluster: its topics and groups, and what this process has open there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka.admin import OffsetSpec
+
+from evermq.adapters.kafka.admin import Admin, Committed
+from evermq.adapters.kafka.batch import COMPRESSIONS
+from evermq.adapters.kafka.membership import Membership
+from evermq.adapters.kafka.peek import timestamps
+from evermq.adapters.kafka.progress import is_of_another_topic, unpack
+from evermq.adapters.kafka.queue import KafkaQueue
+from evermq.adapters.kafka.reader import KafkaReader
+from evermq.adapters.kafka.sender import Sender
+from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.topic import Topic, weaknesses
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected
+from evermq.port import GroupState, Start, TopicState
+from evermq.topics import check_group, check_topic
+from evermq.traits import Durable
+
+__all__ = ["KafkaPlace"]
+
+_log = logging.getLogger("evermq.kafka")
+
+_SEEN_TRIES, _SEEN_PAUSE_MS = 100, 50
+
+
+class KafkaPlace:
+    """See `Place`. Made by `connect`; belongs to the loop that it was made in."""
+
+    def __init__(self, settings: Settings, admin: Admin, sender: Sender, clock: Clock = SYSTEM) -> None:
+        self.settings = settings
+        self.sender = sender
+        self.admin = admin
+        self.clock = clock
+        self.compression = _compression(settings)
+        self._memberships: dict[tuple[str, str], Membership] = {}
+        self._opening: dict[tuple[str, str], asyncio.Lock] = {}
+        self._queues: list[KafkaQueue] = []
+        self._warned: set[str] = set()
+        self._closed = False
+
+    async def queue(self, topic: str) -> KafkaQueue:
+        """The queue of a topic that exists. Raises NoSuchTopic: `create` makes topics, nothing else does."""
+        found = await self._find(topic)
+        self.sender.watch(topic)
+        if found.traits.durable < Durable.REPLICATED and topic not in self._warned:
+            self._warned.add(topic)
+            wrong = "; ".join(f"{setting} = {value}: {advice}" for setting, value, advice in _weak(found))
+            _log.warning("topic %s keeps what it acknowledged as %s only: %s", topic, found.traits.durable.name, wrong)
+        queue = KafkaQueue(self, found)
+        self._queues.append(queue)
+        return queue
+
+    async def topics(self) -> list[str]:
+        self.check()
+        return await self.admin.topics()
+
+    async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
+        """Topics that are made have the replicas and the retention that the URL says."""
+        self.check()
+        check_topic(topic)
+        if lanes is not None and lanes < 1:
+            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        for group in groups:
+            check_group(group)
+        settings = self.settings
+        config = {"retention.ms": str(settings.retention_ms)} if settings.retention_ms else {}
+        await self.admin.create(topic, lanes=lanes or settings.lanes, replicas=settings.replicas, config=config)
+        found = await self._seen(topic)
+        for group in groups:
+            await self._starts(found, group, Start.OLDEST)
+        return _differences(found, lanes, settings)
+
+    async def drop(self, topic: str) -> None:
+        """The offsets of its groups go with it."""
+        await self._find(topic)
+        for (name, _), membership in list(self._memberships.items()):
+            if name == topic:
+                await membership.end()
+        await self.admin.drop(topic)
+        for _ in range(_SEEN_TRIES):
+            if topic not in await self.admin.topics():
+                return
+            await self.clock.sleep(_SEEN_PAUSE_MS)
+
+    async def describe(self, topic: str) -> TopicState:
+        found = await self._find(topic)
+        ends = await self._bounds(found, OffsetSpec.latest())
+        groups: dict[str, GroupState] = {}
+        prefix = self.settings.group_prefix
+        for name in await self.admin.groups():
+            if name.startswith(prefix) and (state := await self._state(found, name.removeprefix(prefix), ends)):
+                groups[name.removeprefix(prefix)] = state
+        return TopicState(found.lanes, groups)
+
+    async def reset(self, topic: str, group: str, start: Start) -> None:
+        """Let a group begin again at `start`. Raises Rejected while it has readers, anywhere."""
+        found = await self._find(topic)
+        offsets = await self._offsets(found, start)
+        if not await self.admin.commit(self.settings.group_prefix + check_group(group), topic, offsets):
+            raise Rejected(f"group {group} has readers: close them, then reset it")
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await asyncio.gather(*(queue.close() for queue in self._queues))
+            await asyncio.gather(*(membership.end() for membership in list(self._memberships.values())))
+            await self.sender.close()
+
+    def check(self) -> None:
+        """Raise Closed where this place serves no more."""
+        if self._closed:
+            raise Closed("this place was closed: open another one")
+
+    async def read(self, topic: Topic, group: str, start: Start) -> KafkaReader:
+        """A reader; the first one of a group makes this process a member, and the group if it is new."""
+        key = (topic.name, group)
+        async with self._opening.setdefault(key, asyncio.Lock()):
+            membership = self._memberships.get(key)
+            if membership is None or membership.is_ending:
+                if membership:
+                    await membership.end()
+                starts = await self._starts(topic, group, start)
+                membership = Membership(self.settings, topic, group, starts)
+                self._memberships[key] = membership
+                await membership.open()
+            return KafkaReader(membership, self.clock)
+
+    async def backlog(self, topic: Topic, group: str, lane: int | None) -> int:
+        """See `Queue.backlog`; offsets without a record, left by compaction and transactions, count until read past."""
+        committed = await self._committed(topic, group)
+        lanes = range(topic.lanes) if lane is None else [lane]
+        ends = await self.admin.bounds(topic.name, lanes, OffsetSpec.latest())
+        missing = [each for each in lanes if each not in committed]
+        starts = await self.admin.bounds(topic.name, missing, OffsetSpec.earliest())
+        stands = {each: committed.get(each, Committed(starts.get(each, 0), "")) for each in lanes}
+        return sum(_left(topic, stands[each], ends[each]) for each in lanes)
+
+    async def _find(self, topic: str) -> Topic:
+        self.check()
+        return await self.admin.topic(check_topic(topic))
+
+    async def _seen(self, topic: str) -> Topic:
+        """A topic that was just made, as soon as brokers know of it."""
+        for _ in range(_SEEN_TRIES):
+            try:
+                return await self.admin.topic(topic)
+            except NoSuchTopic:
+                await self.clock.sleep(_SEEN_PAUSE_MS)
+        return await self.admin.topic(topic)
+
+    async def _committed(self, topic: Topic, group: str) -> dict[int, Committed]:
+        """Where the group stands, what this process acknowledged included."""
+        if membership := self._memberships.get((topic.name, group)):
+            await membership.committed(wait_s=4)
+        found = await self.admin.committed(self.settings.group_prefix + group, topic.name)
+        return {lane: each for lane, each in found.items() if not is_of_another_topic(topic.id, each.metadata)}
+
+    async def _starts(self, topic: Topic, group: str, start: Start) -> dict[int, int]:
+        """Make a group that is new stand at `start`; returns the offsets that could not be committed at once.
+
+        Where a group stands in some lanes only, the others are newer than the group, and begin at their oldest.
+        """
+        committed = await self._committed(topic, group)
+        missing = [lane for lane in range(topic.lanes) if lane not in committed]
+        if not missing:
+            return {}
+        offsets = await self._offsets(topic, Start.OLDEST if committed else start)
+        offsets = {lane: offsets[lane] for lane in missing}
+        return {} if await self.admin.commit(self.settings.group_prefix + group, topic.name, offsets) else offsets
+
+    async def _offsets(self, topic: Topic, start: Start) -> dict[int, int]:
+        """Where each lane begins. Offsets are held within the bounds of the lane."""
+        first = await self._bounds(topic, OffsetSpec.earliest())
+        if start.at == "oldest":
+            return first
+        end = await self._bounds(topic, OffsetSpec.latest())
+        if start.at == "newest":
+            return end
+        if start.at == "offset":
+            return {lane: min(max(start.value, first[lane]), end[lane]) for lane in first}
+        at = await self._bounds(topic, OffsetSpec.for_timestamp(max(start.value, 0)))
+        return {lane: end[lane] if offset < 0 else offset for lane, offset in at.items()}
+
+    async def _bounds(self, topic: Topic, at: OffsetSpec) -> dict[int, int]:
+        return await self.admin.bounds(topic.name, range(topic.lanes), at)
+
+    async def _state(self, topic: Topic, group: str, ends: Mapping[int, int]) -> GroupState | None:
+        committed = await self._committed(topic, group)
+        if not committed:
+            return None
+        left = {lane: _left(topic, each, ends[lane]) for lane, each in committed.items() if lane in ends}
+        heads = {lane: committed[lane].offset for lane, count in left.items() if count}
+        written = await timestamps(self.settings, topic.name, heads)
+        oldest_ms = max(0, self.clock.now_ms() - min(written.values())) if written else None
+        return GroupState(sum(left.values()), oldest_ms)
+
+
+def _left(topic: Topic, stands: Committed, end: int) -> int:
+    """How much of a lane a group has still to settle."""
+    progress = unpack(topic.id, stands.offset, stands.metadata)
+    return max(0, end - stands.offset - sum(stop - start for start, stop in progress.done))
+
+
+def _weak(topic: Topic) -> list[tuple[str, str, str]]:
+    return weaknesses(topic.replicas, topic.config)
+
+
+def _differences(topic: Topic, lanes: int | None, settings: Settings) -> list[str]:
+    found = []
+    if lanes is not None and topic.lanes != lanes:
+        found.append(f"topic {topic.name} has {topic.lanes} lanes, not {lanes}; it keeps them")
+    if settings.replicas and topic.replicas != settings.replicas:
+        found.append(f"topic {topic.name} has {topic.replicas} replicas, not {settings.replicas}; it keeps them")
+    return found
+
+
+def _compression(settings: Settings) -> int:
+    name = settings.dotted.get("compression.type", "none")
+    if name not in COMPRESSIONS:
+        raise Misconfigured(f"compression.type = {name!r}: known are {', '.join(COMPRESSIONS)}")
+    return COMPRESSIONS[name]

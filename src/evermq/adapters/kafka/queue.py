@@ -1,0 +1,125 @@
+"""A topic of Kafka behind the port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from evermq.adapters.kafka.batch import LaneBatch, check, deal, encode, is_near
+from evermq.adapters.kafka.topic import Topic
+from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Uncertain, Unsupported
+from evermq.message import Message
+from evermq.port import Start
+from evermq.position import Position, Run
+from evermq.topics import check_group
+
+if TYPE_CHECKING:
+    from evermq.adapters.kafka.place import KafkaPlace
+    from evermq.adapters.kafka.reader import KafkaReader
+
+__all__ = ["KafkaQueue"]
+
+
+class KafkaQueue:
+    """See `Queue`. Several may be open on one topic."""
+
+    def __init__(self, place: KafkaPlace, topic: Topic) -> None:
+        self._place = place
+        self._topic = topic
+        self._readers: list[KafkaReader] = []
+        self._closed = False
+        self._turn = 0
+        self._sending = 0
+        self._quiet = asyncio.Event()
+        self.name = topic.name
+        self.traits = topic.traits
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self._check()
+        if not messages:
+            return ()
+        batches = self._encode(messages)
+        self._sending += 1
+        try:
+            await self._place.sender.send(self.name, batches)
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._quiet.set()
+        if len(batches) == 1 and batches[0].error is None:
+            return self._run(batches[0])
+        return self._outcomes(batches, len(messages))
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> KafkaReader:
+        self._check()
+        check_group(group)
+        if start.at not in ("oldest", "newest", "time", "offset"):
+            raise Misconfigured(f'start "{start.at}": give oldest, newest, time or offset')
+        reader = await self._place.read(self._topic, group, start)
+        self._readers = [each for each in self._readers if not each.closed]
+        self._readers.append(reader)
+        if self._closed:
+            await reader.close()
+            self._check()
+        return reader
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        self._check()
+        if lane is not None and (not lane.isdecimal() or int(lane) >= self._topic.lanes):
+            raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self._topic.lanes - 1}')
+        return await self._place.backlog(self._topic, check_group(group), None if lane is None else int(lane))
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await asyncio.gather(*(reader.close() for reader in self._readers))
+            self._quiet.clear()
+            if self._sending:
+                await self._quiet.wait()
+
+    def _encode(self, messages: Sequence[Message]) -> list[LaneBatch]:
+        topic = self._topic
+        if len(messages) > topic.traits.batch_count_max:
+            raise Unsupported(f"a batch of {len(messages)} messages: at most {topic.traits.batch_count_max} fit")
+        now_ms = self._place.clock.now_ms()
+        check(messages, topic.traits.message_bytes_max, now_ms)
+        stamp = None if topic.keeps_timestamps and is_near(messages, now_ms) else now_ms
+        self._turn = (self._turn + 1) % topic.lanes
+        return [
+            batch
+            for lane, rows in deal(messages, topic.lanes, self._turn).items()
+            for batch in encode(
+                messages,
+                lane,
+                rows,
+                batch_bytes=topic.batch_bytes,
+                compression=self._place.compression,
+                now_ms=stamp,
+            )
+        ]
+
+    def _run(self, batch: LaneBatch) -> Sequence[Position]:
+        if batch.base is None or batch.base < 0:
+            return [Position(self._topic.names[batch.lane], None)] * len(batch.rows)
+        return Run(self._topic.names[batch.lane], batch.base, len(batch.rows))
+
+    def _outcomes(self, batches: list[LaneBatch], count: int) -> Sequence[Position]:
+        errors = [batch.error for batch in batches if batch.error]
+        if errors and len(errors) == len(batches) and len({type(error) for error in errors}) == 1:
+            raise errors[0]
+        outcomes: list[Position | EvermqError] = [Uncertain("no outcome")] * count
+        for batch in batches:
+            found: Sequence[Position | EvermqError] = self._run(batch)
+            if batch.error:
+                found = [batch.error] * len(batch.rows)
+            for row, outcome in zip(batch.rows, found, strict=True):
+                outcomes[row] = outcome
+        if errors:
+            raise Partial(outcomes)
+        return outcomes  # type: ignore[return-value]
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")
+        self._place.check()

@@ -1,0 +1,125 @@
+"""One reader of one group of a topic of Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from itertools import repeat
+from operator import itemgetter
+
+from evermq.adapters.kafka.group import Taken
+from evermq.adapters.kafka.membership import Membership
+from evermq.clock import Clock
+from evermq.errors import Closed
+from evermq.port import Delivery
+from evermq.position import Position
+
+__all__ = ["KafkaReader"]
+
+_new_position = partial(tuple.__new__, Position)
+_new_delivery = partial(tuple.__new__, Delivery)
+_NOWHERE: tuple[str, ...] = ()
+_receipt = itemgetter(2)
+_lane, _offset = itemgetter(0), itemgetter(1)
+_COMMIT_S_MAX = 1.0
+
+
+class KafkaReader:
+    """See `Reader`. A receipt is the bare position."""
+
+    def __init__(self, membership: Membership, clock: Clock) -> None:
+        self._membership = membership
+        self._group = membership.group
+        self._clock = clock
+        self._news = asyncio.Event()
+        self.is_waiting = False
+        self.closed = False
+        self._group.readers[self] = {}
+
+    async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        until_ms = self._clock.monotonic_ms() + wait_ms
+        while True:
+            self._check()
+            self._news.clear()
+            taken = self._group.take(self, count_max, self._clock.now_ms())
+            if taken:
+                return await self._hand_out(taken)
+            left_ms = until_ms - self._clock.monotonic_ms()
+            if left_ms <= 0:
+                return []
+            await self._wait(left_ms)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self._check()
+        if self._group.settle(self, _by_lane(deliveries)):
+            self._membership.commit_soon()
+
+    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+        self._check()
+        due_ms = self._clock.now_ms() + max(0, delay_ms)
+        if self._group.release(self, _by_lane(deliveries), due_ms):
+            self._membership.commit_soon()
+
+    async def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._group.leave(self)
+            self.wake()
+            await self._membership.leave()
+
+    def wake(self) -> None:
+        """Look again."""
+        self._news.set()
+
+    def _check(self) -> None:
+        if self.closed:
+            raise Closed(f"this reader of group {self._group.name} was closed: open another one")
+        self._membership.check()
+
+    async def _hand_out(self, taken: list[Taken]) -> list[Delivery]:
+        """Only after what was acknowledged before is committed: a process that dies repeats one batch and no more."""
+        self._membership.fetch_ahead()
+        deliveries = _deliveries(taken)
+        if self._membership.is_committing:
+            try:
+                await self._membership.committed(_COMMIT_S_MAX)
+            except asyncio.CancelledError:
+                self._group.untake(self, taken)
+                raise
+        return deliveries
+
+    async def _wait(self, wait_ms: float) -> None:
+        due_ms = self._group.due_ms()
+        if due_ms is not None:
+            wait_ms = min(wait_ms, max(1, due_ms - self._clock.now_ms()))
+        self.is_waiting = True
+        self._membership.fetch()
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.is_waiting = False
+
+
+def _deliveries(taken: list[Taken]) -> list[Delivery]:
+    found: list[Delivery] = []
+    for lane, rows, attempts in taken:
+        offsets, messages = zip(*rows, strict=True)
+        positions = list(map(_new_position, zip(repeat(lane.name), offsets, repeat(_NOWHERE), strict=False)))
+        counts = repeat(1) if attempts is None else attempts
+        found += map(_new_delivery, zip(messages, positions, positions, counts, strict=False))
+    return found
+
+
+def _by_lane(deliveries: Sequence[Delivery]) -> dict[int, list[int]]:
+    receipts = list(map(_receipt, deliveries))
+    lanes = list(map(_lane, receipts))
+    if len({*lanes}) == 1:
+        return {int(lanes[0]): list(map(_offset, receipts))}
+    found: dict[int, list[int]] = {}
+    for lane, offset, _ in receipts:
+        found.setdefault(int(lane), []).append(offset)
+    return found

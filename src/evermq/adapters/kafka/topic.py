@@ -1,0 +1,83 @@
+"""What is known of a topic: its lanes, and what its configuration makes of evermq's promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from evermq.traits import Ack, Durable, Groups, Order, Traits
+
+__all__ = ["Topic", "durable_of", "weaknesses"]
+
+_BATCH_COUNT_MAX = 65_536
+_RECORD_BYTES = 4_096  # of the limit, what is kept free for evermq's id and the frame of a record with many headers
+_NEVER_FLUSH = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """id: as the cluster gave it, of this incarnation. replicas: the fewest that any lane has. config: its effective
+    settings, empty where this user may not see them."""
+
+    name: str
+    id: str
+    lanes: int
+    replicas: int
+    config: Mapping[str, str]
+    names: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.names.extend(map(str, range(self.lanes)))
+
+    @property
+    def batch_bytes(self) -> int:
+        """Largest record batch that brokers take."""
+        return int(self.config.get("max.message.bytes", "1048588"))
+
+    @property
+    def keeps_timestamps(self) -> bool:
+        """Whether a record keeps the time that its producer gave it."""
+        return self.config.get("message.timestamp.type", "CreateTime") == "CreateTime"
+
+    @property
+    def traits(self) -> Traits:
+        """The promises of a queue on it."""
+        limit = self.batch_bytes
+        return Traits(
+            order=Order.KEY,
+            ack=Ack.SINGLE,
+            durable=durable_of(self.replicas, self.config),
+            groups=Groups.MANY,
+            lanes=self.lanes,
+            replay=True,
+            delay_ms_max=0,
+            message_bytes_max=limit - min(_RECORD_BYTES, limit // 2),
+            batch_count_max=_BATCH_COUNT_MAX,
+        )
+
+
+def durable_of(replicas: int, config: Mapping[str, str]) -> Durable:
+    """What loss an append with acks=all survives; brokers write a message to disk some time after they took it."""
+    if not weaknesses(replicas, config):
+        return Durable.REPLICATED
+    if int(config.get("flush.messages", _NEVER_FLUSH)) == 1:
+        return Durable.DISK
+    return Durable.PROCESS
+
+
+def weaknesses(replicas: int, config: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(setting, value, advice) of each that keeps the topic from surviving the loss of a broker."""
+    found = []
+    if replicas < 3:
+        found.append(("replication.factor", str(replicas), "3 or more: a broker that is lost takes nothing with it"))
+    if (in_sync := config.get("min.insync.replicas")) is None or int(in_sync) < 2:
+        found.append(
+            (
+                "min.insync.replicas",
+                in_sync or "unknown",
+                "2 or more: else one replica alone acknowledges, and may be lost",
+            )
+        )
+    if (unclean := config.get("unclean.leader.election.enable", "false")) != "false":
+        found.append(("unclean.leader.election.enable", unclean, "false: else a replica that lags may become leader"))
+    return found

@@ -1,0 +1,128 @@
+"""A lane hands out each record until it is settled, in order per key, and remembers over restarts."""
+
+from random import Random
+
+import pytest
+
+from evermq.adapters.kafka.lane import Lane
+from evermq.adapters.kafka.progress import unpack
+from evermq.message import NO_HEADERS, Message
+
+WINDOW = 10_000
+ID = "topic"
+
+
+def message(offset: int, key: bytes | None = None) -> Message:
+    return Message(str(offset), key, b"", NO_HEADERS, 0)
+
+
+def lane_at(low: int = 0, metadata: str = "") -> Lane:
+    return Lane.restore(0, "0", low, unpack(ID, low, metadata))
+
+
+def handed_out(lane: Lane, count_max: int = 1_000, now_ms: int = 0, window: int = WINDOW) -> list[int]:
+    return [offset for offset, _ in lane.take(count_max, now_ms, window)[0]]
+
+
+def test_gaps_count_as_done() -> None:
+    lane = lane_at()
+    lane.add([(offset, message(offset)) for offset in (3, 4, 9)])
+    assert handed_out(lane) == [3, 4, 9]
+    assert lane.done.low == 3
+    lane.settle([3, 4])
+    assert lane.done.low == 9
+    lane.settle([9])
+    assert lane.done.low == 10
+
+
+def test_end_behind_a_marker_is_reached() -> None:
+    lane = lane_at()
+    lane.add([(0, message(0))])
+    handed_out(lane)
+    lane.reach(3)
+    assert lane.done.low == 0
+    lane.settle([0])
+    assert lane.snapshot(ID, bytes_max=4_096)[0] == 3
+    lane.add([(3, message(3))])
+    assert handed_out(lane) == [3]
+
+
+def test_done_beyond_the_committed_offset_does_not_come_again() -> None:
+    lane = lane_at()
+    rows = [(offset, message(offset)) for offset in range(10)]
+    lane.add(rows)
+    handed_out(lane)
+    lane.settle([2, 5, 6])
+    again = lane_at(*lane.snapshot(ID, bytes_max=4_096))
+    again.add(rows)
+    found, attempts = again.take(100, 0, WINDOW)
+    assert [offset for offset, _ in found] == [0, 1, 3, 4, 7, 8, 9]
+    assert attempts == [2] * 7
+
+
+def test_delay_and_attempt_outlive_a_restart() -> None:
+    lane = lane_at()
+    rows = [(offset, message(offset, b"k")) for offset in range(3)]
+    lane.add(rows)
+    handed_out(lane)
+    lane.settle([0])
+    lane.release([1], due_ms=500)
+    again = lane_at(*lane.snapshot(ID, bytes_max=4_096))
+    again.add([*rows[1:], (3, message(3, b"k"))])
+    assert handed_out(again, now_ms=499) == []
+    found, attempts = again.take(100, 500, WINDOW)
+    assert [offset for offset, _ in found] == [1, 2, 3]
+    assert attempts == [2, 2, 1]
+
+
+def test_window_is_kept() -> None:
+    lane = lane_at()
+    lane.add([(offset, message(offset)) for offset in range(50)])
+    assert handed_out(lane, window=10) == list(range(10))
+    assert handed_out(lane, window=10) == []
+    lane.settle(range(5))
+    assert handed_out(lane, window=10) == list(range(10, 15))
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_nothing_is_lost_doubled_or_reordered(seed: int) -> None:
+    """Any gaps, any order of completion, releases, restarts: each key in order, each offset settled once."""
+    chance = Random(seed)
+    offsets = sorted(chance.sample(range(150), chance.randint(1, 60)))
+    keys = {offset: chance.choice([None, b"a", b"b"]) for offset in offsets}
+    rows = [(offset, message(offset, keys[offset])) for offset in offsets]
+    lane, fetched, now_ms = lane_at(), 0, 0
+    out: set[int] = set()
+    settled: list[int] = []
+    while len(settled) < len(rows):
+        now_ms += 10
+        act = chance.choice(["fetch", "take", "take", "settle", "settle", "settle", "release", "restart"])
+        if act == "fetch" and fetched < len(rows):
+            stop = min(fetched + chance.randint(1, 20), len(rows))
+            lane.add(rows[fetched:stop])
+            fetched = stop
+        elif act == "take":
+            found = handed_out(lane, chance.randint(1, 10), now_ms)
+            assert not out & {*found}
+            assert not {*settled} & {*found}
+            out |= {*found}
+        elif act == "settle" and out:
+            key = keys[chance.choice(sorted(out))]
+            done = min(offset for offset in out if keys[offset] == key)
+            out.discard(done)
+            lane.settle([done])
+            settled.append(done)
+        elif act == "release" and out:
+            first = chance.choice(sorted(out))
+            lane.release([first], now_ms + 15)
+            key = keys[first]
+            out -= {o for o in out if o == first or (key is not None and keys[o] == key and o > first)}
+        elif act == "restart" and chance.random() < 0.3:
+            lane = lane_at(*lane.snapshot(ID, bytes_max=4_096))
+            fetched = sum(offset < lane.next for offset in offsets)
+            out.clear()
+    assert sorted(settled) == offsets
+    for key in (b"a", b"b"):
+        mine = [offset for offset in settled if keys[offset] == key]
+        assert mine == sorted(mine)
+    assert lane.done.low > offsets[-1]

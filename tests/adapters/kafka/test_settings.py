@@ -1,0 +1,63 @@
+"""A kafka:// URL is understood wholly, or refused with what to write instead; secrets stay secret."""
+
+import pytest
+
+from evermq.adapters.address import parse
+from evermq.adapters.kafka.settings import Settings
+from evermq.errors import Misconfigured
+
+
+def settings_of(query: str, hosts: str = "h1:1,h2") -> Settings:
+    return Settings.of(parse(f"kafka://{hosts}/topic?{query}" if query else f"kafka://{hosts}/topic"))
+
+
+def test_hosts_get_the_default_port() -> None:
+    assert settings_of("").bootstrap == "h1:1,h2:9092"
+    assert settings_of("", hosts="[::1]:7,b").bootstrap == "[::1]:7,b:9092"
+
+
+def test_dotted_settings_reach_both_drivers() -> None:
+    settings = settings_of("client.id=shop&client.rack=dc1&group_prefix=team-")
+    assert settings.aiokafka["client_id"] == "shop"
+    consumer = settings.consumer("billing")
+    assert (consumer["client.id"], consumer["client.rack"], consumer["group.id"]) == ("shop", "dc1", "team-billing")
+
+
+def test_user_means_scram_over_tls() -> None:
+    settings = settings_of("username=app&password=env:HOME")
+    assert settings.librdkafka["security.protocol"] == "SASL_SSL"
+    assert settings.librdkafka["sasl.mechanism"] == "SCRAM-SHA-512"
+    assert settings.aiokafka["sasl_plain_username"] == "app"
+
+
+def test_secret_is_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PASSWORD", "hunter2")
+    settings = settings_of("sasl.username=app&sasl.password=env:BROKER_PASSWORD")
+    assert settings.librdkafka["sasl.password"] == "hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("lanes=0", "lanes"),
+        ("lanes=four", "lanes"),
+        ("window=-1", "window"),
+        ("replica=3", "did you mean replicas"),
+        ("session.timeout=3", "did you mean session.timeout.ms"),
+        ("acks=1", "all"),
+        ("enable.auto.commit=true", "enable.auto.commit"),
+        ("ssl.endpoint.identification.algorithm=none", "https"),
+        ("password=hunter2", "env:NAME"),
+        ("sasl.password=hunter2", "env:NAME"),
+    ],
+)
+def test_wrong_option_is_refused(query: str, said: str) -> None:
+    with pytest.raises(Misconfigured, match=said) as raised:
+        settings_of(query)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_wrong_ca_file_is_told() -> None:
+    with pytest.raises(Misconfigured, match=r"ssl\.ca\.location"):
+        _ = settings_of("ssl.ca.location=/nowhere/ca.pem").aiokafka

@@ -1,0 +1,189 @@
+"""Topics, groups, foreign records and traits on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from evermq.adapters.address import parse
+from evermq.adapters.kafka.inspect import inspect
+from evermq.adapters.kafka.place import KafkaPlace
+from evermq.adapters.open import open_place, open_queue
+from evermq.drills.engines.engine import Engine
+from evermq.errors import Misconfigured, NoSuchTopic, Rejected, TooLarge, Unavailable
+from evermq.message import MessageFactory
+from evermq.port import Delivery, Start
+from evermq.traits import Durable
+
+message = MessageFactory()
+
+
+@pytest.fixture
+async def place(kafka_server: Engine) -> AsyncIterator[KafkaPlace]:
+    found = await open_place(kafka_server.url())
+    assert isinstance(found, KafkaPlace)
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+def foreign(kafka_server: Engine) -> Iterator[Any]:
+    """A producer that knows nothing of evermq."""
+    producer = Producer({"bootstrap.servers": kafka_server.url().removeprefix("kafka://").rstrip("/")})
+    yield producer
+    producer.flush(5)
+
+
+def bootstrap(server: Engine) -> str:
+    return parse(server.url("x")).place
+
+
+async def test_foreign_records_are_read(place: KafkaPlace, foreign: Any, topic: str) -> None:
+    await place.create(topic, lanes=1)
+    headers = [("trace", b"1"), ("latin", b"caf\xe9"), ("null", None)]
+    foreign.produce(topic, b"body", b"key", headers=headers)
+    foreign.produce(topic, None, b"")
+    foreign.produce(topic, b"", None)
+    foreign.flush(10)
+    reader = await (await place.queue(topic)).reader("g")
+    found: list[Delivery] = []
+    while len(found) < 3:
+        found += await reader.read(count_max=10, wait_ms=10_000)
+    first, second, third = (delivery.message for delivery in found)
+    assert [each.id for each in (first, second, third)] == [f"{topic}/0/{i}" for i in range(3)]
+    assert (first.key, first.body) == (b"key", b"body")
+    assert first.headers["latin"].encode("utf-8", "surrogateescape") == b"caf\xe9"
+    assert first.headers["null"] == ""
+    assert (second.key, second.body, dict(second.headers)) == (b"", b"", {"evermq-null-body": "1"})
+    assert (third.key, third.body, dict(third.headers)) == (None, b"", {})
+
+
+async def test_records_are_plain_to_others(place: KafkaPlace, kafka_server: Engine, topic: str) -> None:
+    await place.create(topic, lanes=1)
+    queue = await place.queue(topic)
+    sent = message("body", key="k", headers={"a": "b", "latin": b"\xe9".decode("utf-8", "surrogateescape")})
+    null = message("", key="k", headers={"evermq-null-body": "1"})
+    await queue.append([sent, null])
+    consumer = Consumer({"bootstrap.servers": bootstrap(kafka_server), "group.id": "other"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    first, second = await asyncio.to_thread(consumer.consume, 2, 10)
+    consumer.close()
+    assert (first.key(), first.value()) == (b"k", b"body")
+    assert first.headers() == [("evermq-id", sent.id.encode()), ("a", b"b"), ("latin", b"\xe9")]
+    assert first.timestamp()[1] == sent.created_ms
+    assert second.value() is None
+
+
+async def test_keys_go_where_other_clients_send_them(place: KafkaPlace, kafka_server: Engine, topic: str) -> None:
+    await place.create(topic, lanes=7)
+    queue = await place.queue(topic)
+    keys = [f"key-{i}".encode() for i in range(50)]
+    ours = [each.lane for each in await queue.append([message("x", key=key) for key in keys])]
+    theirs: dict[bytes, int] = {}
+    config = {"bootstrap.servers": bootstrap(kafka_server), "partitioner": "murmur2_random"}
+    producer = Producer(config)
+    for key in keys:
+        producer.produce(topic, b"y", key, on_delivery=lambda _, m: theirs.update({m.key(): m.partition()}))
+    producer.flush(10)
+    assert ours == [str(theirs[key]) for key in keys]
+
+
+async def test_nothing_is_made_unasked(kafka_server: Engine, place: KafkaPlace, topic: str) -> None:
+    with pytest.raises(NoSuchTopic, match=topic):
+        await open_queue(kafka_server.url(topic))
+    assert topic not in await place.topics()
+
+
+async def test_topic_that_is_dropped_is_told(place: KafkaPlace, kafka_server: Engine, topic: str) -> None:
+    await place.create(topic)
+    queue = await open_queue(f"{kafka_server.url(topic)}?send_ms_max=1500")
+    await queue.append([message("x")])
+    await place.drop(topic)
+    with pytest.raises((NoSuchTopic, Unavailable)):
+        await queue.append([message("x")])
+    await queue.close()
+
+
+async def test_message_over_the_limit_is_told_with_the_setting(place: KafkaPlace, topic: str) -> None:
+    await place.create(topic)
+    queue = await place.queue(topic)
+    with pytest.raises(TooLarge, match=r"max\.message\.bytes"):
+        await queue.append([message(bytes(10 << 20))])
+
+
+async def test_retention_and_lanes_are_those_of_the_url(kafka_server: Engine, topic: str) -> None:
+    place = await open_place(f"{kafka_server.url()}?lanes=3&replicas=1&retention_ms=60000")
+    assert isinstance(place, KafkaPlace)
+    assert await place.create(topic) == []
+    found = await place.admin.topic(topic)
+    assert (found.lanes, found.replicas, found.config["retention.ms"]) == (3, 1, "60000")
+    [said] = await place.create(topic, lanes=4)
+    assert topic in said
+    await place.close()
+
+
+async def test_group_is_reset_by_offset_and_time(place: KafkaPlace, topic: str) -> None:
+    await place.create(topic, lanes=1, groups=["g"])
+    queue = await place.queue(topic)
+    await queue.append([message(str(i)) for i in range(10)])
+    await asyncio.sleep(0.02)
+    later_ms = place.clock.now_ms()
+    await queue.append([message("later")])
+    reader = await queue.reader("g")
+    with pytest.raises(Rejected, match="readers"):
+        await place.reset(topic, "g", Start.OLDEST)
+    await reader.close()
+    for start, left in ((Start("offset", 4), 7), (Start("time", later_ms), 1), (Start.NEWEST, 0), (Start.OLDEST, 11)):
+        await place.reset(topic, "g", start)
+        assert await queue.backlog("g") == left
+
+
+async def test_what_retention_deleted_is_told_and_passed(
+    place: KafkaPlace, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.create(topic, lanes=1, groups=["g"])
+    queue = await place.queue(topic)
+    await queue.append([message(str(i), key="k") for i in range(10)])
+    deleted = place.admin._client.delete_records([TopicPartition(topic, 0, 6)])
+    await asyncio.gather(*map(asyncio.wrap_future, deleted.values()))
+    with caplog.at_level(logging.ERROR, "evermq.kafka"):
+        reader = await queue.reader("g")
+        found: list[Delivery] = []
+        while len(found) < 4:
+            found += await reader.read(count_max=10, wait_ms=10_000)
+    assert [delivery.message.body for delivery in found] == [b"6", b"7", b"8", b"9"]
+    assert "0 to 5 were deleted" in caplog.text
+    await reader.ack(found)
+    assert await queue.backlog("g") == 0
+
+
+async def test_single_replica_is_told_at_start_and_by_the_doctor(
+    place: KafkaPlace, kafka_server: Engine, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.create(topic)
+    with caplog.at_level(logging.WARNING, "evermq.kafka"):
+        queue = await place.queue(topic)
+    assert queue.traits.durable == Durable.PROCESS
+    assert "replication.factor" in caplog.text
+    for name in (topic, f"{topic}-missing"):
+        inspection = await inspect(parse(kafka_server.url(name)))
+        advice = {finding.setting: finding.advice for finding in inspection.findings}
+        assert inspection.durable == Durable.PROCESS
+        assert advice["replication.factor"]
+        assert advice["min.insync.replicas"]
+        assert not advice["unclean.leader.election.enable"]
+
+
+async def test_nobody_at_the_address_is_told() -> None:
+    with pytest.raises(Unavailable, match="127"):
+        await open_place("kafka://127.0.0.1:1")
+
+
+async def test_wrong_compression_is_told(kafka_server: Engine) -> None:
+    with pytest.raises(Misconfigured, match=r"compression\.type"):
+        await open_place(f"{kafka_server.url()}?compression.type=rar")
