@@ -15,7 +15,6 @@ from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
 from evermq.message import Message
 from rig.contender import Contender, Measure
-from rig.install import need
 
 __all__ = ["awaiting", "blocking"]
 
@@ -41,7 +40,9 @@ def awaiting(
 
         yield measure
 
-    return Contender(f"await append, {callers} x {count} x {size} B, {loop}", ready)
+    return Contender(
+        f"await append, {callers} x {count} x {size} B, {loop}", ready, {} if loop == "asyncio" else {loop: loop}
+    )
 
 
 def blocking(bench: Workbench, threads: int, count: int, size: int) -> Contender:
@@ -100,7 +101,6 @@ async def _append(queue: LogQueue, batches: Sequence[Batches], seconds: float) -
 def _loop(name: str) -> NewLoop:
     if name == "asyncio":
         return asyncio.new_event_loop
-    need(uvloop="uvloop")
     import uvloop
 
     return uvloop.new_event_loop

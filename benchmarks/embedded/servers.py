@@ -28,7 +28,6 @@ def redis_list(bench: Workbench, batch: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
-        need(redis="redis", hiredis="hiredis")
         import redis
 
         directory, port = str(bench.path("redis")), free_port()
@@ -55,7 +54,7 @@ def redis_list(bench: Workbench, batch: int, size: int) -> Contender:
 
             yield measure
 
-    return Contender(f"Redis, RPUSH of {batch}, appendfsync always", ready)
+    return Contender(f"Redis, RPUSH of {batch}, appendfsync always", ready, {"redis": "redis", "hiredis": "hiredis"})
 
 
 def nats_stream(bench: Workbench, producers: int, size: int) -> Contender:
@@ -63,7 +62,6 @@ def nats_stream(bench: Workbench, producers: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
-        need(nats="nats-py")
         directory, port = bench.path("nats"), free_port()
         settings = directory / "nats.conf"
         settings.write_text(
@@ -73,7 +71,7 @@ def nats_stream(bench: Workbench, producers: int, size: int) -> Contender:
         with serving([_nats_server(), "-c", str(settings)], port):
             yield lambda seconds: asyncio.run(_publish(port, producers, bodies, seconds))
 
-    return Contender(f"NATS JetStream on file, sync always, {producers} publishers", ready)
+    return Contender(f"NATS JetStream on file, sync always, {producers} publishers", ready, {"nats": "nats-py"})
 
 
 async def _publish(port: int, producers: int, bodies: list[bytes], seconds: float) -> float:

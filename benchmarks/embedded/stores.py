@@ -14,7 +14,6 @@ from typing import Any
 from embedded.messages import body_batches
 from embedded.workbench import Workbench
 from rig.contender import Contender, Measure
-from rig.install import need
 from rig.pace import per_second
 
 __all__ = ["connect", "lmdb_store", "rocksdb_store", "sqlite_store"]
@@ -56,7 +55,6 @@ def lmdb_store(bench: Workbench, batch: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
-        need(lmdb="lmdb")
         import lmdb
 
         numbers = count()
@@ -70,7 +68,7 @@ def lmdb_store(bench: Workbench, batch: int, size: int) -> Contender:
             batches = body_batches(batch, size)
             yield lambda seconds: batch * per_second(append, batches, seconds)
 
-    return Contender(f"LMDB, append mode, {batch} a transaction, sync", ready)
+    return Contender(f"LMDB, append mode, {batch} a transaction, sync", ready, {"lmdb": "lmdb"})
 
 
 def rocksdb_store(bench: Workbench, batch: int, size: int) -> Contender:
@@ -78,7 +76,6 @@ def rocksdb_store(bench: Workbench, batch: int, size: int) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
-        need(rocksdict="rocksdict")
         import rocksdict
 
         numbers = count()
@@ -96,7 +93,7 @@ def rocksdb_store(bench: Workbench, batch: int, size: int) -> Contender:
         yield lambda seconds: batch * per_second(append, batches, seconds)
         store.close()
 
-    return Contender(f"RocksDB, WriteBatch of {batch}, sync", ready)
+    return Contender(f"RocksDB, WriteBatch of {batch}, sync", ready, {"rocksdict": "rocksdict"})
 
 
 def _rocksdb_options(rocksdict: Any) -> Any:

@@ -19,7 +19,7 @@ from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.message import Message
-from rig.command import say
+from rig.progress import say
 
 __all__ = ["Workbench"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from rig.contender import Case
 from rig.report import as_json, as_table
 from rig.rounds import run
 
-__all__ = ["Options", "parser", "read", "report", "say"]
+__all__ = ["Options", "parser", "read", "report"]
 
 _ROUNDS, _ROUNDS_QUICK = 5, 3
 _SECONDS, _SECONDS_QUICK = 0.6, 0.25
@@ -60,14 +59,9 @@ def read(arguments: argparse.ArgumentParser, known: Sequence[str]) -> Options:
 def report(name: str, options: Options, cases: Sequence[Case], environment: Callable[[], dict[str, Any]]) -> None:
     """Run the cases that were asked for and print the outcome; environment() is asked when all peers are there."""
     wanted = [case for case in cases if not options.numbers or case.number in options.numbers]
-    rows = run(wanted, rounds=options.rounds, seconds=options.seconds, say=say)
+    rows = run(wanted, rounds=options.rounds, seconds=options.seconds)
     around = environment()
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(as_json(name, around, rows) + "\n")
     print(as_json(name, around, rows) if options.json else as_table(name, around, rows))
-
-
-def say(progress: str) -> None:
-    """A line of progress, on standard error."""
-    print(f"==> {progress}", file=sys.stderr, flush=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rig.goals import GOALS, Goal
 
@@ -21,10 +21,12 @@ class NotThere(Exception):
 class Contender:
     """open(): sets everything up and warms it, and gives what measures: measure(seconds) works for about so long and
     returns what was done a second. What is shared between measures stays until the context is left.
+    needs: modules that it imports then, each with the package that it comes in.
     """
 
     label: str
     open: Callable[[], AbstractContextManager[Measure]]
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rig.command import say
+from rig.progress import say
 
 __all__ = ["disk", "machine", "versions"]
 

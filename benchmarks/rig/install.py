@@ -8,26 +8,35 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from rig.command import say
 from rig.contender import NotThere
+from rig.progress import say
 
-__all__ = ["binary", "install", "need"]
+__all__ = ["binary", "install", "install_together", "need"]
 
 _TIME_LIMIT_S = 60
 
 
 def need(**packages: str) -> None:
-    """Make modules importable: need(nats="nats-py") for a module and the package it comes in.
+    """Make modules importable: need(nats="nats-py") for a module and the package that it comes in.
 
-    Raises NotThere where a package cannot be installed.
+    Raises NotThere where that fails.
     """
     missing = _missing(packages)
     if missing:
         install(*missing)
         if _missing(packages):
             raise NotThere(f"{', '.join(missing)} was installed, but cannot be imported")
+
+
+def install_together(packages: Mapping[str, str]) -> None:
+    """Everything in one go, which is quicker; where that fails, each is tried alone when it is needed."""
+    missing = _missing(packages)
+    if len(missing) > 1:
+        with suppress(NotThere):
+            install(*missing)
 
 
 def install(*packages: str) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from rig.contender import Case, Contender, Measure, NotThere
+from rig.install import install_together, need
+from rig.progress import say
 
 __all__ = ["Row", "run"]
 
 _WARM_SECONDS = 0.1
-Say = Callable[[str], None]
 Pair = tuple[float, float]
 
 
@@ -37,10 +38,10 @@ class Row:
     reason: str = ""
 
 
-def run(cases: Sequence[Case], *, rounds: int, seconds: float, say: Say) -> list[Row]:
+def run(cases: Sequence[Case], *, rounds: int, seconds: float) -> list[Row]:
     """Measure all cases `rounds` times, each contender for about `seconds`, in a new order each time."""
     with ExitStack() as stack:
-        measures, reasons = _open(cases, stack, say)
+        measures, reasons = _open(cases, stack)
         pairs: dict[Case, list[Pair]] = {case: [] for case in cases}
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
@@ -49,26 +50,29 @@ def run(cases: Sequence[Case], *, rounds: int, seconds: float, say: Say) -> list
                     try:
                         pairs[case].append(_measure(measures[case.subject], measures[case.peer], seconds))
                     except NotThere as reason:
-                        _leave_out(case.peer, reason, reasons, say)
+                        _leave_out(case.peer, reason, reasons)
                         del measures[case.peer]
     return [_row(case, pairs[case], reasons) for case in cases]
 
 
-def _open(cases: Sequence[Case], stack: ExitStack, say: Say) -> tuple[dict[Contender, Measure], dict[Contender, str]]:
+def _open(cases: Sequence[Case], stack: ExitStack) -> tuple[dict[Contender, Measure], dict[Contender, str]]:
     measures: dict[Contender, Measure] = {}
     reasons: dict[Contender, str] = {}
-    for contender in dict.fromkeys(c for case in cases for c in (case.subject, case.peer)):
+    contenders = dict.fromkeys(c for case in cases for c in (case.subject, case.peer))
+    install_together({module: package for contender in contenders for module, package in contender.needs.items()})
+    for contender in contenders:
         say(f"getting ready: {contender.label}")
         try:
+            need(**contender.needs)
             measure = stack.enter_context(contender.open())
             measure(_WARM_SECONDS)
             measures[contender] = measure
         except NotThere as reason:
-            _leave_out(contender, reason, reasons, say)
+            _leave_out(contender, reason, reasons)
     return measures, reasons
 
 
-def _leave_out(contender: Contender, reason: NotThere, reasons: dict[Contender, str], say: Say) -> None:
+def _leave_out(contender: Contender, reason: NotThere, reasons: dict[Contender, str]) -> None:
     say(f"left out: {contender.label}: {reason}")
     reasons[contender] = str(reason)
 

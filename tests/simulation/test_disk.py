@@ -55,6 +55,53 @@ def test_kill_keeps_all_that_was_written() -> None:
     assert disk.kill(disk.steps + 1, random.Random(1)).open("a").pread(9, 0) == b"one"
 
 
+def test_kill_leaves_what_was_written_as_volatile_as_it_was() -> None:
+    disk = FakeDisk()
+    disk.create("a", 4).sync()
+    disk.sync_names()
+    disk.open("a").pwrite([b"next"], 0, sync=False)
+    assert after_cuts(disk.kill(disk.steps + 1, random.Random(1)), "a") == {bytes(4), b"next"}
+
+
+def test_rot_is_in_the_cache_and_on_the_device() -> None:
+    disk = FakeDisk()
+    disk.create("a", 4).sync()
+    disk.sync_names()
+    disk.rot("a", 1, 0)
+    file = disk.open("a")
+    assert file.pread(4, 0) == file.pread(4, 0, uncached=True) == b"\0\1\0\0"
+    assert after_cuts(disk, "a") == {b"\0\1\0\0"}
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+@pytest.mark.parametrize("verb", ["create", "write", "sync", "rename", "remove", "sync_names"])
+def test_every_kind_of_call_can_fail_once_and_for_ever(verb: str, for_ever: bool) -> None:
+    disk = FakeDisk(faults=Faults(fail_at=1, for_ever=for_ever, verbs=(verb,)))
+
+    def round_of_everything() -> None:
+        file = disk.create("a", 0)
+        try:
+            file.pwrite([b"one"], 0, sync=False)
+            file.sync()
+        finally:
+            disk.rename("a", "b")
+            disk.remove("b")
+        disk.sync_names()
+
+    with pytest.raises(OSError, match="Input/output"):
+        round_of_everything()
+    for name in disk.names():
+        disk.faults.fail_at, fail_at = 0, disk.faults.fail_at
+        disk.remove(name)
+        disk.faults.fail_at = fail_at
+    if for_ever:
+        with pytest.raises(OSError, match="Input/output"):
+            round_of_everything()
+    else:
+        round_of_everything()
+    assert disk.faults.bitten == 1 + for_ever
+
+
 def test_lying_sync_loses() -> None:
     disk = FakeDisk(faults=Faults(lying_sync=True))
     file = disk.create("a", 0)
@@ -69,7 +116,8 @@ def test_failed_flush_shows_the_new_data_and_keeps_the_old() -> None:
     file = disk.create("a", 0)
     file.pwrite([b"old"], 0, sync=True)
     disk.sync_names()
-    disk.faults.eio_syncs.add(disk.faults.syncs + 1)
+    disk.faults.verbs, disk.faults.fail_at = ("sync",), 1
+    disk.faults.calls = 0
     file.pwrite([b"new"], 0, sync=False)
     with pytest.raises(OSError, match="Input/output"):
         file.sync()

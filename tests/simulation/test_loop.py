@@ -51,3 +51,25 @@ def test_threads_are_refused() -> None:
 
     with pytest.raises(RuntimeError, match="no threads"):
         simulate(1, main)
+
+
+def test_trace_tells_which_callback_ran() -> None:
+    async def first(clock: SimulatedClock) -> None:
+        await asyncio.sleep(0)
+
+    async def second(clock: SimulatedClock) -> None:
+        await asyncio.sleep(0)
+
+    assert simulate(1, first).trace_hash != simulate(1, second).trace_hash
+    assert simulate(1, first).trace_hash == simulate(1, first).trace_hash
+
+
+def test_timers_of_one_moment_come_in_an_order_of_the_seed() -> None:
+    async def main(clock: SimulatedClock) -> list[int]:
+        order: list[int] = []
+        for number in range(5):
+            asyncio.get_running_loop().call_later(1, order.append, number)
+        await clock.sleep(1001)
+        return order
+
+    assert len({tuple(simulate(seed, main).result) for seed in range(20)}) > 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import crc32c
 import msgspec
 
@@ -41,18 +43,22 @@ class _Content(msgspec.Struct, kw_only=True):
 
 
 class Catalog:
-    """Reads the newer intact copy when made. Raises Damaged if there is none, or if a newer evermq wrote it."""
+    """Reads the newer intact copy when made. `damaged`: copies that are not intact.
+
+    Raises Damaged if there is none, or if a newer evermq wrote it.
+    """
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self.damaged: list[str] = []
         self._content = self._load()
 
     @property
-    def topics(self) -> list[TopicRecord]:
+    def topics(self) -> Sequence[TopicRecord]:
         return self._content.topics
 
     @property
-    def groups(self) -> list[GroupRecord]:
+    def groups(self) -> Sequence[GroupRecord]:
         return self._content.groups
 
     def number(self) -> int:
@@ -60,13 +66,29 @@ class Catalog:
         self._content.numbers += 1
         return self._content.numbers
 
-    def save(self) -> None:
-        """Make the present content durable, in both copies. OSError where the disk refuses."""
-        self._content.generation += 1
-        encoded = msgspec.json.format(msgspec.json.encode(self._content), indent=1)
+    def add_topic(self, record: TopicRecord) -> None:
+        """Durably. OSError where the disk refuses: then the topic does not exist."""
+        self._save([*self.topics, record], self._content.groups)
+
+    def add_group(self, record: GroupRecord) -> None:
+        """Durably. OSError where the disk refuses: then the group does not exist."""
+        self._save(self._content.topics, [*self.groups, record])
+
+    def drop_topic(self, number: int) -> None:
+        """Durably, with its groups. OSError where the disk refuses: then it exists on."""
+        topics = [topic for topic in self.topics if topic.number != number]
+        self._save(topics, [group for group in self.groups if group.topic != number])
+
+    def _save(self, topics: list[TopicRecord], groups: list[GroupRecord]) -> None:
+        """Make this the content, in both copies. Where that fails nobody is told of it, and it is not kept."""
+        now = self._content
+        now.generation += 1  # also of one that failed, whose first copy may be there
+        wanted = _Content(generation=now.generation, numbers=now.numbers, topics=topics, groups=groups)
+        encoded = msgspec.json.format(msgspec.json.encode(wanted), indent=1)
         whole = b"%08x\n%s\n" % (crc32c.crc32c(encoded), encoded)
         for name in _COPIES:
             self._replace(name, whole)
+        self._content = wanted
 
     def _replace(self, name: str, whole: bytes) -> None:
         fresh = f"{name}-new"
@@ -83,7 +105,9 @@ class Catalog:
 
     def _load(self) -> _Content:
         names = [name for name in _COPIES if name in self._disk.names()]
-        found = [content for name in names if (content := self._read(name))]
+        read = {name: self._read(name) for name in names}
+        found = [content for content in read.values() if content]
+        self.damaged = [name for name, content in read.items() if not content]
         if not found and names:
             raise Damaged(
                 "catalog-a and catalog-b are both damaged: put one of them back from a copy; the segments are untouched"

@@ -8,23 +8,25 @@ blocking caller that finds the log busy waits, and may be handed the turn when i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from evermq.adapters.log.batch import Batch, TopicLanes, assemble, load
+from evermq.adapters.log.batch import Batch, TopicLanes, assemble, load, piece_of
+from evermq.adapters.log.buffers import Buffers
+from evermq.adapters.log.commit import Commit, Latch, Ticket
 from evermq.adapters.log.frame import Piece
 from evermq.adapters.log.journal import Journal
-from evermq.adapters.log.ticket import Ticket
 from evermq.errors import EvermqError, Rejected, TooLarge, Uncertain
 from evermq.message import Message
-from evermq.position import Position
+from evermq.position import Position, Run
 
 __all__ = ["Committer"]
 
 Loop = asyncio.AbstractEventLoop
-_GROUP_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
-_GROUP_BATCHES_MAX = 65_536
+_COMMIT_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
+_COMMIT_BATCHES_MAX = 65_536
 _OVERHEAD_BYTES = 64  # of a message beside its body, roughly
 _ENCODED_FROM = 64  # messages; smaller batches are encoded together
 
@@ -46,16 +48,15 @@ class Committer:
         on_commit: Callable[[list[Piece], int], set[Loop]],
         on_wake: Callable[[Loop], None],
     ) -> None:
+        self.buffers = Buffers()
         self._journal = journal
         self._message_bytes_max = message_bytes_max
-        self._group_bytes_max = min(_GROUP_BYTES_MAX, journal.bytes_max // 4)
+        self._commit_bytes_max = min(_COMMIT_BYTES_MAX, journal.bytes_max // 4)
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._on_wake = on_wake
         self._lock = Lock()
-        self._pending: list[Batch] = []
-        self._tickets: dict[Loop, Ticket] = {}
-        self._kicked: set[Loop] = set()
+        self._pending: deque[Commit] = deque()
         self._busy = False
         self._requests: SimpleQueue[bool] = SimpleQueue()
         self._writer: Thread | None = None
@@ -80,28 +81,29 @@ class Committer:
         """Let a batch go with the next group; its ticket's future is done when it is."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            ticket = batch.ticket = self._ticket(loop, batch.size)
-            self._pending.append(batch)
-            if loop not in self._kicked:
-                self._kicked.add(loop)
-                loop.call_soon(self._kick, loop)
+            ticket = self._open(batch).ticket(loop)
+            idle, self._busy = not self._busy, True
+        if idle:
+            self._begin(loop)
         return ticket
 
     def batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
         """One append call, checked; encoded already, if it is large. Raises Unavailable, Rejected, TooLarge."""
         if self._journal.failure:
             self._journal.check()
-        if len(messages) < _ENCODED_FROM:
-            try:
-                sizes = [len(message[2]) for message in messages]
-            except TypeError as error:
-                raise Rejected(f"a message's body is not bytes: {error}") from error
-            self._check_sizes(sizes)
-            return Batch(topic, messages, sum(sizes) + _OVERHEAD_BYTES * len(sizes))
-        made = load(topic, messages, self._now_ms())
-        if made.size > self._message_bytes_max:
+        count = len(messages)
+        if count >= _ENCODED_FROM:
+            made = load(topic, messages, self._now_ms(), self.buffers)
+            if made.size > self._message_bytes_max:
+                self._check_sizes([len(message[2]) for message in messages])
+            return Batch(topic, messages, made.size, made)
+        try:
+            size = sum([len(message[2]) for message in messages])
+        except TypeError as error:
+            raise Rejected(f"a message's body is not bytes: {error}") from error
+        if size > self._message_bytes_max:
             self._check_sizes([len(message[2]) for message in messages])
-        return Batch(topic, messages, made.size, made)
+        return Batch(topic, messages, size + _OVERHEAD_BYTES * count)
 
     def _check_sizes(self, sizes: list[int]) -> None:
         if max(sizes) > self._message_bytes_max:
@@ -110,34 +112,36 @@ class Committer:
         if size > size_max:
             raise TooLarge(f"a batch of {size} bytes is over the limit of {size_max}: append it in parts")
 
-    def _ticket(self, loop: Loop, size: int) -> Ticket:
-        ticket = self._tickets.get(loop)
-        if ticket is None or ticket.size + size > self._group_bytes_max:
-            ticket = self._tickets[loop] = Ticket(loop)
-        ticket.size += size
-        ticket.outstanding += 1
-        return ticket
+    def _open(self, batch: Batch) -> Commit:
+        """Put the batch into the commit that is still open, or open another one."""
+        pending = self._pending
+        commit = pending[-1] if pending else None
+        if (
+            commit is None
+            or commit.size + batch.size > self._commit_bytes_max
+            or len(commit.batches) >= _COMMIT_BATCHES_MAX
+        ):
+            commit = Commit()
+            pending.append(commit)
+        commit.batches.append(batch)
+        commit.size += batch.size
+        return commit
 
     def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append, but the calling thread waits, and writes itself if nobody else does."""
-        return self.commit_blocking(self.batch(topic, messages))
-
-    def commit_blocking(self, batch: Batch) -> Sequence[Position]:
-        """Commit a batch that is made already."""
+        batch = self.batch(topic, messages)
+        latch = None
         with self._lock:
-            leads = not self._busy and not self._pending
-            if leads:
-                self._busy = True
-            else:
-                batch.latch = Lock()
-                batch.latch.acquire()
-                self._pending.append(batch)
-        if leads:
-            self._turn([batch])
-        elif batch.latch:
-            batch.latch.acquire()
-            if batch.leads:
-                self._turn(self._take())
+            if self._busy or self._pending:
+                latch = Latch()
+                self._open(batch).latches.append(latch)
+            self._busy = True
+        if latch is None:
+            self._tell(None, self._write([batch]))
+        else:
+            latch.wait()
+            if latch.leads:
+                self._turn()
         return batch.result()
 
     def quiet(self) -> bool:
@@ -154,7 +158,7 @@ class Committer:
         try:
             work()
         finally:
-            self._pass_on(set())
+            self._tell(None, set())
         return True
 
     def close(self) -> None:
@@ -163,81 +167,88 @@ class Committer:
             self._requests.put(False)
             self._writer.join()
             self._writer = None
-        with self._lock:
-            leads = not self._busy and bool(self._pending)
-            self._busy = self._busy or leads
-        if leads:
-            self._turn(self._take())
+        while self._pending:
+            self._turn()
 
-    def _kick(self, loop: Loop) -> None:
-        with self._lock:
-            self._kicked.discard(loop)
-            if self._busy or not self._pending:
-                return
-            self._busy = True
+    def _begin(self, loop: Loop) -> None:
+        """The turn is ours to give: to the writer thread. It sleeps until this thread lets the interpreter go, so
+        whatever else this loop appends meanwhile goes with the same group."""
         if self._writer:
             self._requests.put(True)
         else:
-            self._turn(self._take())
+            loop.call_soon(self._turn)
 
     def _serve(self) -> None:
         while self._requests.get():
-            self._turn(self._take())
+            self._turn()
 
-    def _take(self) -> list[Batch]:
+    def _turn(self) -> None:
         with self._lock:
-            size = 0
-            for count, batch in enumerate(self._pending):
-                size += batch.size
-                if (size > self._group_bytes_max and count) or count >= _GROUP_BATCHES_MAX:
-                    taken, self._pending = self._pending[:count], self._pending[count:]
-                    break
-            else:
-                taken, self._pending = self._pending, []
-            self._tickets.clear()  # whoever comes later waits for a later group
-        return taken
+            commit = self._pending.popleft() if self._pending else None
+        self._tell(commit, self._write(commit.batches) if commit else set())
 
-    def _turn(self, batches: list[Batch]) -> None:
-        loops: set[Loop] = set()
+    def _write(self, batches: list[Batch]) -> set[Loop]:
+        """Write one group and set what became of its batches; returns the loops whose readers have news."""
         try:
-            pieces = assemble(batches, self._journal.state.index.ends, self._now_ms())
-            if pieces:
-                loops = self._on_commit(pieces, self._journal.write(pieces))
+            if len(batches) == 1 and batches[0].is_plain:
+                return self._write_one(batches[0])
+            return self._write_all(batches)
         except TooLarge as error:
             if len(batches) > 1:  # keys and headers were larger than thought: each for itself
-                self._one_by_one(batches)
-            else:
-                _fail(batches, error)
+                return set().union(*[self._write([batch]) for batch in batches])
+            _fail(batches, error)
         except EvermqError as error:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
             self._journal.failure = self._journal.failure or f"a defect ({error!r})"
             _fail(batches, Uncertain(f"the writer failed: {error!r}"))
+        return set()
+
+    def _write_one(self, batch: Batch) -> set[Loop]:
+        """The shortest way for a single message: after every flush the processor's caches are cold, and each
+        function more is felt."""
+        journal, topic = self._journal, batch.topic
+        piece = piece_of(topic, batch.messages[0], journal.state.index.ends)
+        pieces = [piece]
+        segment = journal.write(pieces)
+        batch.outcome = Run(topic.names[piece.lane], piece.offset, 1)
+        return self._on_commit(pieces, segment)
+
+    def _write_all(self, batches: list[Batch]) -> set[Loop]:
+        journal = self._journal
+        pieces, loads = assemble(batches, journal.state.index.ends, self._now_ms(), self.buffers)
+        try:
+            return self._on_commit(pieces, journal.write(pieces)) if pieces else set()
         finally:
-            self._tell(batches, loops)
+            for each in loads:
+                each.give_back()
 
-    def _one_by_one(self, batches: list[Batch]) -> None:
-        for batch in batches:
-            try:
-                pieces = assemble([batch], self._journal.state.index.ends, self._now_ms())
-                if pieces:
-                    self._on_commit(pieces, self._journal.write(pieces))
-            except EvermqError as error:
-                _fail([batch], error)
+    def _tell(self, commit: Commit | None, loops: Iterable[Loop]) -> None:
+        """Hand the turn on or give it up, then wake everybody whom this commit or its messages concern."""
+        next_loops, next_latch = self._pass_on()
+        if commit is None and not (loops or next_loops or next_latch):
+            return
+        if next_latch:
+            next_latch.open()
+        tickets = commit.tickets if commit else {}
+        for loop in {*loops, *tickets, *next_loops}:
+            self._call(loop, self._arrive, loop, tickets.get(loop))
+        for latch in commit.latches if commit else ():
+            if not latch.leads:
+                latch.open()
 
-    def _tell(self, batches: list[Batch], loops: set[Loop]) -> None:
-        done: dict[Loop, list[Ticket]] = {}
-        for batch in batches:
-            ticket = batch.ticket
-            if ticket:
-                ticket.outstanding -= 1
-                if not ticket.outstanding:
-                    done.setdefault(ticket.loop, []).append(ticket)
-        for loop in self._pass_on(loops | done.keys()):
-            self._call(loop, self._arrive, loop, done.get(loop, ()))
-        for batch in batches:
-            if batch.latch and not batch.leads:
-                batch.latch.release()
+    def _pass_on(self) -> tuple[Iterable[Loop], Latch | None]:
+        """Who goes on: a blocking caller that waits, else one of the loops that do, else nobody."""
+        with self._lock:
+            if not self._pending:
+                self._busy = False
+                return (), None
+            commit = self._pending[0]
+            if commit.latches:
+                commit.latches[0].leads = True
+                return (), commit.latches[0]
+            self._busy = False
+            return commit.tickets, None
 
     def _call(self, loop: Loop, function: Callable[..., None], *arguments: object) -> None:
         try:
@@ -248,25 +259,20 @@ class Committer:
         except RuntimeError:
             pass  # the loop was closed: nobody waits there any more
 
-    def _pass_on(self, loops: set[Loop]) -> set[Loop]:
-        """Hand the turn to a blocking caller that waits, or give it up; returns the loops to be told."""
-        with self._lock:
-            leader = next((batch for batch in self._pending if batch.latch), None)
-            if leader:
-                leader.leads = True
-            else:
-                self._busy = False
-                loops = loops | {b.ticket.loop for b in self._pending if b.ticket}
-        if leader and leader.latch:
-            leader.latch.release()
-        return loops
-
-    def _arrive(self, loop: Loop, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
+    def _arrive(self, loop: Loop, ticket: Ticket | None) -> None:
+        if ticket:
             ticket.settle()
         self._on_wake(loop)
-        # After the callers that were just woken, so that what they append next goes in one group.
-        loop.call_soon(self._kick, loop)
+        if self._pending:
+            # After the callers that were just woken, so that what they append next goes in one group.
+            loop.call_soon(self._kick, loop)
+
+    def _kick(self, loop: Loop) -> None:
+        with self._lock:
+            if self._busy or not self._pending:
+                return
+            self._busy = True
+        self._begin(loop)
 
 
 def _fail(batches: list[Batch], error: EvermqError) -> None:

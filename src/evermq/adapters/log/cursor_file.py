@@ -110,10 +110,12 @@ class CursorFile:
 
     def close(self) -> None:
         """Flush and close; again is harmless."""
-        if self._file:
-            self._file.sync()
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file:
+            try:
+                file.sync()
+            finally:
+                file.close()
 
 
 def _record(changes: list[Change]) -> bytes:

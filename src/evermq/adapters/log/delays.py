@@ -5,6 +5,7 @@ The move and the note of it are one frame, so a crash leaves a message in exactl
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from array import array
 from collections.abc import Iterator
@@ -68,17 +69,24 @@ class Delays:
             size = 0
             while self._heap and self._heap[0][0] <= now_ms and len(due) < _MOVE_COUNT_MAX:
                 message = self._message(self._heap[0][1])
+                if message is None:
+                    heapq.heappop(self._heap)
+                    continue
                 size += len(message.body)
                 if messages and size > self._move_bytes_max:
                     break
                 due.append(heapq.heappop(self._heap))
                 messages.append(message)
-            await self._move(due, messages)
+            if messages:
+                # In a task of its own: a reader that is cancelled must not take along what it moves.
+                task = asyncio.ensure_future(self._move(due, messages))
+                task.add_done_callback(_see)
+                await asyncio.shield(task)
 
     async def _move(self, due: list[tuple[int, int]], messages: list[Message]) -> None:
         self._moving += len(due)
         try:
-            made = load(self._topic, messages, 0, moved=[offset for _, offset in due])
+            made = load(self._topic, messages, 0, self._committer.buffers, moved=[offset for _, offset in due])
             await self._committer.commit(Batch(self._topic, messages, made.size, made))
         except EvermqError:
             for pair in due:  # the log says in its own words what is wrong with it; they wait on
@@ -87,14 +95,22 @@ class Delays:
         finally:
             self._moving -= len(due)
 
-    def _message(self, offset: int) -> Message:
-        return self._scan.fetch(offset, 1)[0][0]
+    def _message(self, offset: int) -> Message | None:
+        """None where it is damaged: there is nothing to wait for."""
+        messages, ranges, _ = self._scan.fetch(offset, 1)
+        return messages[0] if messages and ranges[0].start == offset else None
 
     def _entries(self, lane: int, start: int) -> Iterator[Entry]:
         at = self._reading.find(self._topic.number, lane, start)
         kind = Kind.DELAYED if lane == DELAY_LANE else Kind.DUE
         for frame in self._reading.frames(at) if at else ():
             yield from (e for e in frame.entries if (e.topic, e.kind) == (self._topic.number, kind))
+
+
+def _see(task: asyncio.Task[None]) -> None:
+    """Whoever waited for it may be gone; what it raised is the log's failure, which everybody meets."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _numbers(typecode: str, entry: Entry, size: int) -> array[int]:

@@ -6,6 +6,9 @@ Layout (little endian; docs/internals/log-format.md is the reference):
     segment number u64 | sequence u64 | synced sequence u64 | time_ms u64
     entries: topic u32, lane u32, kind u16, flags u16, count u32, base offset u64, payload length u32
     payloads, in the order of the entries
+
+An entry with the flag SHARES has no payload: its messages are the next rows of the payload of the entries behind it.
+A batch over many lanes is so one payload, encoded and decoded in one go.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ from typing import NamedTuple
 
 import crc32c
 
-__all__ = ["ENTRY", "HEAD", "MAGIC", "Entry", "Frame", "Kind", "Part", "Piece"]
-__all__ += ["build", "length_of", "next_magic", "parse"]
+__all__ = ["ENTRY", "HEAD", "MAGIC", "SHARES", "Entry", "Frame", "Kind", "Part", "Piece"]
+__all__ += ["build", "length_of", "messages_of", "next_magic", "parse"]
 
 MAGIC = b"EVQ\x01"
 HEAD = Struct("<4sIIIQQQQ")
 ENTRY = Struct("<IIHHIQI")
 _BEHIND_CRC = Struct("<IIQQQQ")
+_BEHIND_CRC_ONE = Struct("<IIQQQQIIHHIQI")  # the same, and the one entry that follows
+SHARES = 1  # a flag of an entry
+_JOINED_BYTES_MAX = 64 << 10  # a smaller frame is one buffer: copying it costs less than handling its parts
 
 Part = bytes | bytearray | memoryview
 
@@ -40,7 +46,10 @@ class Kind(IntEnum):
 
 
 class Entry(NamedTuple):
-    """One part of a frame that belongs to one lane."""
+    """One part of a frame that belongs to one lane: `message_count` rows of its payload, from row `first` on.
+
+    part: number of the payload in its frame. rows: how many it has, those of other lanes included.
+    """
 
     topic: int
     lane: int
@@ -49,6 +58,9 @@ class Entry(NamedTuple):
     message_count: int
     offset: int
     payload: memoryview
+    part: int
+    first: int
+    rows: int
 
 
 class Frame(NamedTuple):
@@ -64,11 +76,12 @@ class Frame(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """An entry to be written."""
+    """An entry to be written; with SHARES it has no parts."""
 
     topic: int
     lane: int
     kind: int
+    flags: int
     message_count: int
     offset: int
     parts: Sequence[Part]
@@ -77,16 +90,30 @@ class Piece(NamedTuple):
 
 def build(pieces: Sequence[Piece], length: int, segment: int, sequence: int, synced: int, time_ms: int) -> list[Part]:
     """The buffers of one frame of `length` bytes, to be written one after the other."""
+    if len(pieces) == 1 and length < _JOINED_BYTES_MAX:
+        return [_build_one(pieces[0], length, segment, sequence, synced, time_ms)]
     head = [_BEHIND_CRC.pack(length, len(pieces), segment, sequence, synced, time_ms)]
     parts: list[Part] = []
-    for topic, lane, kind, count, offset, payload, size in pieces:
-        head.append(ENTRY.pack(topic, lane, kind, 0, count, offset, size))
+    for topic, lane, kind, flags, count, offset, payload, size in pieces:
+        head.append(ENTRY.pack(topic, lane, kind, flags, count, offset, size))
         parts += payload
+    if length < _JOINED_BYTES_MAX:
+        behind = b"".join((*head, *parts))
+        return [b"".join((MAGIC, crc32c.crc32c(behind).to_bytes(4, "little"), behind))]
     behind = b"".join(head)
     crc = crc32c.crc32c(behind)
     for part in parts:
         crc = crc32c.crc32c(part, crc)
     return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts]
+
+
+def _build_one(piece: Piece, length: int, segment: int, sequence: int, synced: int, time_ms: int) -> bytes:
+    topic, lane, kind, flags, count, offset, parts, size = piece
+    head = _BEHIND_CRC_ONE.pack(
+        length, 1, segment, sequence, synced, time_ms, topic, lane, kind, flags, count, offset, size
+    )
+    behind = b"".join((head, *parts))
+    return b"".join((MAGIC, crc32c.crc32c(behind).to_bytes(4, "little"), behind))
 
 
 def length_of(pieces: Sequence[Piece]) -> int:
@@ -115,10 +142,26 @@ def parse(buffer: memoryview, at: int, position: int, segment: int) -> Frame | i
 
 def _entries(buffer: memoryview, at: int, count: int) -> Iterator[Entry]:
     payload_at = at + HEAD.size + ENTRY.size * count
+    sharing: list[tuple[int, ...]] = []
+    part = 0
     for i in range(count):
-        topic, lane, kind, flags, messages, offset, size = ENTRY.unpack_from(buffer, at + HEAD.size + ENTRY.size * i)
-        yield Entry(topic, lane, kind, flags, messages, offset, buffer[payload_at : payload_at + size])
-        payload_at += size
+        fields = ENTRY.unpack_from(buffer, at + HEAD.size + ENTRY.size * i)
+        sharing.append(fields)
+        if fields[3] & SHARES:
+            continue
+        payload = buffer[payload_at : payload_at + fields[6]]
+        payload_at += fields[6]
+        first, rows = 0, sum([each[4] for each in sharing])
+        for topic, lane, kind, flags, messages, offset, _ in sharing:
+            yield Entry(topic, lane, kind, flags, messages, offset, payload, part, first, rows)
+            first += messages
+        sharing = []
+        part += 1
+
+
+def messages_of(entry: Entry) -> memoryview:
+    """The columns of messages in an entry's payload."""
+    return entry.payload[8 * entry.message_count :] if entry.kind == Kind.DELAYED else entry.payload
 
 
 def next_magic(buffer: bytes, at: int) -> int:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+from evermq.adapters.log.damage import rescan
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Kind, Piece, build, length_of
-from evermq.adapters.log.recovery import ENDS, Recovered, open_segment, recover
-from evermq.adapters.log.segment import Segment, name_of, number_of, write_footer
+from evermq.adapters.log.recovery import ENDS, Recovered, recover
+from evermq.adapters.log.segment import Segment, name_of, write_footer
 from evermq.adapters.log.spares import Spares
 from evermq.clock import Clock
 from evermq.errors import Overloaded, TooLarge, Unavailable, Uncertain
@@ -42,17 +43,10 @@ class Journal:
     @classmethod
     def open(cls, disk: Disk, clock: Clock, *, segment_bytes: int, spares_max: int, sync_every_write: bool) -> Journal:
         """Recover what the directory holds. Raises Damaged for a newer format."""
-        segments = []
-        for name in sorted(n for n in disk.names() if number_of(n) is not None):
-            segment = open_segment(disk, name)
-            if segment is None:
-                disk.rename(name, f"spare-{name}")
-            else:
-                segments.append(segment)
-        state = recover(segments)
+        state = recover(disk)
         journal = cls(disk, clock, Spares(disk, segment_bytes, spares_max), state, sync_every_write)
         journal.synced = state.sequence
-        journal._time_ms = max((s.time_last_ms for s in segments), default=0)
+        journal._time_ms = max((s.time_last_ms for s in state.segments), default=0)
         return journal
 
     @property
@@ -82,9 +76,10 @@ class Journal:
         if self.failure:
             self.check()
         length = length_of(pieces)
+        segments = self.state.segments
         if length > self.bytes_max:
             raise TooLarge(f"a group of {length} bytes does not fit in a segment ({self.bytes_max} bytes at most)")
-        segment = self.segments[-1] if self.segments else None
+        segment = segments[-1] if segments else None
         if segment is None or segment.room < length + 64 * len(pieces):
             segment = self._roll()
         self._append(segment, pieces, length, sync=self.sync_every_write)
@@ -101,6 +96,13 @@ class Journal:
                 raise self._fail(error) from error
             self.synced = sequence
 
+    def report_damage(self, segment: Segment) -> None:
+        """A reader found this segment not intact: note exactly what is missing. Any thread may."""
+        found = rescan(segment, self.synced)
+        with self.lock:
+            damages = self.state.damages
+            damages += [damage for damage in found if damage not in damages]
+
     def forget(self, segment: Segment) -> None:
         """Take the oldest segment away; its file is used again."""
         with self.lock:
@@ -112,7 +114,8 @@ class Journal:
         """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
         if not self.failure and self.segments and not self.state.closed:
             try:
-                mark = [Piece(0, 0, Kind.CLOSED, 0, 0, (), 0)]
+                self.sync()  # the mark alone would say nothing of what another policy left in the cache
+                mark = [Piece(0, 0, Kind.CLOSED, 0, 0, 0, (), 0)]
                 self._append(self.segments[-1], mark, length_of(mark), sync=True)
                 self.state.closed = True
             except (Uncertain, Unavailable):
@@ -156,9 +159,7 @@ class Journal:
             raise self._fail(error) from error
         try:
             if self.segments:
-                write_footer(self.segments[-1])
-                self.segments[-1].file.sync()
-                self.synced = self.state.sequence
+                self._seal(self.segments[-1])
         except OSError as error:
             raise self._fail(error) from error
         segment = Segment(number, file, self.spares.segment_bytes)
@@ -168,7 +169,15 @@ class Journal:
         self._append(segment, ends, length_of(ends), sync=True)
         return segment
 
+    def _seal(self, segment: Segment) -> None:
+        """Flush before the footer as well: a footer must not outlive the frames that it tells of."""
+        if not self.sync_every_write:
+            segment.file.sync()
+        write_footer(segment)
+        segment.file.sync()
+        self.synced = self.state.sequence
+
     def _ends(self) -> Piece:
         lanes = self.state.index.lanes.items()
         payload = b"".join(ENDS.pack(topic, number, lane.end) for (topic, number), lane in lanes)
-        return Piece(0, 0, Kind.ENDS, len(payload) // ENDS.size, 0, (payload,), len(payload))
+        return Piece(0, 0, Kind.ENDS, 0, len(payload) // ENDS.size, 0, (payload,), len(payload))

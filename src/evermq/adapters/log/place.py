@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -13,6 +13,7 @@ from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.catalog import Catalog, GroupRecord, TopicRecord
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change, CursorFile
+from evermq.adapters.log.damage import Damage
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.group import Group
@@ -134,11 +135,9 @@ class LogPlace:
         if found is None:
             raise NoSuchTopic(f"there is no topic {topic}")
         with self.lock:
+            self._save(partial(self.catalog.drop_topic, found.number))
             found.dropped = True
             del self.topics_by_number[found.number]
-            self.catalog.topics.remove(found.record_)
-            self.catalog.groups[:] = [g for g in self.catalog.groups if g.topic != found.number]
-            self._save()
 
     async def describe(self, topic: str) -> TopicState:
         self.check()
@@ -161,11 +160,15 @@ class LogPlace:
             self._failure = "it was closed"
             self._housekeeper.close()
             self.committer.close()
-            with self.lock:
-                self.cursor_file.close()
-            self.journal.close()
-            if self._owner:
-                self._owner.release()
+            try:
+                with self.lock:
+                    self.cursor_file.close()
+            except OSError as error:
+                raise Unavailable(f"what groups have done was not flushed ({error}): it may come again") from error
+            finally:
+                self.journal.close()
+                if self._owner:
+                    self._owner.release()
 
     def check(self) -> None:
         """Raise Closed or Unavailable where this place no longer serves."""
@@ -175,6 +178,12 @@ class LogPlace:
     def disown(self, reason: str) -> None:
         """Serve nothing any more: this process is not, or no longer, the owner."""
         self._failure = self.journal.failure = reason
+
+    @property
+    def damages(self) -> list[Damage]:
+        """What was found not to be intact, when the directory was opened and while it was read."""
+        with self.journal.lock:
+            return list(self.journal.state.damages)
 
     def tidy(self) -> None:
         """Do now what is done from time to time: recycle segments, prepare spare ones, flush acknowledgements."""
@@ -202,8 +211,7 @@ class LogPlace:
     def make_group(self, topic: Topic, name: str, starts: list[int]) -> Group:
         """A new group, durably known before anybody reads in it."""
         record = GroupRecord(number=self.catalog.number(), topic=topic.number, name=name, starts=starts)
-        self.catalog.groups.append(record)
-        self._save()
+        self._save(partial(self.catalog.add_group, record))
         cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
         return Group(record.number, name, topic.number, cursors, self.reading)
 
@@ -217,14 +225,13 @@ class LogPlace:
             raise Misconfigured(f"lanes = {lanes}: give 1 to 65536")
         with self.lock:
             record = TopicRecord(number=self.catalog.number(), name=name, lanes=lanes, created_ms=self.clock.now_ms())
-            self.catalog.topics.append(record)
-            self._save()
+            self._save(partial(self.catalog.add_topic, record))
             topic = self.topics_by_number[record.number] = Topic(self, record)
         return topic
 
-    def _save(self) -> None:
+    def _save(self, change: Callable[[], None]) -> None:
         try:
-            self.catalog.save()
+            change()
         except OSError as error:
             raise Unavailable(f"topics and groups could not be written down: {error.strerror}") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from evermq.adapters.log.columns import decode
-from evermq.adapters.log.frame import Entry, Frame, Kind, next_magic, parse
+from evermq.adapters.log.frame import HEAD, Entry, Frame, Kind, messages_of, next_magic, parse
 from evermq.adapters.log.index import Location
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.segment import Segment
@@ -18,7 +18,7 @@ __all__ = ["LaneScan", "Reading"]
 
 _CHUNK_BYTES = 256 << 10
 _FRAMES_BYTES_MAX = 16 << 20
-_DECODED_COUNT_MAX = 64
+_DECODED_COUNT_MAX = 65_536  # messages
 _STORED = (Kind.MESSAGES, Kind.DELAYED, Kind.RECORDS)
 
 
@@ -30,7 +30,9 @@ class Reading:
         self._frames: dict[Location, Frame] = {}
         self._chunks: deque[tuple[int, list[Location]]] = deque()
         self._chunk_bytes = 0
+        self._frame_bytes = 0
         self._decoded: OrderedDict[tuple[int, int, int], list[Message]] = OrderedDict()
+        self._decoded_count = 0
 
     def find(self, topic: int, lane: int, offset: int) -> Location | None:
         with self._journal.lock:
@@ -59,19 +61,22 @@ class Reading:
                 segment = self.segment(frame.segment)
             position = frame.position + frame.length
 
-    def messages(self, frame: Frame, index: int) -> list[Message]:
-        """The decoded messages of a frame's entry."""
-        key = (frame.segment, frame.position, index)
+    def messages(self, frame: Frame, entry: Entry) -> list[Message]:
+        """All messages of the entry's payload, those of the lanes that share it included."""
+        key = (frame.segment, frame.position, entry.part)
         found = self._decoded.get(key)
         if found is None:
-            found = self._decoded[key] = _decode(frame.entries[index])
-            if len(self._decoded) > _DECODED_COUNT_MAX:
-                self._decoded.popitem(last=False)
+            found = self._decoded[key] = _decode(entry)
+            self._decoded_count += len(found)
+            while self._decoded_count > _DECODED_COUNT_MAX and len(self._decoded) > 1:
+                self._decoded_count -= len(self._decoded.popitem(last=False)[1])
         return found
 
-    def used_up(self, frame: Frame, index: int) -> None:
-        """Its messages will hardly be asked for again."""
-        self._decoded.pop((frame.segment, frame.position, index), None)
+    def used_up(self, frame: Frame, entry: Entry) -> None:
+        """Its messages will hardly be asked for again, unless other lanes have some of them."""
+        if entry.rows == entry.message_count:
+            found = self._decoded.pop((frame.segment, frame.position, entry.part), ())
+            self._decoded_count -= len(found)
 
     def _frame(self, segment: Segment, position: int) -> Frame | None:
         key = Location(segment.number, position)
@@ -79,14 +84,16 @@ class Reading:
 
     def _load(self, segment: Segment, position: int) -> Frame | None:
         """Read a stretch and keep all its frames; the first one is returned, past what is not intact."""
-        span = min(_CHUNK_BYTES, segment.used - position)
-        buffer = segment.file.pread(span, position)
+        # Behind a large frame a larger one is to be expected: its head says how much to read, just once.
+        span = _CHUNK_BYTES if self._frame_bytes < _CHUNK_BYTES // 4 else HEAD.size
+        buffer = segment.file.pread(min(span, segment.used - position), position)
         first = parse(memoryview(buffer), 0, position, segment.number)
         if isinstance(first, int):
             buffer = segment.file.pread(min(first, segment.used - position), position)
             first = parse(memoryview(buffer), 0, position, segment.number)
         if not isinstance(first, Frame):
             return self._resync(segment, position)
+        self._frame_bytes = first.length
         frames = [first]
         view = memoryview(buffer)
         at = first.length
@@ -97,7 +104,8 @@ class Reading:
         return first
 
     def _resync(self, segment: Segment, position: int) -> Frame | None:
-        """The next intact frame of the segment behind a damaged one."""
+        """The next intact frame of the segment behind a damaged one, which is reported."""
+        self._journal.report_damage(segment)
         buffer = segment.file.pread(segment.used - position, position)
         at = next_magic(buffer, 1)
         while at > 0:
@@ -123,8 +131,7 @@ class Reading:
 def _decode(entry: Entry) -> list[Message]:
     if entry.kind == Kind.RECORDS:
         raise Unsupported("a Kafka record batch is stored here: read it through the Kafka door")
-    payload = entry.payload[8 * entry.message_count :] if entry.kind == Kind.DELAYED else entry.payload
-    return decode(payload, entry.message_count)
+    return decode(messages_of(entry), entry.rows)
 
 
 @dataclass(slots=True)
@@ -147,7 +154,7 @@ class LaneScan:
             return messages, ranges, offset
         for frame in self.reading.frames(at):
             at = Location(frame.segment, frame.position)
-            for i, entry in enumerate(frame.entries):
+            for entry in frame.entries:
                 end = entry.offset + entry.message_count
                 if entry.lane != self.lane or entry.topic != self.topic or end <= offset or entry.kind not in _STORED:
                     continue
@@ -155,10 +162,10 @@ class LaneScan:
                     break
                 offset = max(offset, entry.offset)
                 stop = min(end, offset + count_max - len(messages))
-                whole = self.reading.messages(frame, i)
+                shift = entry.first - entry.offset
+                messages += self.reading.messages(frame, entry)[offset + shift : stop + shift]
                 if stop == end:
-                    self.reading.used_up(frame, i)
-                messages += whole[offset - entry.offset : stop - entry.offset]
+                    self.reading.used_up(frame, entry)
                 ranges.append(range(offset, stop))
                 offset = stop
             if len(messages) >= count_max:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from struct import Struct
+from typing import NamedTuple
 
 import crc32c
 import msgspec
 
-from evermq.adapters.log.disk import File
-from evermq.adapters.log.frame import Kind
+from evermq.adapters.log.disk import Disk, File
+from evermq.adapters.log.frame import Frame, Kind, next_magic, parse
 from evermq.errors import Damaged
 
-__all__ = ["FORMAT", "HEADER_BYTES", "LaneMarks", "STORED", "Segment", "name_of", "number_of"]
-__all__ += ["read_footer", "read_header", "write_footer", "write_header"]
+__all__ = ["FORMAT", "HEADER_BYTES", "Header", "LaneMarks", "STORED", "Segment", "name_of", "number_of"]
+__all__ += ["open_segment", "read_footer", "read_header", "write_footer", "write_header"]
 
 FORMAT = 1
 HEADER_BYTES = 512  # a sector of its own, so that no frame can tear it
 _MAGIC = b"EVERMQ\x00\x01"
-_HEADER = Struct("<8sIIQQ")  # magic, crc32c of the rest, format, number, created_ms
-_BEHIND_CRC = Struct("<IQQ")
+_HEADER = Struct("<8sIIQQQ")  # magic, crc32c of the rest, format, number, created_ms, size of the file
+_BEHIND_CRC = Struct("<IQQQ")
 _TRAILER = Struct("<4sIQII")  # magic, crc32c of the footer, segment number, footer offset, footer length
 _SEALED = b"EVQF"
 TRAILER_BYTES = _TRAILER.size
@@ -27,6 +28,13 @@ STORED = {Kind.MESSAGES, Kind.RECORDS, Kind.DELAYED, Kind.DUE}  # kinds whose en
 _MARK_EVERY_BYTES = 64 << 10
 _MARK_BYTES = 14  # at most, in the footer's encoding
 _LANE_BYTES = 32
+
+
+class Header(NamedTuple):
+    """What the header of a segment says: its number, and the size of the file when it was made."""
+
+    number: int
+    size: int
 
 
 class LaneMarks(msgspec.Struct, array_like=True):
@@ -50,7 +58,7 @@ class _Footer(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class Segment:
-    """One segment in memory. `used`: bytes up to the end of its last frame."""
+    """One segment in memory. `used`: bytes up to the end of its last frame. `size_made`: its size when it was new."""
 
     number: int
     file: File
@@ -62,11 +70,18 @@ class Segment:
     time_last_ms: int = 0
     marks: dict[tuple[int, int], LaneMarks] = field(default_factory=dict)
     footer_bytes: int = 64
+    size_made: int = 0
 
     @property
     def room(self) -> int:
         """Bytes that frames may still take, the footer's share left out."""
         return self.size - self.used - self.footer_bytes - TRAILER_BYTES
+
+    def forget(self) -> None:
+        """Know nothing of its frames, to be told anew."""
+        self.used = HEADER_BYTES
+        self.first_sequence = self.last_sequence = 0
+        self.marks.clear()
 
     def note(self, position: int, length: int, sequence: int, time_ms: int) -> None:
         """Take the next intact frame into account."""
@@ -103,30 +118,55 @@ def number_of(name: str) -> int | None:
     return int(digits, 16) if kind == "segment" and len(digits) == 16 else None
 
 
+def open_segment(disk: Disk, name: str) -> Segment | None:
+    """Open a segment file, None where nothing in it is intact; Damaged for a newer format."""
+    number = number_of(name)
+    file = disk.open(name)
+    if number is not None:
+        header = read_header(file, name)
+        if header and header.number == number:
+            return read_footer(number, file) or Segment(number, file, file.size(), size_made=header.size)
+        if _has_frames(file, number):  # the header rotted
+            return Segment(number, file, file.size())
+    file.close()
+    return None
+
+
+def _has_frames(file: File, number: int) -> bool:
+    buffer = file.pread(file.size(), 0)
+    at = next_magic(buffer, 0)
+    while at >= 0:
+        if isinstance(parse(memoryview(buffer), at, at, number), Frame):
+            return True
+        at = next_magic(buffer, at + 1)
+    return False
+
+
 def write_header(file: File, number: int, created_ms: int) -> None:
     """Give a fresh or recycled file its number, durably."""
-    behind = _BEHIND_CRC.pack(FORMAT, number, created_ms)
+    behind = _BEHIND_CRC.pack(FORMAT, number, created_ms, file.size())
     header = _MAGIC + crc32c.crc32c(behind).to_bytes(4, "little") + behind
     file.pwrite([header.ljust(HEADER_BYTES, b"\0")], 0, sync=True)
 
 
-def read_header(file: File, name: str) -> int | None:
-    """The number in a segment's header, None where there is no intact header; Damaged for a newer format."""
+def read_header(file: File, name: str) -> Header | None:
+    """A segment's header, None where it is not intact; Damaged for a newer format."""
     raw = file.pread(_HEADER.size, 0)
     if len(raw) < _HEADER.size:
         return None
-    magic, crc, version, number, _created = _HEADER.unpack(raw)
+    magic, crc, version, number, _created, size = _HEADER.unpack(raw)
     if magic != _MAGIC or crc32c.crc32c(raw[12:]) != crc:
         return None
     if version > FORMAT:
         raise Damaged(
             f"{name} has format version {version}, this evermq reads up to {FORMAT}: open it with a newer one"
         )
-    return int(number)
+    return Header(number, size)
 
 
 def write_footer(segment: Segment) -> None:
-    """Seal a segment: its index behind the last frame, and at the very end where to find it. Not yet synced."""
+    """Seal a segment, whose frames are flushed: its index behind the last frame, and at the very end where to find
+    it. Not yet synced."""
     footer = msgspec.msgpack.encode(
         _Footer(
             segment.used,
@@ -159,4 +199,4 @@ def read_footer(number: int, file: File) -> Segment | None:
     f = msgspec.msgpack.decode(encoded, type=_Footer)
     marks = {(lane.topic, lane.lane): lane for lane in f.lanes}
     times = (f.time_first_ms, f.time_last_ms)
-    return Segment(number, file, size, f.used, f.first_sequence, f.last_sequence, *times, marks)
+    return Segment(number, file, size, f.used, f.first_sequence, f.last_sequence, *times, marks, size_made=size)

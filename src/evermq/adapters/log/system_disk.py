@@ -20,12 +20,17 @@ class _SystemFile:
 
     def __init__(self, path: Path, flags: int) -> None:
         self._path = path
+        self._fd = -1
         self._fd = os.open(path, flags | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
     def pwrite(self, parts: Sequence[bytes | bytearray | memoryview], offset: int, *, sync: bool) -> None:
+        if len(parts) == 1 and _DSYNC:
+            written = os.pwritev(self._fd, parts, offset, _DSYNC if sync else 0)
+            if written == len(parts[0]):
+                return
         one_call = len(parts) <= _IOV_MAX and _DSYNC
         flags = _DSYNC if sync and one_call else 0
         for first in range(0, len(parts), _IOV_MAX):

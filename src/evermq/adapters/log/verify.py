@@ -8,13 +8,15 @@ from pathlib import Path
 
 from evermq.adapters.log.catalog import Catalog
 from evermq.adapters.log.columns import decode
-from evermq.adapters.log.frame import Entry, Frame, Kind
-from evermq.adapters.log.recovery import Damage, frames_of, open_segment
-from evermq.adapters.log.segment import FORMAT, Segment, number_of, read_header
+from evermq.adapters.log.damage import Trail
+from evermq.adapters.log.disk import Disk
+from evermq.adapters.log.frame import Entry, Frame, Kind, messages_of
+from evermq.adapters.log.recovery import QUARANTINE
+from evermq.adapters.log.segment import FORMAT, number_of, open_segment, read_header
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.errors import Damaged, Misconfigured
 
-__all__ = ["Report", "verify"]
+__all__ = ["Report", "inspect", "verify"]
 
 
 @dataclass(slots=True)
@@ -68,62 +70,52 @@ def verify(directory: str | Path) -> Report:
     path = Path(directory)
     if not path.is_dir():
         raise Misconfigured(f"{path} is no directory: give the directory of a log")
-    disk = SystemDisk(path)
+    return inspect(SystemDisk(path), str(path))
+
+
+def inspect(disk: Disk, directory: str) -> Report:
+    """As `verify`, whatever kind of disk it is."""
     names = disk.names()
     if not any(number_of(name) is not None or name.startswith("catalog-") for name in names):
-        raise Misconfigured(f"{path} holds no log: give the directory of a log:/// URL, without the topic")
-    report = Report(str(path))
+        raise Misconfigured(f"{directory} holds no log: give the directory of a log:/// URL, without the topic")
+    report = Report(directory)
     known = _catalog(disk, report)
-    last = 0
-    for name in sorted(name for name in names if number_of(name) is not None):
+    trail = Trail()
+    numbers = {number_of(name.removeprefix(QUARANTINE)): name for name in names}
+    for number in sorted(number for number in numbers if number is not None):
         try:
-            last = _segment(disk, name, last, known, report)
+            _segment(disk, numbers[number], number, known, trail, report)
         except (Damaged, OSError) as error:
-            report.problems.append(f"{name}: {error}")
+            report.problems.append(f"{numbers[number]}: {error}")
+    for damage in trail.finish():
+        (report.problems if damage.synced else report.notes).append(str(damage))
     return report
 
 
-def _catalog(disk: SystemDisk, report: Report) -> dict[int, str]:
+def _catalog(disk: Disk, report: Report) -> dict[int, str]:
     try:
-        return {topic.number: topic.name for topic in Catalog(disk).topics}
+        catalog = Catalog(disk)
+        report.notes += [f"{name} is not intact; the other copy is, and stands for it" for name in catalog.damaged]
+        return {topic.number: topic.name for topic in catalog.topics}
     except (Damaged, OSError) as error:
         report.problems.append(str(error))
         return {}
 
 
-def _segment(disk: SystemDisk, name: str, last: int, known: dict[int, str], report: Report) -> int:
-    """Read one segment; returns the sequence number of its last frame."""
-    number = number_of(name) or 0
-    file = disk.open(name)
-    if read_header(file, name) != number:
-        report.problems.append(f"{name}: its header is not intact")
-    sealed = _sealed_end(disk, name)
-    for item in frames_of(file.pread(file.size(), 0), number):
-        if isinstance(item, Frame):
-            if last and item.sequence > last + 1:
-                _gap(name, last, item, report)
-            last = item.sequence
-            _frame(item, known, report)
-        else:
-            begin, end, following = item
-            synced = following.synced >= following.sequence - 1
-            damage = Damage(number, begin, end - begin, last + 1, following.sequence - 1, synced)
-            (report.problems if synced else report.notes).append(str(damage))
-    if sealed and last < sealed:
-        report.problems.append(f"{name}: groups {last + 1} to {sealed} were sealed here and are not intact")
-        last = sealed
+def _segment(disk: Disk, name: str, number: int, known: dict[int, str], trail: Trail, report: Report) -> None:
+    segment = None if name.startswith(QUARANTINE) else open_segment(disk, name)
+    if segment is None:
+        trail.lost(number, disk.open(name).size())
+        report.notes.append(f"{name}: nothing in it is intact; a crash leaves the last segment so before its first use")
+        return
+    header = read_header(segment.file, name)
+    if header is None or header.number != number:
+        report.problems.append(f"{name}: its header is not intact, what it holds is")
+    for frame in trail.frames(segment, segment.file.pread(segment.file.size(), 0)):
+        _frame(frame, known, report)
+    if segment.last_sequence:  # of its footer
+        trail.end_at(segment.used, segment.last_sequence, segment.last_sequence)
     report.segments += 1
-    return last
-
-
-def _gap(name: str, last: int, frame: Frame, report: Report) -> None:
-    if frame.synced >= frame.sequence - 1 and not any(name.removeprefix("segment-") in p for p in report.problems):
-        report.notes.append(f"{name}: groups {last + 1} to {frame.sequence - 1} are not here")
-
-
-def _sealed_end(disk: SystemDisk, name: str) -> int:
-    segment: Segment | None = open_segment(disk, name)
-    return segment.last_sequence if segment else 0
 
 
 def _frame(frame: Frame, known: dict[int, str], report: Report) -> None:
@@ -136,9 +128,9 @@ def _frame(frame: Frame, known: dict[int, str], report: Report) -> None:
 
 
 def _messages(frame: Frame, entry: Entry, known: dict[int, str], report: Report) -> None:
-    payload = entry.payload[8 * entry.message_count :] if entry.kind == Kind.DELAYED else entry.payload
     try:
-        decode(payload, entry.message_count)
+        if not entry.first:  # a payload that several entries share is read once
+            decode(messages_of(entry), entry.rows)
     except Damaged as error:
         report.problems.append(f"segment {frame.segment} at {frame.position}: {error}")
         return

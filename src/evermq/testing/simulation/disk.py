@@ -2,7 +2,8 @@
 
 A workload runs once; every operation is written down as a numbered step. Afterwards `power_cut(step)` and
 `kill(step)` give the disk as it may be found when the power went, or the process died, in the middle of that step.
-Sectors of 512 bytes are written whole or not at all; names are volatile until `sync_names`.
+Sectors of 512 bytes are written whole or not at all; names are volatile until `sync_names`; a process that was killed
+leaves what it wrote as volatile as it was.
 """
 
 from __future__ import annotations
@@ -11,54 +12,68 @@ import errno
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evermq.testing.simulation.image import Image, Step
 
 __all__ = ["FakeDisk", "FakeFile", "Faults"]
 
+_GROWS = ("create", "write", "rename")  # may need room
+
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong, by number of the call of its kind, counted from 1.
+    """What goes wrong.
 
-    eio_writes, eio_syncs: these fail with EIO (a synced write counts as both). eio_for_ever: and all after them.
+    fail_at: the call of this number, counted from 1 over all calls that change something (of these verbs, if any are
+    named), fails with `code`; for_ever: and all after it. ENOSPC meets only calls that need room.
     full: while true, creating and growing fail with ENOSPC. lying_sync: sync says OK and does nothing.
+    calls, bitten: how many there were, and how many failed.
     """
 
-    eio_writes: set[int] = field(default_factory=set)
-    eio_syncs: set[int] = field(default_factory=set)
-    eio_for_ever: bool = False
+    fail_at: int = 0
+    code: int = errno.EIO
+    for_ever: bool = False
+    verbs: tuple[str, ...] = ()
     full: bool = False
     lying_sync: bool = False
-    writes: int = 0
-    syncs: int = 0
+    calls: int = 0
     bitten: int = 0
 
-    def on_write(self) -> bool:
-        self.writes += 1
-        return self._bites(self.writes, self.eio_writes)
+    def hits(self, verb: str) -> bool:
+        """Count a call; whether it fails."""
+        if (self.verbs and verb not in self.verbs) or (self.code == errno.ENOSPC and verb not in _GROWS):
+            return False
+        self.calls += 1
+        hit = bool(self.fail_at) and (self.calls == self.fail_at or (self.for_ever and self.calls > self.fail_at))
+        self.bitten += hit
+        return hit
 
-    def on_sync(self) -> bool:
-        self.syncs += 1
-        return self._bites(self.syncs, self.eio_syncs)
+    def check(self, verb: str, name: str = "") -> None:
+        """Count a call that does nothing when it fails."""
+        if self.hits(verb):
+            raise self.error(name)
 
-    def _bites(self, count: int, at: set[int]) -> bool:
-        bites = count in at or (self.eio_for_ever and bool(at) and count > min(at))
-        self.bitten += bites
-        return bites
+    def check_room(self, grows: bool, name: str = "") -> None:
+        if self.full and grows:
+            self.bitten += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+
+    def error(self, name: str = "") -> OSError:
+        return OSError(self.code, os.strerror(self.code), name)
 
 
 class FakeDisk:
     """See `evermq.adapters.log.disk.Disk`. `steps`: how many operations were done."""
 
     def __init__(self, image: Image | None = None, faults: Faults | None = None) -> None:
-        self._begin = image.copy() if image else Image()
-        self._now = self._begin.copy()
-        self._journal: list[Step] = []
-        self._inodes = max([*self._begin.files, 0])
-        self._replayed = self._begin.copy()
+        begin = image or Image()
+        self._now = begin.copy()
+        self._replayed = begin.copy()
         self._replayed_to = 0
+        self._journal: list[Step] = []
+        self._inodes = max([*begin.files, 0])
+        self._syncs: list[tuple[int, str]] = []
         self.faults = faults or Faults()
 
     @property
@@ -71,41 +86,51 @@ class FakeDisk:
     def create(self, name: str, size: int) -> FakeFile:
         if name in self._now.names:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        if self.faults.full and size:
-            self.faults.bitten += 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        self.faults.check_room(size > 0, name)
+        self.faults.check("create", name)
         self._inodes += 1
         self.do(Step("create", self._inodes, name=name, data=bytes(size)))
         return FakeFile(self, self._inodes)
 
     def open(self, name: str) -> FakeFile:
-        if name not in self._now.names:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return FakeFile(self, self._now.names[name])
+        return FakeFile(self, self._inode(name))
 
     def rename(self, old: str, new: str) -> None:
+        self._inode(old)
+        self.faults.check("rename", old)
         self.do(Step("rename", name=old, other=new))
 
     def remove(self, name: str) -> None:
+        self._inode(name)
+        self.faults.check("remove", name)
         self.do(Step("remove", name=name))
 
     def sync_names(self) -> None:
-        self.do(Step("sync_names"))
+        self.faults.check("sync_names")
+        if not self.faults.lying_sync:
+            self.do(Step("sync_names"))
 
     def do(self, step: Step) -> None:
         """Write an operation down and do it."""
         self._journal.append(step)
         self._now.apply(step)
 
-    def content(self, inode: int) -> bytearray:
+    def content(self, inode: int) -> bytes:
         return self._now.files[inode]
 
     def device(self, inode: int) -> bytes:
         """What the device holds once the kernel has written back all it still means to."""
-        image = self._begin.copy()
-        for step in self._journal:
-            image.apply(step)
-        return bytes(image.written_back(inode))
+        return self._now.written_back(inode)
+
+    def syncs(self, prefix: str) -> list[int]:
+        """The steps that flushed a file whose name began so at the time, and was not a preliminary one."""
+        return [step for step, name in self._syncs if name.startswith(prefix) and not name.endswith("-new")]
+
+    def synced(self, inode: int) -> None:
+        """A file was flushed."""
+        self.do(Step("sync", inode))
+        name = next((name for name, number in self._now.names.items() if number == inode), "")
+        self._syncs.append((self.steps, name))
 
     def power_cut(self, step: int, chance: random.Random) -> FakeDisk:
         """The disk after the power went during step number `step` (from 1); steps must not go back."""
@@ -117,13 +142,24 @@ class FakeDisk:
         self._replay(step - 1)
         return FakeDisk(self._replayed.after_kill(self._at(step), chance))
 
+    def damage(self, name: str, content: bytes) -> None:
+        """This is what the file holds now, in the cache and on the device, and nobody was told."""
+        self.do(Step("damage", self._inode(name), data=content))
+
     def rot(self, name: str, offset: int, bit: int) -> None:
         """Flip a bit."""
-        self._now.files[self._now.names[name]][offset] ^= 1 << bit
+        content = bytearray(self.content(self._inode(name)))
+        content[offset] ^= 1 << bit
+        self.damage(name, bytes(content))
 
     def image(self) -> Image:
         """The disk as it is now."""
         return self._now.copy()
+
+    def _inode(self, name: str) -> int:
+        if name not in self._now.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return self._now.names[name]
 
     def _at(self, step: int) -> Step | None:
         return self._journal[step - 1] if 1 <= step <= len(self._journal) else None
@@ -147,28 +183,28 @@ class FakeFile:
     def pwrite(self, parts: Sequence[bytes | bytearray | memoryview], offset: int, *, sync: bool) -> None:
         data = b"".join(parts)
         faults = self._disk.faults
-        if faults.full and offset + len(data) > self.size():
-            faults.bitten += 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if faults.on_write():
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if sync and faults.on_sync():
+        faults.check_room(offset + len(data) > self.size())
+        if faults.hits("write"):
+            # Some of it went into the cache before the error.
+            self._disk.do(Step("write", self._inode, offset=offset, data=data[: len(data) // 2]))
+            raise faults.error()
+        if sync and faults.hits("sync"):
             # The bytes are in the cache, marked clean; the device never gets them.
             self._disk.do(Step("write", self._inode, offset=offset, data=data))
             self._disk.do(Step("sync_failed", self._inode))
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise faults.error()
         self._disk.do(Step("write", self._inode, offset=offset, data=data, sync=sync and not faults.lying_sync))
 
     def pread(self, count: int, offset: int, *, uncached: bool = False) -> bytes:
         content = self._disk.device(self._inode) if uncached else self._disk.content(self._inode)
-        return bytes(content[offset : offset + count])
+        return content[offset : offset + count]
 
     def sync(self) -> None:
-        if self._disk.faults.on_sync():
+        if self._disk.faults.hits("sync"):
             self._disk.do(Step("sync_failed", self._inode))
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise self._disk.faults.error()
         if not self._disk.faults.lying_sync:
-            self._disk.do(Step("sync", self._inode))
+            self._disk.synced(self._inode)
 
     def close(self) -> None:
         pass

@@ -23,110 +23,127 @@ class Step(NamedTuple):
 
 
 class Image:
-    """files, names: as programs see them. Behind them the durable ones, and the steps that are not durable yet."""
+    """files, names: as programs see them. Behind them the durable ones, and the steps that are not durable yet.
+
+    Contents are immutable, so that copies of an image share them.
+    """
+
+    __slots__ = ("_durable", "_durable_names", "_renames", "_writes", "files", "names")
 
     def __init__(self) -> None:
-        self.files: dict[int, bytearray] = {}
+        self.files: dict[int, bytes] = {}
         self.names: dict[str, int] = {}
-        self._durable_files: dict[int, bytearray] = {}
+        self._durable: dict[int, bytes] = {}
         self._durable_names: dict[str, int] = {}
         self._writes: dict[int, list[Step]] = {}
         self._renames: list[Step] = []
 
     def copy(self) -> Image:
-        """A disk that has been running since; files are copied."""
+        """The same disk, to go another way from here on."""
         other = Image()
-        other.files = {inode: bytearray(data) for inode, data in self.files.items()}
+        other.files = dict(self.files)
         other.names = dict(self.names)
-        other._durable_files = {inode: bytearray(data) for inode, data in self._durable_files.items()}
+        other._durable = dict(self._durable)
         other._durable_names = dict(self._durable_names)
-        other._writes = {inode: list(steps) for inode, steps in self._writes.items()}
+        other._writes = {inode: list(steps) for inode, steps in self._writes.items() if steps}
         other._renames = list(self._renames)
         return other
 
     def apply(self, step: Step) -> None:
         """Do one operation."""
+        inode = step.inode
         match step.verb:
-            case "create":
-                self.files[step.inode] = bytearray(step.data)
-                self._durable_files[step.inode] = bytearray()
-                self._writes[step.inode] = [step]
-                _rename(self.names, step)
-                self._renames.append(step)
             case "write":
-                _overwrite(self.files[step.inode], step.offset, step.data)
+                self.files[inode] = _overwrite(self.files[inode], step.offset, step.data)
+                waiting = self._writes.setdefault(inode, [])
                 if step.sync:
-                    _overwrite(self._durable_files[step.inode], step.offset, step.data)
-                # Kept even if durable: what was written before it can no longer come out on top.
-                self._writes.setdefault(step.inode, []).append(step)
+                    self._durable[inode] = _overwrite(self._durable[inode], step.offset, step.data)
+                if waiting or not step.sync:
+                    # Kept even if durable: what was written before it can no longer come out on top.
+                    waiting.append(step)
             case "sync":
-                self._durable_files[step.inode] = self.written_back(step.inode)
-                self._writes[step.inode] = []
+                self._durable[inode] = self.written_back(inode)
+                self._writes.pop(inode, None)
             case "sync_failed":
-                self._writes[step.inode] = []
+                self._writes.pop(inode, None)
+            case "create":
+                self.files[inode] = step.data
+                self._durable[inode] = b""
+                self._writes[inode] = [step]
+                self._rename(step)
             case "rename" | "remove":
-                _rename(self.names, step)
-                self._renames.append(step)
+                self._rename(step)
             case "sync_names":
-                for waiting in self._renames:
-                    _rename(self._durable_names, waiting)
+                for each in self._renames:
+                    _rename(self._durable_names, each)
                 self._renames = []
+            case "damage":
+                self.files[inode] = self._durable[inode] = step.data
+                self._writes.pop(inode, None)
 
-    def written_back(self, inode: int) -> bytearray:
+    def written_back(self, inode: int) -> bytes:
         """The durable content with everything that is still to be written."""
-        content = bytearray(self._durable_files[inode])
+        content = self._durable[inode]
         for step in self._writes.get(inode, ()):
-            _overwrite(content, step.offset, step.data)
+            content = _overwrite(content, step.offset, step.data)
         return content
 
     def after_kill(self, during: Step | None, chance: random.Random) -> Image:
-        """Everything done is there; of the write under way, any number of bytes."""
-        files = {inode: bytearray(data) for inode, data in self.files.items()}
+        """Everything done is there, and as volatile as before; of the write under way, any number of bytes."""
+        left = self.copy()
         if during and during.verb == "write":
-            _overwrite(files[during.inode], during.offset, during.data[: chance.randrange(len(during.data) + 1)])
-        return _settled(files, dict(self.names))
+            data = during.data[: chance.randrange(len(during.data) + 1)]
+            left.apply(during._replace(data=data, sync=False))
+        elif during and chance.random() < 0.5:
+            left.apply(during)
+        return left
 
     def after_power_cut(self, during: Step | None, chance: random.Random) -> Image:
         """What was synced is there; of the rest, and of the step under way, any subset."""
-        files = {inode: bytearray(data) for inode, data in self._durable_files.items()}
+        files = dict(self._durable)
         share = chance.choice((0.0, 0.3, 0.5, 0.8, 1.0))
-        for step in [step for steps in self._writes.values() for step in steps]:
-            _tear(files.setdefault(step.inode, bytearray()), step, 1.0 if step.sync else share, chance)
-        if during and during.verb == "write":
-            _tear(files.setdefault(during.inode, bytearray()), during, share, chance)
+        waiting = [step for steps in self._writes.values() for step in steps]
+        if during and during.verb in ("write", "create"):
+            waiting.append(during._replace(sync=False))
+        for step in waiting:
+            files[step.inode] = _torn(files.get(step.inode, b""), step, 1.0 if step.sync else share, chance)
         names = dict(self._durable_names)
         renames = [*self._renames, *([during] if during and during.verb in ("create", "rename", "remove") else [])]
         for step in renames[: chance.randint(0, len(renames))]:
             if chance.random() < 0.9:
                 _rename(names, step)
-        return _settled(files, {name: inode for name, inode in names.items() if inode in files})
+        return _settled(files, names)
+
+    def _rename(self, step: Step) -> None:
+        _rename(self.names, step)
+        self._renames.append(step)
 
 
-def _settled(files: dict[int, bytearray], names: dict[str, int]) -> Image:
+def _settled(files: dict[int, bytes], names: dict[str, int]) -> Image:
     image = Image()
-    kept = {inode: files[inode] for inode in names.values()}
-    image.files = kept
-    image.names = names
-    image._durable_files = {inode: bytearray(data) for inode, data in kept.items()}
-    image._durable_names = dict(names)
+    image.names = {name: inode for name, inode in names.items() if inode in files}
+    image.files = {inode: files[inode] for inode in image.names.values()}
+    image._durable = dict(image.files)
+    image._durable_names = dict(image.names)
     return image
 
 
-def _overwrite(content: bytearray, offset: int, data: bytes) -> None:
-    if len(content) < offset:
-        content.extend(bytes(offset - len(content)))
-    content[offset : offset + len(data)] = data
+def _overwrite(content: bytes, offset: int, data: bytes) -> bytes:
+    return content[:offset].ljust(offset, b"\0") + data + content[offset + len(data) :]
 
 
-def _tear(content: bytearray, step: Step, share: float, chance: random.Random) -> None:
+def _torn(content: bytes, step: Step, share: float, chance: random.Random) -> bytes:
     """Write a random subset of the sectors that a step touches."""
+    if share in (0.0, 1.0):
+        return _overwrite(content, step.offset, step.data) if share else content
     at = step.offset
     end = at + len(step.data)
     while at < end:
         stop = min(end, (at // _SECTOR + 1) * _SECTOR)
         if chance.random() < share:
-            _overwrite(content, at, step.data[at - step.offset : stop - step.offset])
+            content = _overwrite(content, at, step.data[at - step.offset : stop - step.offset])
         at = stop
+    return content
 
 
 def _rename(names: dict[str, int], step: Step) -> None:

@@ -1,15 +1,19 @@
 """A deterministic event loop with virtual time.
 
 One callback runs at a time, picked by the seed among those that are ready; when none is, the clock jumps to the next
-timer. The same seed gives the same run, which the trace hash shows.
+timer. The same seed gives the same run, which the trace hash shows: it covers which callback ran, and when.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import inspect
 import random
 import selectors
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
@@ -33,10 +37,9 @@ class Outcome(NamedTuple, Generic[T]):
 
 
 class _Selector(selectors.BaseSelector):
-    """Watches no files (but for the loop's own wake-up pipe, which stays silent); waiting moves the clock."""
+    """Watches no files, but for the loop's own wake-up pipe, which stays silent."""
 
-    def __init__(self, advance: Callable[[float | None], None]) -> None:
-        self._advance = advance
+    def __init__(self) -> None:
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -47,8 +50,6 @@ class _Selector(selectors.BaseSelector):
         return self._keys.pop(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout > 0:
-            self._advance(timeout)
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -65,7 +66,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.random = random.Random(seed)
         self._now_s = 1_000.0
         self._trace = blake2b(digest_size=8)
-        super().__init__(_Selector(self._advance))
+        super().__init__(_Selector())
 
     def time(self) -> float:
         return self._now_s
@@ -80,26 +81,43 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("a simulation has no threads")
 
-    def _advance(self, timeout_s: float | None) -> None:
-        if timeout_s is None:
-            raise Deadlock(f"at {self._now_s:.3f} s nothing is ready and no timer is set")
-        self._now_s += timeout_s
-
     def _run_once(self) -> None:
         ready = self._ready  # type: ignore[attr-defined]
+        self._wake_timers(ready)
         if len(ready) > 1:
-            # The base class runs all that is ready; it is left just one, and the rest waits for the next round.
-            chosen = self.random.randrange(len(ready))
-            ready.rotate(-chosen)
-            first = ready.popleft()
-            rest = list(ready)
-            ready.clear()
-            ready.append(first)
-            super()._run_once()  # type: ignore[misc]
-            ready.extendleft(reversed(rest))
-        else:
-            super()._run_once()  # type: ignore[misc]
-        self._trace.update(b"%d %d;" % (len(ready), int(self._now_s * 1e6)))
+            ready.rotate(-self.random.randrange(len(ready)))
+        handle = ready.popleft()
+        if not handle._cancelled:
+            self._trace.update(f"{_name_of(handle._callback)} {len(ready)} {self._now_s:.6f};".encode())
+            handle._run()
+
+    def _wake_timers(self, ready: deque[Any]) -> None:
+        """Make the timers that are due ready; where nothing else is, the clock jumps to the first."""
+        timers = self._scheduled  # type: ignore[attr-defined]
+        while timers and (timers[0]._cancelled or timers[0]._when <= self._now_s or not ready):
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if not timer._cancelled:
+                self._now_s = max(self._now_s, timer._when)
+                ready.append(timer)
+        if not ready:
+            raise Deadlock(f"at {self._now_s:.3f} s nothing is ready and no timer is set")
+
+
+def _name_of(callback: Any) -> str:
+    """What a callback is called in the source; for a task, its coroutine and what that awaits. No
+    addresses and no counters, which differ from run to run."""
+    while isinstance(callback, partial):
+        callback = callback.func
+    owner = getattr(callback, "__self__", None)
+    if isinstance(owner, asyncio.Task):
+        inner: Any = owner.get_coro()
+        names = []
+        while inspect.iscoroutine(inner):
+            names.append(inner.__qualname__)
+            inner = inner.cr_await
+        return ">".join(names)
+    return str(getattr(callback, "__qualname__", type(callback).__qualname__))
 
 
 def simulate(seed: int, main: Callable[[SimulatedClock], Awaitable[T]]) -> Outcome[T]:

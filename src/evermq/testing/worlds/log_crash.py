@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import random
-
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.simulation.loop import simulate
 from evermq.testing.world import World, WorldResult
-from evermq.testing.worlds.log_workload import Books, Life, find_wrong, options_of
+from evermq.testing.worlds.log_audit import find_wrong
+from evermq.testing.worlds.log_books import Books
+from evermq.testing.worlds.log_life import Life, options_of
 
 __all__ = ["WORLDS"]
 
-_ACTIONS = 40
-_TWICE_SHARE = 0.05
+_ACTIONS = 36
+_TWICE_SHARE = 0.08
 
 
 def _run(seed: int, fsync: str) -> WorldResult:
@@ -25,18 +25,19 @@ def _run(seed: int, fsync: str) -> WorldResult:
         life = Life(disk, options, clock, books)
         await life.open()
         await life.play(_ACTIONS)
+        books.note(disk)
         for step in range(1, disk.steps + 2):
             for power in (True, False):
                 left = disk.power_cut(step, clock.random) if power else disk.kill(step, clock.random)
                 result.crash_points += 1
-                may_lose = power and fsync != "always"
-                found = await find_wrong(left, options, clock, books, step - 1, may_lose=may_lose)
-                how = "power cut" if power else "kill"
-                result.failures += [f"{how} at step {step} of {disk.steps}: {each}" for each in found]
-            if clock.random.random() < _TWICE_SHARE:
-                again = disk.power_cut(step, clock.random)
-                result.failures += await _twice(again, books, clock, random.Random(seed * 1000 + step), fsync, step)
-                result.crash_points += 1
+                how = f"{'power cut' if power else 'kill'} at step {step} of {disk.steps}"
+                if clock.random.random() < _TWICE_SHARE:
+                    after = books.after(step - 1, synced_only=power and fsync != "always")
+                    found = await _again(left, after, clock, fsync, had_holes=power and fsync != "always")
+                    result.crash_points += 1
+                else:
+                    found = await find_wrong(left, options, clock, books, step - 1, power=power)
+                result.failures += [f"{how}: {each}" for each in found]
         result.histories += 1
         result.note(disk.steps, len(books.acked), result.crash_points, result.failures)
 
@@ -45,22 +46,19 @@ def _run(seed: int, fsync: str) -> WorldResult:
     return result
 
 
-async def _twice(
-    disk: FakeDisk, books: Books, clock: SimulatedClock, chance: random.Random, fsync: str, step: int
-) -> list[str]:
+async def _again(disk: FakeDisk, books: Books, clock: SimulatedClock, fsync: str, *, had_holes: bool) -> list[str]:
     """Live on after a crash, and crash again: what was there after the first and what came after it must be there."""
-    options = options_of(chance, fsync)
-    survivors = Books(dict(books.messages), dict(books.topic), dict(books.order), refused=set(books.refused))
-    if fsync == "always":
-        survivors.acked = {id: 0 for id, acked in books.acked.items() if acked < step}
-        survivors.settling = {id: 0 for id, settling in books.settling.items() if settling < step}
-    life = Life(disk, options, clock, survivors)
-    await life.open()
-    await life.play(10)
-    second = chance.randint(1, disk.steps + 1)
-    left = disk.power_cut(second, clock.random)
-    found = await find_wrong(left, options, clock, survivors, second - 1, may_lose=fsync != "always")
-    return [f"second power cut at step {second} after one at {step}: {each}" for each in found]
+    options = options_of(clock.random, fsync)
+    life = Life(disk, options, clock, books, "again")
+    if not await life.open():
+        return ["the log does not open"]
+    await life.play(12)
+    books.note(disk)
+    step = clock.random.randint(1, disk.steps + 1)
+    power = clock.random.random() < 0.5
+    left = disk.power_cut(step, clock.random) if power else disk.kill(step, clock.random)
+    found = await find_wrong(left, options, clock, books, step - 1, power=power, had_holes=had_holes)
+    return [f"and a {'power cut' if power else 'kill'} at step {step} of the next life: {each}" for each in found]
 
 
 WORLDS = tuple(

@@ -1,0 +1,160 @@
+"""A topic in Redis behind the port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evermq.adapters.redis.appending import BATCH_COUNT_MAX, DELAY_MS_MAX, Batch, assemble
+from evermq.adapters.redis.lane import Lane
+from evermq.adapters.redis.reader import RedisReader
+from evermq.adapters.redis.script import Script
+from evermq.adapters.redis.topic import Topic
+from evermq.errors import (
+    Closed,
+    EvermqError,
+    Misconfigured,
+    NoSuchTopic,
+    Overloaded,
+    Partial,
+    Unavailable,
+)
+from evermq.message import Message
+from evermq.port import Start
+from evermq.position import Position, Run
+from evermq.topics import check_group
+from evermq.traits import Ack, Durable, Groups, Order, Traits
+
+__all__ = ["RedisQueue"]
+
+_APPEND = Script.load("append", "sld")
+_STARTS = ("oldest", "newest", "time", "offset")
+_STALE = (-1, -3)  # the lane is not of this topic, or was closed: the topic has changed
+_TRIES = 3
+
+
+class RedisQueue:
+    """See `Queue`. durable: what the settings of the server keep."""
+
+    def __init__(self, topic: Topic, durable: Durable) -> None:
+        self._topic = topic
+        self._durable = durable
+        self._turn = 0
+        self._readers: list[RedisReader] = []
+        self._closed = False
+        self.name = topic.name
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(
+            order=Order.KEY,
+            ack=Ack.SINGLE,
+            durable=self._durable,
+            groups=Groups.MANY,
+            lanes=len(self._topic.lanes),
+            replay=True,
+            delay_ms_max=DELAY_MS_MAX,
+            message_bytes_max=self._topic.options.message_bytes_max,
+            batch_count_max=BATCH_COUNT_MAX,
+        )
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self._check()
+        if not messages:
+            return []
+        topic = self._topic
+        self._turn += any(message[1] is None for message in messages)
+        for _ in range(_TRIES):
+            lanes = topic.lanes
+            spare = self._turn % len(lanes)
+            batch = assemble(messages, spare, lanes, topic.options, topic.clock.now_ms())
+            replies = await topic.wire.call_each(
+                _APPEND, batch.lanes, [topic.id, topic.options.lane_count_max], batch.values(), waits=True
+            )
+            if not all(reply in _STALE for reply in replies):
+                break
+            await topic.reload()  # nothing was appended: the lane count changed, or the topic is gone
+        topic.wake()
+        return self._outcome(messages, batch, replies)
+
+    def _outcome(self, messages: Sequence[Message], batch: Batch, replies: list[Any]) -> Sequence[Position]:
+        if len(batch.lanes) == 1 and isinstance(replies[0], list) and not any(i.due_ms for i in batch.items[0]):
+            return Run(batch.lanes[0].name, replies[0][0], len(messages))
+        outcomes: list[Position | EvermqError | None] = [None] * len(messages)
+        for lane, items, reply in zip(batch.lanes, batch.items, replies, strict=True):
+            refusal = None if isinstance(reply, list) else self._refusal(reply, lane)
+            for item, base in zip(items, reply if isinstance(reply, list) else [0] * len(items), strict=True):
+                name = f"{lane.name}.delay" if item.due_ms else lane.name
+                for rank, row in enumerate(item.rows):
+                    outcomes[row] = refusal or Position(name, base + rank)
+        positions = [each for each in outcomes if isinstance(each, Position)]
+        if len(positions) == len(messages):
+            return positions
+        errors = [each for each in outcomes if isinstance(each, EvermqError)]
+        if not positions and len({type(error) for error in errors}) == 1:
+            raise errors[0]
+        raise Partial([each for each in outcomes if each is not None])
+
+    def _refusal(self, reply: Any, lane: Lane) -> EvermqError:
+        if isinstance(reply, EvermqError):
+            return reply
+        topic = self._topic
+        if reply == -2:
+            return NoSuchTopic(
+                f"topic {self.name} has no group, so nobody would ever read this: evermq topics create URL --groups a,b"
+            )
+        if reply == -4:
+            return Overloaded(
+                f"lane {lane.name} of {self.name} keeps lane_count_max = {topic.options.lane_count_max} messages that "
+                "the slowest group has not settled: read them, drop the group, or raise the bound"
+            )
+        return Unavailable(f"topic {self.name} is half made or is being changed: evermq topics create URL, once more")
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> RedisReader:
+        self._check()
+        check_group(group)
+        if start.at not in _STARTS:
+            raise Misconfigured(f'start "{start.at}": give oldest, newest, time or offset')
+        topic = self._topic
+        if group not in topic.groups:
+            await topic.reload()
+        if group not in topic.groups:
+            if not topic.options.create:
+                raise NoSuchTopic(
+                    f"topic {self.name} has no group {group}, and a redis cannot make up later what it did not keep: "
+                    f"evermq topics create URL --groups {','.join([*topic.groups, group])}"
+                )
+            await topic.join(group, start)
+        reader = RedisReader(topic, group)
+        self._readers = [each for each in self._readers if not each.closed]
+        self._readers.append(reader)
+        return reader
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        self._check()
+        await self._topic.reload()
+        lanes = self._topic.every_lane
+        if lane is not None:
+            lanes = [each for each in lanes if each.name == lane]
+            if not lanes:
+                raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {len(self._topic.lanes) - 1}')
+        return sum(_backlog(state, group, whole=lane is None) for state in await self._topic.state(lanes))
+
+    async def close(self) -> None:
+        self._closed = True
+        for reader in self._readers:
+            await reader.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")
+
+
+def _backlog(state: list[Any], group: str, *, whole: bool) -> int:
+    """Of one lane; a group that was never made has all that is kept."""
+    if not state:
+        return 0
+    kept, delayed, _, *groups = state
+    names = [name.decode() for name in groups[::3]]
+    settled = groups[1::3][names.index(group)] if group in names else kept
+    return int(settled) + (int(delayed) if whole else 0)

@@ -1,0 +1,151 @@
+"""One topic as Redis knows it, shared by the queues and readers that this place opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from evermq.adapters.redis.lane import TOPICS, Lane, lanes_of, readers_key, topic_key
+from evermq.adapters.redis.options import RedisOptions
+from evermq.adapters.redis.script import Argument, Script
+from evermq.adapters.redis.wire import Wire
+from evermq.clock import Clock
+from evermq.errors import Damaged, Misconfigured, NoSuchTopic, Unavailable
+from evermq.port import Start
+
+__all__ = ["Topic"]
+
+_CLOSE = Script.load("close", "sld")
+_JOIN = Script.load("join", "sl")
+_MAKE = Script.load("make", "s")
+_RELANE = Script.load("relane", "k")
+_STATE = Script.load("state", "sld")
+_TOPIC = Script.load("topic", "k")
+_FORMAT = "1"
+
+
+class Topic:
+    """epoch: rises when the lane count changes. lanes: of this epoch. old: of earlier ones that are not empty yet.
+
+    listeners: called when this process appended, or gave something back.
+    """
+
+    def __init__(self, name: str, wire: Wire, options: RedisOptions, clock: Clock) -> None:
+        self.name = name
+        self.wire = wire
+        self.options = options
+        self.clock = clock
+        self.id = ""
+        self.epoch = 0
+        self.groups: list[str] = []
+        self.lanes: list[Lane] = []
+        self.old: list[Lane] = []
+        self.listeners: set[Callable[[], None]] = set()
+        self._lock = asyncio.Lock()
+
+    @property
+    def every_lane(self) -> list[Lane]:
+        """Old ones first."""
+        return self.old + self.lanes
+
+    def wake(self) -> None:
+        """Let the readers of this process look again."""
+        for listener in self.listeners:
+            listener()
+
+    async def load(self) -> None:
+        """Read what the topic is. Raises NoSuchTopic."""
+        found = await self.wire.tell(self.name, "HGETALL", topic_key(self.name))
+        if not found:
+            raise NoSuchTopic(f"there is no topic {self.name} in this redis: evermq topics create URL --groups a,b")
+        self._become(found)
+
+    async def reload(self) -> None:
+        """As `load`, for a topic that was there: gone, it was dropped or the server flushed. Raises Unavailable."""
+        before = self.id
+        async with self._lock:
+            try:
+                await self.load()
+            except NoSuchTopic as error:
+                raise Unavailable(
+                    f"topic {self.name} is gone from this redis with all its messages (dropped, FLUSHALL, or a server "
+                    "that kept nothing): create it again"
+                ) from error
+        if before != self.id:
+            self.wake()
+
+    async def make(self, lanes: int, groups: Sequence[str], *, keep: bool = False) -> None:
+        """Make what is missing of the topic, its lanes and groups. keep: messages wait for the first group."""
+        known = "keep" if keep else "refuse"
+        values: list[Argument] = [self.clock.token(), lanes, known, *groups]
+        self._become(await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), values))
+        await self.wire.call(_MAKE, self.every_lane, [self.id, known])
+        for group in self.groups:
+            await self.join(group, Start.OLDEST)
+        await self.wire.tell(TOPICS, "SADD", TOPICS, self.name)
+
+    async def join(self, group: str, start: Start, *, again: bool = False) -> None:
+        """Place a group in every lane. again: move one that exists, and take the lanes from its readers."""
+        value = start.value if start.at in ("offset", "time") else 0
+        values: list[Argument] = [self.id, group, start.at, value, "again" if again else "new"]
+        await self.wire.call(_JOIN, self.every_lane, values)
+        if group not in self.groups:
+            found = await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), [self.id, 1, "refuse", group])
+            self._become(found)
+
+    async def relane(self, lanes: int) -> None:
+        """Another number of lanes, as a new epoch; what is in the old ones is read first."""
+        await self.load()
+        if len(self.lanes) == lanes:
+            return
+        before = self.lanes
+        await self.wire.on_key(_RELANE, self.name, topic_key(self.name), [self.id, self.epoch, lanes])
+        await self.make(lanes, [])
+        await self.wire.call(_CLOSE, before, [self.id])
+        self.wake()
+
+    async def retire(self) -> None:
+        """Forget the old lanes that every group has emptied."""
+        gone = await self.wire.call(_CLOSE, self.old, [self.id])
+        if all(gone):
+            await self.wire.tell(self.name, "HSET", topic_key(self.name), "old", "")
+            self.old = []
+
+    async def drop(self) -> None:
+        """Remove it with everything in it."""
+        await self.wire.tell(TOPICS, "SREM", TOPICS, self.name)
+        await self.wire.tell(self.name, "DEL", topic_key(self.name), *(readers_key(self.name, g) for g in self.groups))
+        for lane in self.every_lane:
+            names = [f"evermq:{{{lane.tag}}}:{word}" for word in ("state", "list", "delayed")]
+            await self.wire.tell(lane.tag, "UNLINK", *names)
+        self.wake()
+
+    async def state(self, lanes: Sequence[Lane]) -> list[list[Any]]:
+        """What lua/state.lua says of each lane."""
+        return await self.wire.call(_STATE, lanes, [self.id]) if lanes else []
+
+    def check_lanes(self) -> None:
+        """Raises Misconfigured where the URL says another lane count than the topic has."""
+        wanted = self.options.lanes
+        if wanted is not None and wanted != len(self.lanes):
+            raise Misconfigured(
+                f"lanes = {wanted}: topic {self.name} has {len(self.lanes)} lanes, perhaps for another deployment on "
+                f"the same redis: say lanes={len(self.lanes)}, or change the topic for everybody with "
+                f"`evermq topics create URL --lanes {wanted} --change-lanes`"
+            )
+
+    def _become(self, found: list[bytes]) -> None:
+        said = {found[i].decode(): found[i + 1].decode() for i in range(0, len(found), 2)}
+        try:
+            if said["format"] != _FORMAT:
+                raise Damaged(f"topic {self.name} is stored in format {said['format']}, this evermq knows {_FORMAT}")
+            epoch, count = int(said["epoch"]), int(said["lanes"])
+            old = [each.split(":") for each in said["old"].split(",") if each]
+            if (self.id, self.epoch) != (said["id"], epoch):
+                self.lanes = lanes_of(self.name, epoch, count)
+            self.old = [lane for number, size in old for lane in lanes_of(self.name, int(number), int(size))]
+            self.id, self.epoch = said["id"], epoch
+            self.groups = [group for group in said["groups"].split(",") if group]
+        except (KeyError, ValueError) as error:
+            raise Damaged(f"topic {self.name}: what redis has of it cannot be understood: {said}") from error

@@ -1,0 +1,175 @@
+"""Which server holds what: one server, the master that Sentinel names, or the nodes of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from redis.crc import key_slot
+
+from evermq.adapters.redis.server import Server
+from evermq.errors import EvermqError, Unavailable, Unsupported
+
+__all__ = ["Cluster", "Sentinels", "Single", "Topology"]
+
+Address = tuple[str, int]
+Open = Callable[[Address], Server]
+
+
+class Topology(Protocol):
+    """splits: lanes may live on different servers."""
+
+    splits: bool
+
+    async def server(self, tag: str) -> Server:
+        """The one that holds the keys of this hash tag. Raises Unavailable."""
+        ...
+
+    async def servers(self) -> Sequence[Server]:
+        """All that take writes."""
+        ...
+
+    async def doubt(self) -> None:
+        """Something moved: find out anew before the next request."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Single:
+    """One server."""
+
+    splits = False
+
+    def __init__(self, address: Address, open_: Open) -> None:
+        self._server = open_(address)
+
+    async def server(self, tag: str) -> Server:
+        return self._server
+
+    async def servers(self) -> Sequence[Server]:
+        return [self._server]
+
+    async def doubt(self) -> None:
+        """There is nowhere else to look."""
+
+    async def close(self) -> None:
+        await self._server.close()
+
+
+class Sentinels:
+    """The master of a name. open_sentinel: connects to a Sentinel, which may have a password of its own."""
+
+    splits = False
+
+    def __init__(self, sentinels: Sequence[Address], master: str, open_: Open, open_sentinel: Open) -> None:
+        self._sentinels = [open_sentinel(each) for each in sentinels]
+        self._name = master
+        self._open = open_
+        self._master: tuple[Address, Server] | None = None
+        self._doubted = True
+        self._lock = asyncio.Lock()
+
+    async def server(self, tag: str) -> Server:
+        async with self._lock:
+            if self._doubted or self._master is None:
+                await self._find()
+            assert self._master
+            return self._master[1]
+
+    async def servers(self) -> Sequence[Server]:
+        return [await self.server("")]
+
+    async def doubt(self) -> None:
+        self._doubted = True
+
+    async def close(self) -> None:
+        for each in self._sentinels:
+            await each.close()
+        if self._master:
+            await self._master[1].close()
+
+    async def _find(self) -> None:
+        """Ask one Sentinel after the other; a master that it names must call itself one."""
+        said: list[str] = []
+        for sentinel in self._sentinels:
+            try:
+                found = await sentinel.tell("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
+                if not found:
+                    said.append(f"sentinel {sentinel.where} knows no master {self._name}")
+                    continue
+                await self._use((found[0].decode(), int(found[1])))
+                return
+            except EvermqError as error:
+                said.append(str(error))
+        raise Unavailable(f"no Sentinel names a master {self._name} that answers: {'; '.join(said)}")
+
+    async def _use(self, address: Address) -> None:
+        server = self._master[1] if self._master and self._master[0] == address else self._open(address)
+        role = await server.tell("ROLE")
+        if role[0] != b"master":
+            raise Unavailable(f"redis {server.where} is named as master and calls itself {role[0].decode()}")
+        if self._master and self._master[1] is not server:
+            await self._master[1].close()
+        self._master = (address, server)
+        self._doubted = False
+
+
+class Cluster:
+    """Nodes by the slots that they hold, as `CLUSTER SLOTS` of any of them says."""
+
+    splits = True
+
+    def __init__(self, seeds: Sequence[Address], open_: Open) -> None:
+        self._open = open_
+        self._seeds = list(seeds)
+        self._nodes: dict[Address, Server] = {}
+        self._slots: list[tuple[int, int, Address]] = []
+        self._lock = asyncio.Lock()
+
+    async def server(self, tag: str) -> Server:
+        async with self._lock:
+            if not self._slots:
+                await self._learn()
+        slot = key_slot(tag.encode())
+        for first, last, address in self._slots:
+            if first <= slot <= last:
+                return self._node(address)
+        self._slots = []
+        raise Unavailable(f"no node of the redis cluster holds slot {slot}")
+
+    async def servers(self) -> Sequence[Server]:
+        await self.server("")
+        return [self._node(address) for address in sorted({address for _, _, address in self._slots})]
+
+    async def doubt(self) -> None:
+        self._slots = []
+
+    async def close(self) -> None:
+        for node in self._nodes.values():
+            await node.close()
+
+    def _node(self, address: Address) -> Server:
+        if address not in self._nodes:
+            self._nodes[address] = self._open(address)
+        return self._nodes[address]
+
+    async def _learn(self) -> None:
+        said: list[str] = []
+        for address in dict.fromkeys([*self._nodes, *self._seeds]):
+            try:
+                found: list[Any] = await self._node(address).tell("CLUSTER", "SLOTS")
+            except Unsupported:
+                raise
+            except EvermqError as error:
+                said.append(str(error))
+                continue
+            self._slots = [(first, last, _address(node, address)) for first, last, node, *_ in found]
+            return
+        raise Unavailable(f"no node of the redis cluster answers: {'; '.join(said)}")
+
+
+def _address(node: list[Any], asked: Address) -> Address:
+    """A node that does not know its own name is the one that was asked."""
+    return (node[0].decode() if node[0] else asked[0], int(node[1]))
