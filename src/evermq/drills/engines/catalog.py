@@ -5,13 +5,29 @@ from __future__ import annotations
 import difflib
 
 from evermq.drills.engines.engine import Engine
+from evermq.drills.engines.etcd import Etcd
 from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree
+from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
 from evermq.drills.engines.redis import Redis
+from evermq.drills.engines.zookeeper import ZooKeeper, ZooKeeperThree
 from evermq.errors import Misconfigured
 
 __all__ = ["CATALOG", "find"]
 
-CATALOG: dict[str, type[Engine]] = {each.name: each for each in (Redis, Kafka, KafkaThree, KafkaSecured, KafkaPlain)}
+_ALL: tuple[type[Engine], ...] = (
+    Redis,
+    Kafka,
+    KafkaThree,
+    KafkaSecured,
+    KafkaPlain,
+    RabbitMQ,
+    RabbitMQThree,
+    RabbitMQSecured,
+    ZooKeeper,
+    ZooKeeperThree,
+    Etcd,
+)
+CATALOG = {each.name: each for each in _ALL}
 
 
 def find(name: str) -> type[Engine]:

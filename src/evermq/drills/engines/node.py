@@ -15,11 +15,24 @@ __all__ = ["Node", "alive"]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that waits to be buried does not."""
+    """Whether a process runs; one that only waits to be buried does not."""
+    return _group_of(pid) > 0
+
+
+def _group_of(pid: int) -> int:
+    """The process group of a process that runs, else 0."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return 0
+    state, group, threads = fields[0], int(fields[2]), int(fields[17])
+    # One whose first thread is gone already looks dead, while the others still hold its files and ports.
+    return 0 if state in ("Z", "X") and threads <= 1 else group
+
+
+def _is_left(group: int) -> bool:
+    """Whether any process of a group runs."""
+    return any(_group_of(int(each.name)) == group for each in Path("/proc").iterdir() if each.name.isdigit())
 
 
 class Node:
@@ -139,6 +152,9 @@ class Node:
                 pass  # gone, or only its unburied remains are left
 
     def _bury(self) -> None:
+        """Until the last process of the group is gone: only then are its ports and files free."""
         if self._process:
             self._process.wait()
+            while _is_left(self._process.pid):
+                time.sleep(0.01)
         self._pid_file.unlink(missing_ok=True)
