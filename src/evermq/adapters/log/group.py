@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.index import Location
 from evermq.adapters.log.lane_cursor import LaneCursor
 from evermq.adapters.log.reading import LaneScan, Reading
 from evermq.message import Message
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "Handed"]
 
+_WINDOW_BYTES = 1 << 20  # of the log, for one lane at a time: the next lanes find the same stretch in the cache
 _UNSETTLED_MAX = 1_000_000  # of one lane: beyond it nothing new is handed out until something is settled
+
+_FIRST = Location(0, 0)
 
 Handed = tuple[list[Message], list[int], list[int] | None]  # messages, offsets, attempts (None: all the first)
 
@@ -46,6 +51,17 @@ class Group:
     def _is_hungry(self, reader: LogReader, share: int) -> bool:
         return reader.is_waiting and len(self.readers[reader]) < share
 
+    def candidates(self, end: Callable[[int], int]) -> list[int]:
+        """The lanes that have something: what comes again, then the oldest first, so that readers
+        go through the log once and in its order. end(lane): the lane's next offset."""
+        found = []
+        for cursor in self.cursors:
+            if cursor.returned or cursor.parks:
+                found.append((_FIRST, cursor.lane))
+            elif cursor.next < end(cursor.lane):
+                found.append((self.scan(cursor.lane).place(cursor.next) or _FIRST, cursor.lane))
+        return [lane for _, lane in sorted(found)]
+
     def take(self, reader: LogReader, lane: int, count_max: int, end: int, now_ms: int) -> tuple[Handed, list[Change]]:
         """Hand out what the reader may have of a lane: first what comes again, then what is new."""
         cursor = self.cursors[lane]
@@ -74,7 +90,7 @@ class Group:
     def _take_new(
         self, cursor: LaneCursor, count_max: int, end: int, changes: list[Change]
     ) -> tuple[list[Message], list[int]]:
-        messages, ranges, next_offset = self.scan(cursor.lane).fetch(cursor.next, count_max)
+        messages, ranges, next_offset = self.scan(cursor.lane).fetch(cursor.next, count_max, _WINDOW_BYTES)
         if not messages:
             next_offset = end  # a damaged stretch: there is nothing to wait for
         changes.append(cursor.take_new(ranges, next_offset))

@@ -32,7 +32,6 @@ class LogReader:
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self._first_lane = len(group.readers)
         self.is_waiting = False
         self.closed = False
 
@@ -93,25 +92,18 @@ class LogReader:
     def _take(self, count_max: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
         group, topic = self._group, self._topic
-        lanes = len(group.cursors)
         now_ms = topic.clock.now_ms()
         with topic.lock:
             changes: list[Change] = []
-            for i in range(lanes):
-                lane = (self._first_lane + i) % lanes
-                end = topic.end(lane)
-                cursor = group.cursors[lane]
-                if cursor.next >= end and not cursor.returned and not cursor.parks:
-                    continue
+            for lane in group.candidates(topic.end):
                 if not group.may_read(self, lane):
                     continue
-                handed, more = group.take(self, lane, count_max - len(deliveries), end, now_ms)
+                handed, more = group.take(self, lane, count_max - len(deliveries), topic.end(lane), now_ms)
                 changes += more
                 deliveries += _deliver(topic.names[lane], handed)
                 if len(deliveries) >= count_max:
                     break
             topic.record(changes)
-        self._first_lane += 1
         return deliveries
 
     async def _wait(self, wait_ms: float) -> None:

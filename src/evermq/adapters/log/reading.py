@@ -17,7 +17,7 @@ from evermq.message import Message
 __all__ = ["LaneScan", "Reading"]
 
 _CHUNK_BYTES = 256 << 10
-_FRAMES_BYTES_MAX = 16 << 20
+_FRAMES_BYTES_MAX = 8 << 20
 _DECODED_COUNT_MAX = 65_536  # messages
 _STORED = (Kind.MESSAGES, Kind.DELAYED, Kind.RECORDS)
 
@@ -145,15 +145,24 @@ class LaneScan:
     _at: Location | None = None
     _skip: list[int] = field(default_factory=list)
 
-    def fetch(self, offset: int, count_max: int) -> tuple[list[Message], list[range], int]:
-        """Up to `count_max` messages from `offset` on, the ranges of their offsets, and the offset to fetch next."""
-        at = self._at if offset == self._next and self._at else self.reading.find(self.topic, self.lane, offset)
+    def place(self, offset: int) -> Location | None:
+        """Where the next fetch begins, None where nothing is stored from `offset` on."""
+        return self._at if offset == self._next and self._at else self.reading.find(self.topic, self.lane, offset)
+
+    def fetch(self, offset: int, count_max: int, window_bytes: int = 0) -> tuple[list[Message], list[range], int]:
+        """Up to `count_max` messages from `offset` on, the ranges of their offsets, and the offset to fetch next.
+
+        window_bytes: come back with what was found when so much of the log was gone through, 0 for no limit.
+        """
+        at = begin = self.place(offset)
         messages: list[Message] = []
         ranges: list[range] = []
-        if at is None:
+        if at is None or begin is None:
             return messages, ranges, offset
         for frame in self.reading.frames(at):
             at = Location(frame.segment, frame.position)
+            if window_bytes and messages and (at.segment, at.position - window_bytes) >= begin:
+                break
             for entry in frame.entries:
                 end = entry.offset + entry.message_count
                 if entry.lane != self.lane or entry.topic != self.topic or end <= offset or entry.kind not in _STORED:
