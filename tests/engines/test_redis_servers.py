@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -12,8 +14,8 @@ import pytest
 from evermq.drills.engines.catalog import CATALOG, find
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.node import alive
-from evermq.drills.engines.ports import answers
-from evermq.drills.engines.redis import Redis
+from evermq.drills.engines.ports import HOST, answers
+from evermq.drills.engines.redis import Redis, RedisSecured, RedisSentinel
 from evermq.drills.faults.proxy import Fault, Proxy
 from evermq.errors import Misconfigured, Unavailable
 
@@ -92,7 +94,7 @@ def test_stopped_engine_leaves_no_process_and_no_directory() -> None:
 def test_servers_end_with_the_process_that_started_them_even_if_it_is_killed() -> None:
     starts = """
         import time
-        from evermq.drills.engines.redis import Redis
+        from evermq.drills.engines.redis import Redis, RedisSecured, RedisSentinel
         with Redis() as server:
             server.nodes["redis"].freeze()
             print(server.pids[0], server.directory, flush=True)
@@ -107,3 +109,48 @@ def test_servers_end_with_the_process_that_started_them_even_if_it_is_killed() -
     owner.wait()
     owner.stdout.close()
     assert until(lambda: not alive(pid) and not os.path.exists(directory))
+
+
+def test_sentinels_promote_the_replica_when_the_master_is_killed(redis_sentinel_server: Engine) -> None:
+    assert isinstance(redis_sentinel_server, RedisSentinel)
+    first = redis_sentinel_server.leader()
+    first.kill()
+    assert until(lambda: redis_sentinel_server.leader() is not first)
+    ports = [door.back for door in redis_sentinel_server.doors[:2]]
+    assert until(lambda: b"role:master" in roles(ports))
+    first.start()
+    assert until(lambda: b"role:slave" in roles(ports))
+
+
+def roles(ports: list[int]) -> bytes:
+    return b"".join(answers(port, b"INFO replication\r\n") or b"" for port in ports)
+
+
+def test_cluster_shares_the_keys_among_three_nodes(redis_cluster_server: Engine) -> None:
+    ports = [door.back for door in redis_cluster_server.doors]
+    said = [answers(port, b"SET somewhere 1\r\n") or b"" for port in ports]
+    assert sorted(answer[:3] for answer in said) == [b"+OK", b"-MO", b"-MO"]
+    redis_cluster_server.nodes["redis-1"].restart()
+    assert until(lambda: b"cluster_state:ok" in (answers(ports[0], b"CLUSTER INFO\r\n") or b""))
+
+
+def test_secured_server_wants_tls_a_password_and_rights(redis_secured_server: Engine) -> None:
+    assert isinstance(redis_secured_server, RedisSecured)
+    secrets = redis_secured_server.secrets
+    trusted = ssl.create_default_context(cafile=str(secrets.ca))
+    with (
+        socket.create_connection((HOST, redis_secured_server.port), timeout=10) as plain,
+        trusted.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+
+        def tell(line: str) -> bytes:
+            connection.sendall(line.encode() + b"\r\n")
+            return connection.recv(4096)
+
+        assert tell("PING").startswith(b"-NOAUTH")
+        assert tell("AUTH app wrong").startswith(b"-WRONGPASS")
+        assert tell(f"AUTH app {secrets.users['app']}") == b"+OK\r\n"
+        assert tell("SET evermq:{app-orders:1}:list 1") == b"+OK\r\n"
+        assert tell("SET evermq:{other:1}:list 1").startswith(b"-NOPERM")
+        assert tell("FLUSHALL").startswith(b"-NOPERM")
+    assert secrets.password_file("app").stat().st_mode & 0o077 == 0

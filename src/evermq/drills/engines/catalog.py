@@ -8,7 +8,7 @@ from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.etcd import Etcd
 from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
-from evermq.drills.engines.redis import Redis
+from evermq.drills.engines.redis import Redis, RedisCluster, RedisSecured, RedisSentinel
 from evermq.drills.engines.zookeeper import ZooKeeper, ZooKeeperThree
 from evermq.errors import Misconfigured
 
@@ -16,6 +16,9 @@ __all__ = ["CATALOG", "find"]
 
 _ALL: tuple[type[Engine], ...] = (
     Redis,
+    RedisSentinel,
+    RedisCluster,
+    RedisSecured,
     Kafka,
     KafkaThree,
     KafkaSecured,

@@ -263,6 +263,12 @@ class KafkaSecured(Kafka):
             for each in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]")
         ]
 
+    def url(self, topic: str = "", *, proxied: bool = False, user: str = "app") -> str:
+        """kafka://host:port/topic with the user, the password's file and the authority."""
+        secured = "security.protocol=SASL_SSL&sasl.mechanism=SCRAM-SHA-512"
+        login = f"username={user}&password=file:{self.secrets.password_file(user)}"
+        return f"{super().url(topic, proxied=proxied)}?{secured}&{login}&ssl.ca.location={self.secrets.ca}"
+
     def bring_up(self) -> None:
         """Start, and give app its rights."""
         super().bring_up()
@@ -298,6 +304,12 @@ class KafkaPlain(Kafka):
             "listener.name.client.plain.sasl.jaas.config": login,
             "listener.name.front.plain.sasl.jaas.config": login,
         }
+
+    def url(self, topic: str = "", *, proxied: bool = False, user: str = "app") -> str:
+        """kafka://host:port/topic with the user and the password's file."""
+        secured = "security.protocol=SASL_PLAINTEXT&sasl.mechanism=PLAIN"
+        login = f"username={user}&password=file:{self.secrets.password_file(user)}"
+        return f"{super().url(topic, proxied=proxied)}?{secured}&{login}"
 
     def client_settings(self) -> dict[str, str]:
         """As the administrator."""
