@@ -78,7 +78,7 @@ def reads(bench: Workbench) -> list[Case]:
 
 def main() -> None:
     arguments = parser("log", "The embedded log against the raw disk and other durable engines, side by side.")
-    arguments.add_argument("--messages", choices=KINDS, default="keyed", help="what a message carries")
+    arguments.add_argument("--messages", choices=KINDS, default="plain", help="what a message carries")
     arguments.add_argument("--fresh", action="store_true", help="do not fill the log first: segments are new ones")
     options = read(arguments, NUMBERS)
     given = options.given

@@ -1,11 +1,11 @@
 """What a message is here: what a service would send, made by `MessageFactory` before the clock runs.
 
-- 1 KB and 10 KB: an event of an order. A key of 10,000 customers, a body of 1,024 or 10,240 bytes.
-- 100 B: a reading of a sensor. A key of 10,000 sensors, a body of 100 bytes.
+- `plain`, the default: an id of its own (18 to 22 characters), a time, and a body. What peers store is less: a body.
+- `keyed`: one of 10,000 keys (customers, or sensors where the body has 100 bytes) as well, so that a batch goes to
+  all lanes of the topic.
+- `headers`: a key and two headers (content type, trace parent), as a service with tracing sends them.
 
-Every message has an id of its own (18 to 22 characters) and a time. `keyed` is the default; `plain` has no key, and
-`headers` has a key and two headers (content type, trace parent), as a service with tracing sends them. What is
-compared is messages a second: the raw reference and the peers write the bodies only, so ids, keys, times, headers
+What is compared is messages a second: the raw reference and the peers write the bodies only, so ids, keys, times, headers
 and frames are at our own expense.
 """
 
