@@ -5,8 +5,8 @@
   all lanes of the topic.
 - `headers`: a key and two headers (content type, trace parent), as a service with tracing sends them.
 
-What is compared is messages a second: the raw reference and the peers write the bodies only, so ids, keys, times, headers
-and frames are at our own expense.
+What is compared is messages a second: the raw reference and the peers write the bodies only, so ids, keys, times,
+headers and frames are at our own expense.
 """
 
 from __future__ import annotations
