@@ -5,7 +5,7 @@ demo: setup
 	.venv/bin/evermq demo
 
 test: setup
-	tools/setup power trace
+	tools/setup power trace engines
 	@echo "==> style (ruff)"
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

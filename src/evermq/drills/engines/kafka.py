@@ -87,7 +87,10 @@ class _Member:
 
 
 class Kafka(Engine):
-    """One node. settings: of server.properties, with `_` for `.`; they take the place of ours."""
+    """One node.
+
+    settings: of server.properties, with `_` for `.`; they take the place of ours.
+    """
 
     name = "kafka"
     members = 1

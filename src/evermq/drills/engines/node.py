@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evermq.errors import Unavailable
 
-__all__ = ["Node", "alive"]
+__all__ = ["Node", "alive", "is_left"]
 
 
 def alive(pid: int) -> bool:
@@ -30,7 +30,7 @@ def _group_of(pid: int) -> int:
     return 0 if state in ("Z", "X") and threads <= 1 else group
 
 
-def _is_left(group: int) -> bool:
+def is_left(group: int) -> bool:
     """Whether any process of a group runs."""
     return any(_group_of(int(each.name)) == group for each in Path("/proc").iterdir() if each.name.isdigit())
 
@@ -155,6 +155,6 @@ class Node:
         """Until the last process of the group is gone: only then are its ports and files free."""
         if self._process:
             self._process.wait()
-            while _is_left(self._process.pid):
+            while is_left(self._process.pid):
                 time.sleep(0.01)
         self._pid_file.unlink(missing_ok=True)

@@ -40,8 +40,9 @@ class _Member:
 
 
 class RabbitMQ(Engine):
-    """One node; user guest, password guest, virtual host /. settings: lines of rabbitmq.conf.
+    """One node; user guest, password guest, virtual host /.
 
+    settings: lines of rabbitmq.conf.
     The directory of quorum queues is flushed half a second late, so a queue that is younger than that when all its
     nodes are killed comes back without a leader for ever: make queues a second or two before a fault.
     """

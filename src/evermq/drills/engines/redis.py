@@ -21,7 +21,10 @@ _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "n
 
 
 class Redis(Engine):
-    """One server that syncs every write. settings: of redis.conf, with `_` for `-`; they take the place of ours."""
+    """One server that syncs every write.
+
+    settings: of redis.conf, with `_` for `-`; they take the place of ours.
+    """
 
     name = "redis"
 
@@ -142,8 +145,11 @@ class RedisCluster(Redis):
 
 
 class RedisSecured(Redis):
-    """One server that speaks TLS only. `admin` may do everything; `app` may not administer, and has no keys but those
-    of topics whose names begin with `app-`."""
+    """One server that speaks TLS only and wants a user.
+
+    `admin` may do everything; `app` may not administer, and has no keys but those of topics whose names begin with
+    `app-`.
+    """
 
     name = "redis-secured"
 
