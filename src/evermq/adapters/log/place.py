@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from evermq.adapters.log.ballast import Ballast, is_full
 from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.catalog import Catalog, GroupRecord, TopicRecord
 from evermq.adapters.log.committer import Committer
@@ -53,6 +54,7 @@ class LogPlace:
         self._owner = owner
         self._failure = ""
         self._fresh: dict[asyncio.AbstractEventLoop, set[Topic]] = {}
+        self.ballast = Ballast(disk, options.segment_bytes)
         self.catalog = Catalog(disk)
         self.journal = Journal.open(
             disk,
@@ -62,6 +64,7 @@ class LogPlace:
             sync_every_write=options.fsync == "always",
         )
         self.journal.may_grow = lambda: options.retention.may_grow(self.journal.segments)
+        self.journal.spares.before_make = self.ballast.hold
         self.reading = Reading(self.journal)
         self.cursor_file = CursorFile(disk)
         self.committer = Committer(
@@ -80,6 +83,7 @@ class LogPlace:
                 topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
         self._segment_seen = 0
         self._housekeeper = Housekeeper(self, threaded=threaded)
+        self.journal.on_full = self._housekeeper.make_room
 
     @classmethod
     async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
@@ -178,6 +182,8 @@ class LogPlace:
     def disown(self, reason: str) -> None:
         """Serve nothing any more: this process is not, or no longer, the owner."""
         self._failure = self.journal.failure = reason
+        if self._owner:
+            self._owner.release()
 
     @property
     def damages(self) -> list[Damage]:
@@ -199,14 +205,25 @@ class LogPlace:
         with self.lock:
             try:
                 if self.cursor_file.is_long:
-                    cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
-                    self.cursor_file.replace([cursor.snapshot() for cursor in cursors])
+                    self._compact()
                 else:
-                    self.cursor_file.add(changes)
+                    self._add(changes)
             except OSError as error:
                 raise Unavailable(
                     f"what was acknowledged could not be written down ({error.strerror}): it may come again"
                 ) from error
+
+    def _add(self, changes: list[Change]) -> None:
+        try:
+            self.cursor_file.add(changes)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._compact()  # the old file makes room for what comes next
+
+    def _compact(self) -> None:
+        cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
+        self.ballast.write(lambda: self.cursor_file.replace(cursor.snapshot() for cursor in cursors))
 
     def make_group(self, topic: Topic, name: str, starts: list[int]) -> Group:
         """A new group, durably known before anybody reads in it."""
@@ -231,7 +248,7 @@ class LogPlace:
 
     def _save(self, change: Callable[[], None]) -> None:
         try:
-            change()
+            self.ballast.write(change)
         except OSError as error:
             raise Unavailable(f"topics and groups could not be written down: {error.strerror}") from error
 

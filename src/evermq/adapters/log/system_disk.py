@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Sequence
@@ -107,6 +108,8 @@ class SystemDisk:
     def create(self, name: str, size: int) -> _SystemFile:
         """Written zeros, not just reserved ones: only blocks that were written are fast to write again."""
         path = self.directory / name
+        if size > self._room():  # do not fill the disk to find out
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file = _SystemFile(path, os.O_CREAT | os.O_EXCL)
         try:
             for offset in range(0, size, len(_ZEROS)):
@@ -125,6 +128,35 @@ class SystemDisk:
 
     def remove(self, name: str) -> None:
         os.unlink(self.directory / name)
+
+    def capacity(self) -> int:
+        space = os.statvfs(self.directory)
+        return space.f_frsize * space.f_blocks
+
+    def _room(self) -> int:
+        space = os.statvfs(self.directory)
+        return space.f_frsize * space.f_bavail
+
+    def reserve(self, name: str, size: int) -> None:
+        fd = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            has = os.fstat(fd).st_size
+            if size <= has:
+                os.ftruncate(fd, size)
+                return
+            try:
+                os.posix_fallocate(fd, 0, size)
+            except OSError:
+                os.ftruncate(fd, has)  # what it got of it goes back
+                raise
+        finally:
+            os.close(fd)
+
+    def reserved(self, name: str) -> int:
+        try:
+            return (self.directory / name).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def sync_names(self) -> None:
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
