@@ -18,8 +18,9 @@ class Retention:
     """A segment goes, oldest first, once every group of every topic in it has settled all of it.
 
     retain_bytes: settled segments stay up to this much, for groups that begin later and for replay; less where the
-    disk is full, since a new message is worth more. retain_ms: and no longer than this. bytes_max: above it appends are refused (0: as the disk allows);
-    with unread = "drop" the oldest segment goes instead, read or not.
+    disk is full, since a new message is worth more. retain_ms: and no longer than this.
+    bytes_max: above it appends are refused (0: as the disk allows); with unread = "drop" the oldest segment goes
+    instead, read or not.
     """
 
     retain_bytes: int = 1 << 30

@@ -95,12 +95,30 @@ def _read_aligned(fd: int, count: int, offset: int) -> bytes:
         return buffer[offset - begin : min(read, offset + count - begin)]
 
 
+def _make_durably(directory: Path) -> None:
+    """Make a directory and what is missing above it; their names survive the power too."""
+    if directory.is_dir():
+        return
+    if directory.parent != directory:
+        _make_durably(directory.parent)
+    directory.mkdir(exist_ok=True, mode=0o700)
+    _sync_directory(directory.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class SystemDisk:
     """The files of one directory, which is made if it is missing."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_durably(directory)
 
     def names(self) -> list[str]:
         return sorted(entry.name for entry in os.scandir(self.directory) if entry.is_file())
@@ -159,8 +177,4 @@ class SystemDisk:
             return 0
 
     def sync_names(self) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _sync_directory(self.directory)
