@@ -29,7 +29,7 @@ from evermq.adapters.log.restore import replay
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic, Unavailable
+from evermq.errors import Closed, Damaged, Misconfigured, NoSuchTopic, Unavailable
 from evermq.port import GroupState, TopicState
 from evermq.topics import check_group, check_topic
 
@@ -98,12 +98,17 @@ class LogPlace:
             disk = SystemDisk(path)
             owner = OwnerLock(path)
         except OSError as error:
-            raise Unavailable(f"{path} cannot be used as a log: {error.strerror}; choose another directory") from error
+            is_file = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "it is a file, or lies below one" if is_file else error.strerror
+            raise Unavailable(f"{path} cannot be used as a log: {reason}; choose another directory") from error
         try:
             return cls(disk, chosen, clock=clock, owner=owner)
         except OSError as error:
             owner.release()
             raise Unavailable(f"{path} cannot be read: {error.strerror}; see `evermq verify`") from error
+        except Damaged as error:
+            owner.release()
+            raise Damaged(f"{path}: {error}") from error
         except BaseException:
             owner.release()
             raise

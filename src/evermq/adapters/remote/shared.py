@@ -89,6 +89,9 @@ class SharedPlace:
         place = await self._own()
         try:
             self._server = await Server.start(place, self._path)
+        except OSError as error:
+            await place.close()
+            raise Unavailable(f"{self._path} cannot be made: {error.strerror}; see to the directory") from error
         except BaseException:
             await place.close()
             raise
