@@ -13,10 +13,12 @@ import pytest
 
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
+from evermq.adapters.log.reader import LogReader
 from evermq.adapters.log.segment import HEADER_BYTES
 from evermq.adapters.log.verify import inspect
 from evermq.errors import EvermqError, Unavailable
 from evermq.message import MessageFactory
+from evermq.port import Delivery
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk, Faults
 from evermq.testing.simulation.loop import simulate
@@ -37,8 +39,14 @@ async def append(place: LogPlace, clock: SimulatedClock, count: int, topic: str 
 
 
 async def ids_of(place: LogPlace, topic: str = "t", group: str = "g") -> list[str]:
-    reader = await (await place.queue(topic)).reader(group)
-    return [delivery.message.id for delivery in await reader.read(count_max=1000, wait_ms=0)]
+    return [delivery.message.id for delivery in await drain(await (await place.queue(topic)).reader(group))]
+
+
+async def drain(reader: LogReader) -> list[Delivery]:
+    found: list[Delivery] = []
+    while more := await reader.read(count_max=1000, wait_ms=0):
+        found += more
+    return found
 
 
 def after_power_cuts(disk: FakeDisk) -> list[FakeDisk]:
@@ -159,7 +167,7 @@ def test_reader_that_is_cancelled_does_not_take_along_what_it_moves() -> None:
         await asyncio.sleep(0.01)
         disk.faults.full = False
         assert await queue.backlog("g") == 3
-        found = await reader.read(count_max=9, wait_ms=0)
+        found = await drain(reader)
         assert [delivery.message.id for delivery in found] == sent
 
     for seed in range(10):
@@ -199,5 +207,42 @@ def test_groups_missing_at_the_end_of_a_segment_are_told_exactly() -> None:
         [damage] = place_on(disk, clock).damages
         assert (damage.segment, damage.position, damage.last_sequence) == (1, 0, first.last_sequence)
         assert str(damage) in inspect(disk, "log").problems
+
+    simulate(1, main)
+
+
+def test_reader_whose_last_segment_was_recycled_misses_nothing_of_the_next() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, retain_bytes=0)
+        reader = await (await place.queue("t")).reader("g")
+        sent: list[str] = []
+        got: list[str] = []
+        for _ in range(12):
+            sent += await append(place, clock, 9)
+            if len(sent) % 2:
+                found = await drain(reader)
+                got += [delivery.message.id for delivery in found]
+                await reader.ack(found)
+            place.tidy()
+        got += [delivery.message.id for delivery in await drain(reader)]
+        assert got == sent
+
+    simulate(1, main)
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_segment_that_a_killed_owner_had_just_begun_is_durable_before_it_is_used(power: bool) -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock)
+        while len(place.journal.segments) < 2:
+            await append(place, clock, 1)
+        for step in range(1, disk.steps + 1):
+            left = disk.kill(step, clock.random)
+            again = place_on(left, clock)
+            sent = await append(again, clock, 2)
+            for cut in after_power_cuts(left) if power else [left.kill(left.steps + 1, clock.random)]:
+                assert (await ids_of(place_on(cut, clock)))[-2:] == sent
 
     simulate(1, main)

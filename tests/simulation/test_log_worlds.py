@@ -1,4 +1,4 @@
-"""100,000 crash points of the embedded log."""
+"""100,000 crash points of the embedded log, and its life on disks that fail and rot."""
 
 import pytest
 
@@ -27,7 +27,17 @@ def test_crashed_log_keeps_what_it_acknowledged(world: str, chunk: int) -> None:
     assert points >= CHUNK_POINTS
 
 
-@pytest.mark.parametrize("world", sorted(worlds()))
+FAILING = [("log-io-error", 1, 4), ("log-io-error", 5, 8), ("log-no-space", 1, 6), ("log-disk-full", 1, 60)]
+ROTTEN = [("log-rot", 1, 20), ("log-rot", 21, 40), ("log-rot-open", 1, 60)]
+
+
+@pytest.mark.parametrize(("world", "first", "last"), [*FAILING, *ROTTEN])
+def test_log_on_a_failing_disk_tells_no_lie(world: str, first: int, last: int) -> None:
+    summary = run_world(world, range(first, last + 1))
+    assert summary["failed"] == [], summary.get("reasons")
+
+
+@pytest.mark.parametrize("world", [world for world in sorted(worlds()) if world.startswith("log-")])
 def test_same_seed_is_the_same_run(world: str) -> None:
     assert run_world(world, [7])["trace_hash"] == run_world(world, [7])["trace_hash"]
     assert run_world(world, [7])["trace_hash"] != run_world(world, [8])["trace_hash"]

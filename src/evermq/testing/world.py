@@ -37,9 +37,9 @@ class World:
 
 def worlds() -> dict[str, World]:
     """All worlds by name."""
-    from evermq.testing.worlds import log_crash
+    from evermq.testing.worlds import log_crash, log_failing, log_rot
 
-    return {world.name: world for world in log_crash.WORLDS}
+    return {world.name: world for world in (*log_crash.WORLDS, *log_failing.WORLDS, *log_rot.WORLDS)}
 
 
 def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ again, never skip them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
@@ -20,7 +19,6 @@ __all__ = ["Change", "CursorFile"]
 
 _HEAD = Struct("<4sII")  # magic, crc32c of the payload, its length
 _MAGIC = b"EVQC"
-_NAME = re.compile("cursors-[0-9a-f]{8}")
 _COMPACT_BYTES = 8 << 20
 
 
@@ -48,23 +46,26 @@ class CursorFile:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        names = sorted(name for name in disk.names() if _NAME.fullmatch(name))
+        names = sorted(name for name in disk.names() if name.startswith("cursors-") and not name.endswith("-new"))
         self._number = int(names[-1].partition("-")[2], 16) if names else 0
         self._file: File | None = disk.open(names[-1]) if names else None
         self._older = names[:-1]
         self._end = 0
         self._dirty = False
+        self._is_doubtful = False
 
     @property
-    def is_long(self) -> bool:
-        """Whether it is time to `replace` it."""
-        return self._file is None or self._end > _COMPACT_BYTES
+    def is_due(self) -> bool:
+        """Whether it is time to `replace` it: it is long, or a flush of it failed once."""
+        return self._file is None or self._is_doubtful or self._end > _COMPACT_BYTES
 
     def load(self) -> Iterator[Change]:
-        """All changes in the order they were made, past what is not intact."""
+        """All changes in the order they were made, past what is not intact: those that the device holds, once what
+        a killed owner left in the cache was flushed."""
         if self._file is None:
             return
-        buffer = self._file.pread(self._file.size(), 0)
+        self._file.sync()
+        buffer = self._file.pread(self._file.size(), 0, uncached=True)
         self._end = len(buffer)
         at = buffer.find(_MAGIC)
         while 0 <= at <= len(buffer) - _HEAD.size:
@@ -91,6 +92,10 @@ class CursorFile:
         dirty, self._dirty = self._dirty, False
         return self._file if dirty else None
 
+    def doubt(self) -> None:
+        """A flush failed: another one may succeed without having written anything, so the file must be replaced."""
+        self._is_doubtful = True
+
     def replace(self, changes: Iterable[Change]) -> None:
         """Begin a new file that holds just these changes, durably, and remove the old one."""
         name = f"cursors-{self._number + 1:08x}"
@@ -106,16 +111,19 @@ class CursorFile:
         if self._file:  # not closed here: somebody may be flushing it, and its last user closes it
             self._older.append(f"cursors-{self._number:08x}")
         self._file, self._end, self._number = file, len(record), self._number + 1
+        self._dirty = self._is_doubtful = False
         for old in self._older:
             self._disk.remove(old)
         self._older.clear()
 
     def close(self) -> None:
-        """Flush and close; again is harmless."""
+        """Flush and close; again is harmless. OSError where that, or a flush before it, failed."""
         file, self._file = self._file, None
         if file:
             try:
                 file.sync()
+                if self._is_doubtful:
+                    raise OSError("an earlier flush failed")
             finally:
                 file.close()
 

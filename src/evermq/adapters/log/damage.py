@@ -49,7 +49,9 @@ class Trail:
 
     def frames(self, segment: Segment, buffer: bytes) -> Iterator[Frame]:
         """The intact frames of a segment whose bytes these are."""
+        found = 0
         for item in frames_of(buffer, segment.number):
+            found += 1
             if isinstance(item, Frame):
                 if self._number != segment.number:
                     self._enter(segment, item.sequence, item.synced)
@@ -59,6 +61,8 @@ class Trail:
                 begin, stop, following = item
                 self._number = segment.number
                 self._note(begin, stop, following.sequence - 1, following.synced)
+        if not found:
+            self._end, self._is_lost = HEADER_BYTES, True
         self._number, self._size, self._size_made = segment.number, len(buffer), segment.size_made
 
     def skip(self, segment: Segment) -> None:

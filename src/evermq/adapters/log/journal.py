@@ -6,11 +6,11 @@ Not thread-safe by itself: `write`, `sync`, `forget` and `close` belong to whoev
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from evermq.adapters.log.ballast import is_full
 from evermq.adapters.log.damage import rescan
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Kind, Piece, build, length_of
@@ -22,11 +22,12 @@ from evermq.errors import Overloaded, TooLarge, Unavailable, Uncertain
 
 __all__ = ["Journal"]
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 @dataclass(slots=True)
 class Journal:
-    """Open with `Journal.open`. `synced`: the last sequence known to be on the device. `on_full`: called when
-    the disk has no room for another segment, before the append is refused."""
+    """Open with `Journal.open`. `synced`: the last sequence known to be on the device."""
 
     disk: Disk
     clock: Clock
@@ -34,7 +35,6 @@ class Journal:
     state: Recovered
     sync_every_write: bool
     may_grow: Callable[[], bool] = lambda: True
-    on_full: Callable[[], None] = lambda: None
     lock: Lock = field(default_factory=Lock)
     synced: int = 0
     failure: str = ""
@@ -43,7 +43,7 @@ class Journal:
     @classmethod
     def open(cls, disk: Disk, clock: Clock, *, segment_bytes: int, spares_max: int, sync_every_write: bool) -> Journal:
         """Recover what the directory holds. Raises Damaged for a newer format."""
-        state = recover(disk)
+        state = recover(disk, clock.now_ms())
         journal = cls(disk, clock, Spares(disk, segment_bytes, spares_max), state, sync_every_write)
         journal.synced = state.sequence
         journal._time_ms = max((s.time_last_ms for s in state.segments), default=0)
@@ -100,8 +100,9 @@ class Journal:
         """A reader found this segment not intact: note exactly what is missing. Any thread may."""
         found = rescan(segment, self.synced)
         with self.lock:
-            damages = self.state.damages
-            damages += [damage for damage in found if damage not in damages]
+            if segment in self.segments:  # else it was recycled meanwhile
+                damages = self.state.damages
+                damages += [damage for damage in found if damage not in damages]
 
     def forget(self, segment: Segment) -> None:
         """Take the oldest segment away; its file is used again."""
@@ -154,8 +155,7 @@ class Journal:
         try:
             file = self.spares.get(name_of(number), number, self.clock.now_ms())
         except OSError as error:
-            if is_full(error):
-                self.on_full()
+            if error.errno in _FULL:
                 raise Overloaded(f"no room for another segment: {error.strerror}; free space on the disk") from error
             raise self._fail(error) from error
         try:

@@ -10,7 +10,7 @@ from evermq.adapters.log.columns import decode
 from evermq.adapters.log.frame import HEAD, Entry, Frame, Kind, messages_of, next_magic, parse
 from evermq.adapters.log.index import Location
 from evermq.adapters.log.journal import Journal
-from evermq.adapters.log.segment import Segment
+from evermq.adapters.log.segment import HEADER_BYTES, Segment
 from evermq.errors import Unsupported
 from evermq.message import Message
 
@@ -46,20 +46,19 @@ class Reading:
 
     def frames(self, at: Location) -> Iterator[Frame]:
         """Every intact frame from `at` on to what is the end when it is reached."""
-        segment = self.segment(at.segment)
-        position = at.position
-        while segment:
+        number, position = at
+        while segment := self.segment(number):
+            if segment.number != number:  # that one is gone: the next begins at its beginning
+                position = HEADER_BYTES
             if position >= segment.used:
-                segment = self.segment(segment.number + 1)
-                position = 512
+                number, position = segment.number + 1, HEADER_BYTES
                 continue
             frame = self._frame(segment, position)
             if frame is None:
                 return
             yield frame
-            if frame.segment != segment.number:  # nothing more was intact in that one
-                segment = self.segment(frame.segment)
-            position = frame.position + frame.length
+            # Another segment's, where nothing more was intact in that one.
+            number, position = frame.segment, frame.position + frame.length
 
     def messages(self, frame: Frame, entry: Entry) -> list[Message]:
         """All messages of the entry's payload, those of the lanes that share it included."""
@@ -114,7 +113,7 @@ class Reading:
                 return frame
             at = next_magic(buffer, at + 1)
         following = self.segment(segment.number + 1)
-        return self._frame(following, 512) if following and following.number > segment.number else None
+        return self._frame(following, HEADER_BYTES) if following and following.number > segment.number else None
 
     def _keep(self, size: int, frames: list[Frame]) -> None:
         keys = [Location(frame.segment, frame.position) for frame in frames]

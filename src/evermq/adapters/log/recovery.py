@@ -15,7 +15,7 @@ from evermq.adapters.log.damage import Damage, Trail
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Frame, Kind
 from evermq.adapters.log.index import Index
-from evermq.adapters.log.segment import Segment, number_of, open_segment
+from evermq.adapters.log.segment import Segment, number_of, open_segment, write_header
 
 __all__ = ["ENDS", "QUARANTINE", "Recovered", "recover"]
 
@@ -34,7 +34,7 @@ class Recovered:
     closed: bool = False
 
 
-def recover(disk: Disk) -> Recovered:
+def recover(disk: Disk, now_ms: int) -> Recovered:
     """Rebuild the index from all segments; only those without a footer are scanned."""
     found = _segments(disk)
     last = max((number for number, segment in found if isinstance(segment, Segment)), default=0)
@@ -50,6 +50,9 @@ def recover(disk: Disk) -> Recovered:
         else:
             _scan(segment, state, trail)
         state.sequence = trail.last
+    if state.segments and not state.segments[-1].last_sequence:  # a roll that was not completed
+        write_header(state.segments[-1].file, last, now_ms)
+    disk.sync_names()  # a killed owner may not have come to it
     state.damages = trail.finish()
     return state
 

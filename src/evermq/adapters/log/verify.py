@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evermq.adapters.log.catalog import Catalog
 from evermq.adapters.log.columns import decode
-from evermq.adapters.log.damage import Trail
+from evermq.adapters.log.damage import Damage, Trail
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Entry, Frame, Kind, messages_of
 from evermq.adapters.log.recovery import QUARANTINE
@@ -32,6 +32,7 @@ class Report:
     closed: bool = False
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -87,7 +88,8 @@ def inspect(disk: Disk, directory: str) -> Report:
             _segment(disk, numbers[number], number, known, trail, report)
         except (Damaged, OSError) as error:
             report.problems.append(f"{numbers[number]}: {error}")
-    for damage in trail.finish():
+    report.damages = trail.finish()
+    for damage in report.damages:
         (report.problems if damage.synced else report.notes).append(str(damage))
     return report
 

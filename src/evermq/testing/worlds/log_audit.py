@@ -14,12 +14,11 @@ from evermq.errors import EvermqError
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.worlds.log_books import Books
-from evermq.testing.worlds.log_life import GROUP
+from evermq.testing.worlds.log_life import DELAY_MS_MAX, GROUP
 
-__all__ = ["Found", "find_wrong", "read_all"]
+__all__ = ["Found", "find_wrong", "read_all", "read_place"]
 
 _OFFLINE_SHARE = 0.2  # of the logs are read by `verify` as well
-_DELAY_MS_MAX = 200_000  # everything delayed is due by then
 
 
 class Found(NamedTuple):
@@ -33,15 +32,20 @@ class Found(NamedTuple):
 async def read_all(disk: FakeDisk, options: LogOptions, clock: SimulatedClock, books: Books, wrong: list[str]) -> Found:
     """Read a log to its end, in a new group and in the old one; what is wrong in itself goes to `wrong`."""
     place = LogPlace(disk, options, clock=clock, threaded=False)
+    await clock.sleep(DELAY_MS_MAX * 2)
+    found = await read_place(place, books, wrong)
+    await place.close()
+    return found
+
+
+async def read_place(place: LogPlace, books: Books, wrong: list[str], group: str = "audit") -> Found:
+    """The same of a log that is open already; `group` is new."""
     stored: set[str] = set()
     served: set[str] = set()
-    names = await place.topics()
-    await clock.sleep(_DELAY_MS_MAX)
-    for name in names:
+    for name in await place.topics():
         queue = await place.queue(name)
-        stored |= await _read_queue(queue, "audit", books, wrong)
+        stored |= await _read_queue(queue, group, books, wrong)
         served |= await _read_queue(queue, GROUP, books, wrong)
-    await place.close()
     return Found(stored, served, place.damages)
 
 
@@ -94,7 +98,7 @@ async def _read_queue(queue: LogQueue, group: str, books: Books, wrong: list[str
             if message.id in seen:
                 wrong.append(f"{message.id} came twice to group {group}")
             seen.add(message.id)
-            if message.key and not message.headers:
+            if message.key and not message.headers and message.id in books.number:
                 producer, number = books.number[message.id]
                 stream = (producer, message.key)
                 if number < last.get(stream, -1):

@@ -48,15 +48,15 @@ class Books:
         """The messages that may be settled after it."""
         return {id for id, moment in self.settling.items() if moment <= before}
 
-    def after(self, before: int, *, synced_only: bool) -> Books:
-        """The books of the life that follows a crash, its disk counting from 0.
+    def after(self, before: int, *, power: bool, always: bool) -> Books:
+        """The books of the life that follows a crash, its disk counting from 0; always: every append is flushed.
 
         Moment 0 is what the crash left, as volatile as it was; moment -1 is what was durable by then.
         """
-        durable = self.stored(before, synced_only=True)
+        durable = self.stored(before, synced_only=not always)
         durably_done = self.done(before, synced_only=True)
-        stored = self.stored(before, synced_only=synced_only)
-        done = self.done(before, synced_only=synced_only)
+        stored = self.stored(before, synced_only=power and not always)
+        done = self.done(before, synced_only=power)
         return replace(
             self,
             messages=dict(self.messages),

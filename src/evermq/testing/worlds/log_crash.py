@@ -6,7 +6,7 @@ from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.simulation.loop import simulate
 from evermq.testing.world import World, WorldResult
-from evermq.testing.worlds.log_audit import find_wrong
+from evermq.testing.worlds.log_audit import find_wrong, read_place
 from evermq.testing.worlds.log_books import Books
 from evermq.testing.worlds.log_life import Life, options_of
 
@@ -32,18 +32,30 @@ def _run(seed: int, fsync: str) -> WorldResult:
                 result.crash_points += 1
                 how = f"{'power cut' if power else 'kill'} at step {step} of {disk.steps}"
                 if clock.random.random() < _TWICE_SHARE:
-                    after = books.after(step - 1, synced_only=power and fsync != "always")
+                    after = books.after(step - 1, power=power, always=fsync == "always")
                     found = await _again(left, after, clock, fsync, had_holes=power and fsync != "always")
                     result.crash_points += 1
                 else:
                     found = await find_wrong(left, options, clock, books, step - 1, power=power)
                 result.failures += [f"{how}: {each}" for each in found]
+        result.failures += [f"without any crash: {each}" for each in await _live(life, books, disk)]
         result.histories += 1
         result.note(disk.steps, len(books.acked), result.crash_points, result.failures)
 
     outcome = simulate(seed, main)
     result.note(outcome.trace_hash)
     return result
+
+
+async def _live(life: Life, books: Books, disk: FakeDisk) -> list[str]:
+    """What is wrong with the log as it runs, read by those who have read in it before."""
+    if life.place is None:
+        return ["the log is not open"]
+    wrong: list[str] = []
+    await life.wait_for_delayed()
+    found = await read_place(life.place, books, wrong)
+    missing = books.stored(disk.steps, synced_only=False) - books.perhaps_done(disk.steps)
+    return wrong + [f"{id} is not served" for id in sorted(missing - found.served)]
 
 
 async def _again(disk: FakeDisk, books: Books, clock: SimulatedClock, fsync: str, *, had_holes: bool) -> list[str]:

@@ -18,12 +18,13 @@ from evermq.testing.history import body_of
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.worlds.log_books import Books
 
-__all__ = ["GROUP", "Life", "options_of"]
+__all__ = ["DELAY_MS_MAX", "GROUP", "Life", "options_of"]
 
 GROUP = "g"
 _TOPICS = ("orders", "events", "late")
 _KEYS = ("a", "b", "c", None)
 _OPEN_TRIES_MAX = 4
+DELAY_MS_MAX = 100_000
 
 T = TypeVar("T")
 
@@ -52,9 +53,10 @@ class Life:
         self._chance = clock.random
         self._name = name
         self._make = MessageFactory(clock)
-        self._lives = 0
+        self._plays = 0
+        self._consumers: list[Consumer] = []
         self._cancels = self._chance.choice((0.0, 0.0, 0.1, 0.4))
-        self._delays = self._chance.choice(((0,), (0, 0, 0, 0, 0, 50, 100_000), (0, 0, 20)))
+        self._delays = self._chance.choice(((0,), (0, 0, 0, 0, 0, 50, DELAY_MS_MAX), (0, 0, 20)))
         self._reopens = self._chance.choice((0.0, 0.1, 0.3))
         self.books = books
         self.place: LogPlace | None = None
@@ -70,7 +72,6 @@ class Life:
             self.place = None
             try:
                 self.place = LogPlace(self._disk, self._options, clock=self._clock, threaded=False)
-                self._lives += 1
                 return True
             except (EvermqError, OSError):
                 continue
@@ -85,13 +86,21 @@ class Life:
             except EvermqError:
                 pass
 
+    async def wait_for_delayed(self) -> None:
+        """Until everything delayed is due, and nobody holds anything any more."""
+        await self._clock.sleep(DELAY_MS_MAX * 2)
+        for consumer in self._consumers:
+            await consumer.close()
+
     async def play(self, actions: int) -> None:
         """So many random actions; the log may refuse them."""
+        self._plays += 1
         producers, consumers = self._chance.randint(1, 3), self._chance.randint(1, 2)
+        self._consumers = [Consumer(self, self._clock) for _ in range(consumers)]
         share = actions // (producers + consumers + 1)
         await asyncio.gather(
-            *(self._produce(f"{self._name}p{i}", share) for i in range(producers)),
-            *(Consumer(self, self._clock).consume(share) for _ in range(consumers)),
+            *(self._produce(f"{self._name}{self._plays}-{i}", share) for i in range(producers)),
+            *(consumer.consume(share) for consumer in self._consumers),
             self._keep(share),
         )
 
@@ -191,6 +200,11 @@ class Consumer:
             await self._life.guard(act(topic))
             await asyncio.sleep(self._chance.choice((0, 0, 0.001, 0.03)))
 
+    async def close(self) -> None:
+        """Give back what it holds."""
+        for reader in self._readers.values():
+            await reader.close()
+
     async def _read(self, topic: str) -> None:
         if topic not in self._readers:
             assert self._place
@@ -212,5 +226,8 @@ class Consumer:
 
     async def _release(self, topic: str) -> None:
         if held := self._held.get(topic):
-            back, self._held[topic] = held[:2], held[2:]
+            back, rest = held[:2], held[2:]
+            # What is released takes along what is held behind it of its key.
+            keys = {delivery.message.key for delivery in back} - {None}
+            self._held[topic] = [delivery for delivery in rest if delivery.message.key not in keys]
             await self._readers[topic].release(back, delay_ms=self._chance.choice((0, 30)))
