@@ -33,6 +33,7 @@ class SlowDisk:
         self._disk = disk
         self._slower_by_s = slower_by_s
         self.names, self.rename, self.remove, self.sync_names = disk.names, disk.rename, disk.remove, disk.sync_names
+        self.capacity, self.reserve, self.reserved = disk.capacity, disk.reserve, disk.reserved
 
     def create(self, name: str, size: int) -> File:
         return _SlowFile(self._disk.create(name, size), self._slower_by_s)

@@ -27,7 +27,7 @@ def test_options_are_not_shown_with_the_address() -> None:
     ("url", "word"),
     [
         ("kafak://k1/orders", "did you mean kafka://"),
-        ("orders", "is no queue"),
+        ("orders", "this is no URL"),
         ("kafka://k1", "the topic is missing"),
         ("kafka:///orders", "what stands before the topic is missing"),
         ("log://var/orders", "log:///var/orders"),

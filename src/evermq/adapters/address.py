@@ -62,7 +62,12 @@ class Address:
 
 def parse(url: str, *, topic_needed: bool = True) -> Address:
     """Take a URL apart; without `topic_needed` the whole path is the place. Raises Misconfigured."""
-    parts = urlsplit(url)
+    if not url.isprintable():
+        raise Misconfigured(f"{url!r}: control characters do not belong in a URL: leave them out")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Misconfigured(f"{url}: not a URL: {error}") from error
     if parts.scheme not in ENGINES:
         raise _unknown_scheme(url, parts.scheme)
     shape = _SHAPES[ENGINES[parts.scheme]]
@@ -79,6 +84,8 @@ def parse(url: str, *, topic_needed: bool = True) -> Address:
     place, topic = whole.rpartition("/")[::2] if topic_needed else (whole.rstrip("/") or whole, "")
     if topic_needed:
         _check(url, place, topic, shape)
+    elif not place.strip("/"):
+        raise Misconfigured(f"{url}: the place is missing, it is what stands before the topic in {shape}")
     return Address(parts.scheme, place, topic, _options(url, parts.query))
 
 
@@ -115,4 +122,6 @@ def _host(address: Address, text: str) -> tuple[str, int | None]:
 def _unknown_scheme(url: str, scheme: str) -> Misconfigured:
     near = difflib.get_close_matches(scheme, ENGINES, 1)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(_SHAPES.values())}"
-    return Misconfigured(f"{url}: {scheme + '://' if scheme else 'what'} is no queue evermq knows: {hint}")
+    return Misconfigured(
+        f"{url}: {scheme + ':// is no queue that evermq knows' if scheme else 'this is no URL'}: {hint}"
+    )

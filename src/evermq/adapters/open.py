@@ -58,7 +58,10 @@ async def inspect(url: str) -> Inspection:
 async def _place(address: Address) -> Place:
     if address.scheme == "log":
         named: dict[str, Any] = dict(address.options)
-        return await open_log(address.place, **named)
+        silence = named.pop("silence_ms", "5000")
+        if not silence.isdecimal() or not int(silence):
+            raise Misconfigured(f"log option silence_ms = {silence!r}: give a whole number from 1 on")
+        return await open_log(address.place, silence_ms=int(silence), **named)
     if address.scheme == "memory":
         return _open_memory(address)
     place: Place = await _engine(address, "connect").connect(address)

@@ -74,7 +74,7 @@ def _bytes(key: str | None) -> bytes | None:
 def _object(line: bytes) -> dict[str, Any]:
     try:
         content = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"not JSON: {error}") from error
     if not isinstance(content, dict):
         raise BadInput("not a JSON object")

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from evermq.errors import Damaged, EvermqError, Misconfigured, Rejected, Unavailable, Uncertain
 
 __all__ = ["CHECK_FAILED", "NOT_ALL_SENT", "UNREACHABLE", "WRONG_USE", "config_path", "fail", "guard", "is_terminal"]
-__all__ += ["run", "say", "show_tracebacks", "stop_on_signals"]
+__all__ += ["run", "say", "show", "show_tracebacks", "stop_on_signals", "write"]
 
 CHECK_FAILED = 1
 WRONG_USE = 2
@@ -32,16 +32,17 @@ def guard(app: Callable[[], None]) -> None:
     """Run the command line; whatever goes wrong is one line on standard error."""
     try:
         app()
-    except BrokenPipeError:
-        # Whoever read our output went away: not worth a word. Nothing may be flushed into the pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
     except EvermqError as error:
         fail(error)
     except OSError as error:
         fail(Unavailable(f"{error.filename or 'the system'}: {error.strerror or error}"))
+    except Exception as error:
+        if _debug:
+            raise
+        say(f"evermq: a defect of evermq itself, please report it with the output of --debug: {error!r}")
+        sys.exit(CHECK_FAILED)
 
 
 def fail(error: EvermqError) -> NoReturn:
@@ -72,8 +73,36 @@ def config_path(given: Path | None) -> Path | None:
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its exit status."""
-    sys.exit(asyncio.run(work))
+    """Run a command to its exit status; where whoever reads its output goes away, that is the end and no error."""
+    try:
+        sys.exit(asyncio.run(work))
+    except BrokenPipeError:
+        _end_quietly()
+
+
+def show(text: str) -> None:
+    """A line of the answer, on standard output."""
+    try:
+        _write_whole(text.encode("utf-8", "surrogateescape") + b"\n")
+    except BrokenPipeError:
+        _end_quietly()
+
+
+def _end_quietly() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing may be flushed into the pipe at exit
+    sys.exit(0)
+
+
+async def write(lines: bytes) -> None:
+    """Write whole lines to standard output, in one call where the system takes it, so that several processes may
+    append to one file. In a thread: whoever reads them may be slow, and others may depend on this process."""
+    await asyncio.to_thread(_write_whole, lines)
+
+
+def _write_whole(lines: bytes) -> None:
+    left = memoryview(lines)
+    while left:
+        left = left[os.write(1, left) :]
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:

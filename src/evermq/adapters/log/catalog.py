@@ -8,7 +8,7 @@ import crc32c
 import msgspec
 
 from evermq.adapters.log.disk import Disk
-from evermq.adapters.log.segment import FORMAT
+from evermq.adapters.log.segment import FORMAT, number_of
 from evermq.errors import Damaged
 
 __all__ = ["Catalog", "GroupRecord", "TopicRecord"]
@@ -108,6 +108,11 @@ class Catalog:
         read = {name: self._read(name) for name in names}
         found = [content for content in read.values() if content]
         self.damaged = [name for name, content in read.items() if not content]
+        if not names and any(number_of(name) is not None for name in self._disk.names()):
+            raise Damaged(
+                "there are segments, but catalog-a and catalog-b, which say whose messages they hold, are missing: "
+                "put one of them back from a copy"
+            )
         if not found and names:
             raise Damaged(
                 "catalog-a and catalog-b are both damaged: put one of them back from a copy; the segments are untouched"

@@ -276,6 +276,9 @@ class Committer:
 
 
 def _fail(batches: list[Batch], error: EvermqError) -> None:
+    for each in (error, error.__cause__):
+        if each:
+            each.__traceback__ = None  # its frames hold the batches, which are to hold it: files would stay open
     for batch in batches:
         if not isinstance(batch.outcome, EvermqError):
             batch.outcome = error

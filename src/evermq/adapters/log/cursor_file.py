@@ -7,6 +7,7 @@ again, never skip them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
@@ -19,6 +20,7 @@ __all__ = ["Change", "CursorFile"]
 
 _HEAD = Struct("<4sII")  # magic, crc32c of the payload, its length
 _MAGIC = b"EVQC"
+_NAME = re.compile("cursors-[0-9a-f]{8}")
 _COMPACT_BYTES = 8 << 20
 
 
@@ -46,7 +48,7 @@ class CursorFile:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        names = sorted(name for name in disk.names() if name.startswith("cursors-") and not name.endswith("-new"))
+        names = sorted(name for name in disk.names() if _NAME.fullmatch(name))
         self._number = int(names[-1].partition("-")[2], 16) if names else 0
         self._file: File | None = disk.open(names[-1]) if names else None
         self._older = names[:-1]

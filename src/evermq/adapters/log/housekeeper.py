@@ -25,6 +25,7 @@ class Housekeeper:
         self._retention: Retention = place.options.retention
         self._news = Event()
         self._ended = False
+        self._disk_full = False
         self._thread: Thread | None = None
         if threaded:
             self._thread = Thread(target=self._serve, name="evermq-log-housekeeper", daemon=True)
@@ -32,6 +33,11 @@ class Housekeeper:
             _places.add(place)
 
     def wake(self) -> None:
+        self._news.set()
+
+    def make_room(self) -> None:
+        """The disk is full: let a settled segment go that would have been retained, if there is one."""
+        self._disk_full = True
         self._news.set()
 
     def close(self) -> None:
@@ -55,20 +61,23 @@ class Housekeeper:
         except Fenced as error:
             place.disown(str(error))
             return
-        try:
-            self._recycle()
-            self._prepare()
-            self._flush()
-        except (OSError, EvermqError):
-            pass  # a full disk or a failed flush: appends meet the same error and say so to their callers
+        for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush):
+            try:
+                chore()
+            except (OSError, EvermqError):
+                pass  # a full disk or a failed flush: appends meet the same error and say so to their callers
 
     def _recycle(self) -> None:
         place = self._place
         while True:
             with place.lock:
                 oldest = self._retention.next_to_go(
-                    place.journal.segments, place.topics_by_number, place.clock.now_ms()
+                    place.journal.segments,
+                    place.topics_by_number,
+                    place.clock.now_ms(),
+                    disk_full=self._disk_full and place.journal.spares.wanted,
                 )
+            self._disk_full = False
             if oldest is None:
                 return
             place.journal.forget(oldest)

@@ -6,11 +6,11 @@ Not thread-safe by itself: `write`, `sync`, `forget` and `close` belong to whoev
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+from evermq.adapters.log.ballast import is_full
 from evermq.adapters.log.damage import rescan
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Kind, Piece, build, length_of
@@ -22,12 +22,11 @@ from evermq.errors import Overloaded, TooLarge, Unavailable, Uncertain
 
 __all__ = ["Journal"]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
 
 @dataclass(slots=True)
 class Journal:
-    """Open with `Journal.open`. `synced`: the last sequence known to be on the device."""
+    """Open with `Journal.open`. `synced`: the last sequence known to be on the device. `on_full`: called when
+    the disk has no room for another segment, before the append is refused."""
 
     disk: Disk
     clock: Clock
@@ -35,6 +34,7 @@ class Journal:
     state: Recovered
     sync_every_write: bool
     may_grow: Callable[[], bool] = lambda: True
+    on_full: Callable[[], None] = lambda: None
     lock: Lock = field(default_factory=Lock)
     synced: int = 0
     failure: str = ""
@@ -155,7 +155,8 @@ class Journal:
         try:
             file = self.spares.get(name_of(number), number, self.clock.now_ms())
         except OSError as error:
-            if error.errno in _FULL:
+            if is_full(error):
+                self.on_full()
                 raise Overloaded(f"no room for another segment: {error.strerror}; free space on the disk") from error
             raise self._fail(error) from error
         try:

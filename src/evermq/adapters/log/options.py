@@ -17,6 +17,17 @@ _LOSES = {
     "interval": Durable.PROCESS,  # the loss of power takes the last interval_ms
     "never": Durable.PROCESS,  # the loss of power takes what the kernel had not written by itself
 }
+_BYTES_MAX = 1 << 62
+_LIMITS = {
+    "interval_ms": (1, 3_600_000),
+    "lanes": (1, 65_536),
+    "segment_bytes": (4_096, 2 << 30),  # positions in a segment are 32 bits
+    "spares_max": (0, 1_000),
+    "message_bytes_max": (1, _BYTES_MAX),
+    "retain_bytes": (0, _BYTES_MAX),
+    "retain_ms": (0, _BYTES_MAX),
+    "bytes_max": (0, _BYTES_MAX),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +51,9 @@ class LogOptions:
     def __post_init__(self) -> None:
         if self.fsync not in _LOSES:
             raise Misconfigured(f'fsync = "{self.fsync}": give always, interval or never')
-        for name, least in (("interval_ms", 1), ("lanes", 1), ("segment_bytes", 4096), ("message_bytes_max", 1)):
-            if getattr(self, name) < least:
-                raise Misconfigured(f"{name} = {getattr(self, name)}: give at least {least}")
+        for name, (least, most) in _LIMITS.items():
+            if not least <= getattr(self, name) <= most:
+                raise Misconfigured(f"{name} = {getattr(self, name)}: give {least} to {most}")
         if self.message_bytes_max > self.segment_bytes * 3 // 8:
             object.__setattr__(self, "message_bytes_max", self.segment_bytes * 3 // 8)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from evermq.adapters.log.ballast import Ballast, is_full
 from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.catalog import Catalog, GroupRecord, TopicRecord
 from evermq.adapters.log.committer import Committer
@@ -28,7 +29,7 @@ from evermq.adapters.log.restore import replay
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic, Unavailable
+from evermq.errors import Closed, Damaged, Misconfigured, NoSuchTopic, Unavailable
 from evermq.port import GroupState, TopicState
 from evermq.topics import check_group, check_topic
 
@@ -53,6 +54,7 @@ class LogPlace:
         self._owner = owner
         self._failure = ""
         self._fresh: dict[asyncio.AbstractEventLoop, set[Topic]] = {}
+        self.ballast = Ballast(disk, options.segment_bytes)
         self.catalog = Catalog(disk)
         self.journal = Journal.open(
             disk,
@@ -62,6 +64,7 @@ class LogPlace:
             sync_every_write=options.fsync == "always",
         )
         self.journal.may_grow = lambda: options.retention.may_grow(self.journal.segments)
+        self.journal.spares.before_make = self.ballast.hold
         self.reading = Reading(self.journal)
         self.cursor_file = CursorFile(disk)
         self.committer = Committer(
@@ -80,6 +83,7 @@ class LogPlace:
                 topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
         self._segment_seen = 0
         self._housekeeper = Housekeeper(self, threaded=threaded)
+        self.journal.on_full = self._housekeeper.make_room
 
     @classmethod
     async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
@@ -94,12 +98,17 @@ class LogPlace:
             disk = SystemDisk(path)
             owner = OwnerLock(path)
         except OSError as error:
-            raise Unavailable(f"{path} cannot be used as a log: {error.strerror}; choose another directory") from error
+            is_file = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "it is a file, or lies below one" if is_file else error.strerror
+            raise Unavailable(f"{path} cannot be used as a log: {reason}; choose another directory") from error
         try:
             return cls(disk, chosen, clock=clock, owner=owner)
         except OSError as error:
             owner.release()
             raise Unavailable(f"{path} cannot be read: {error.strerror}; see `evermq verify`") from error
+        except Damaged as error:
+            owner.release()
+            raise Damaged(f"{path}: {error}") from error
         except BaseException:
             owner.release()
             raise
@@ -178,6 +187,8 @@ class LogPlace:
     def disown(self, reason: str) -> None:
         """Serve nothing any more: this process is not, or no longer, the owner."""
         self._failure = self.journal.failure = reason
+        if self._owner:
+            self._owner.release()
 
     @property
     def damages(self) -> list[Damage]:
@@ -199,14 +210,25 @@ class LogPlace:
         with self.lock:
             try:
                 if self.cursor_file.is_due:
-                    cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
-                    self.cursor_file.replace([cursor.snapshot() for cursor in cursors])
+                    self._compact()
                 else:
-                    self.cursor_file.add(changes)
+                    self._add(changes)
             except OSError as error:
                 raise Unavailable(
                     f"what was acknowledged could not be written down ({error.strerror}): it may come again"
                 ) from error
+
+    def _add(self, changes: list[Change]) -> None:
+        try:
+            self.cursor_file.add(changes)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._compact()  # the old file makes room for what comes next
+
+    def _compact(self) -> None:
+        cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
+        self.ballast.write(lambda: self.cursor_file.replace(cursor.snapshot() for cursor in cursors))
 
     def make_group(self, topic: Topic, name: str, starts: list[int]) -> Group:
         """A new group, durably known before anybody reads in it."""
@@ -231,7 +253,7 @@ class LogPlace:
 
     def _save(self, change: Callable[[], None]) -> None:
         try:
-            change()
+            self.ballast.write(change)
         except OSError as error:
             raise Unavailable(f"topics and groups could not be written down: {error.strerror}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.group import Group, Handed
-from evermq.errors import Closed
+from evermq.errors import Closed, Unavailable
 from evermq.port import Delivery
 from evermq.position import Position
 
@@ -103,7 +104,8 @@ class LogReader:
                 deliveries += _deliver(topic.names[lane], handed)
                 if len(deliveries) >= count_max:
                     break
-            topic.record(changes)
+            with contextlib.suppress(Unavailable):  # handed out all the same: a crash would forget this attempt
+                topic.record(changes)
         return deliveries
 
     async def _wait(self, wait_ms: float) -> None:

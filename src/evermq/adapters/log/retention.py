@@ -17,9 +17,10 @@ __all__ = ["Retention"]
 class Retention:
     """A segment goes, oldest first, once every group of every topic in it has settled all of it.
 
-    retain_bytes: settled segments stay up to this much, for groups that begin later and for replay.
-    retain_ms: and no longer than this. bytes_max: above it appends are refused (0: as the disk allows);
-    with unread = "drop" the oldest segment goes instead, read or not.
+    retain_bytes: settled segments stay up to this much, for groups that begin later and for replay; less where the
+    disk is full, since a new message is worth more. retain_ms: and no longer than this.
+    bytes_max: above it appends are refused (0: as the disk allows); with unread = "drop" the oldest segment goes
+    instead, read or not.
     """
 
     retain_bytes: int = 1 << 30
@@ -33,7 +34,9 @@ class Retention:
         if self.unread == "drop" and not self.bytes_max:
             raise Misconfigured('unread = "drop" needs bytes_max: how much to keep')
 
-    def next_to_go(self, segments: list[Segment], topics: Mapping[int, Topic], now_ms: int) -> Segment | None:
+    def next_to_go(
+        self, segments: list[Segment], topics: Mapping[int, Topic], now_ms: int, *, disk_full: bool = False
+    ) -> Segment | None:
         """The oldest segment if it may go. The last one never goes: it is being written."""
         if len(segments) < 2:
             return None
@@ -42,7 +45,7 @@ class Retention:
         if self.unread == "drop" and size + oldest.size > self.bytes_max:
             return oldest
         is_old = oldest.time_last_ms < now_ms - self.retain_ms
-        is_over = size > self.retain_bytes or bool(self.bytes_max and size + oldest.size > self.bytes_max)
+        is_over = disk_full or size > self.retain_bytes or bool(self.bytes_max and size + oldest.size > self.bytes_max)
         return oldest if (is_old or is_over) and is_settled(oldest, topics) else None
 
     def may_grow(self, segments: list[Segment]) -> bool:

@@ -25,6 +25,7 @@ _TRAILER = Struct("<4sIQII")  # magic, crc32c of the footer, segment number, foo
 _SEALED = b"EVQF"
 TRAILER_BYTES = _TRAILER.size
 STORED = {Kind.MESSAGES, Kind.RECORDS, Kind.DELAYED, Kind.DUE}  # kinds whose entries advance a lane
+_DIGITS = set("0123456789abcdef")
 _MARK_EVERY_BYTES = 64 << 10
 _MARK_BYTES = 14  # at most, in the footer's encoding
 _LANE_BYTES = 32
@@ -115,7 +116,9 @@ def name_of(number: int) -> str:
 def number_of(name: str) -> int | None:
     """The number of the segment that a file name stands for, None for other files."""
     kind, _, digits = name.partition("-")
-    return int(digits, 16) if kind == "segment" and len(digits) == 16 else None
+    if kind != "segment" or len(digits) != 16 or set(digits) - _DIGITS:
+        return None
+    return int(digits, 16)
 
 
 def open_segment(disk: Disk, name: str) -> Segment | None:

@@ -6,6 +6,7 @@ system has no metadata to flush.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
 from evermq.adapters.log.disk import Disk, File
@@ -15,13 +16,14 @@ __all__ = ["Spares"]
 
 
 class Spares:
-    """At most `spares_max` files of `segment_bytes`."""
+    """At most `spares_max` files of `segment_bytes`. before_make: called before a new one is made, may refuse it."""
 
     def __init__(self, disk: Disk, segment_bytes: int, spares_max: int) -> None:
         self._disk = disk
         self.segment_bytes = segment_bytes
         self._spares_max = spares_max
         self._made = 0
+        self.before_make: Callable[[], None] = lambda: None
         self._lock = Lock()
         self._names = [name for name in disk.names() if name.startswith("spare-") and not name.endswith("-unready")]
         self._drop_unready()
@@ -38,6 +40,7 @@ class Spares:
 
     def make(self) -> None:
         """Make one; OSError where there is no room."""
+        self.before_make()
         self._made += 1
         name = f"spare-new-{self._made:08x}"
         while name in self._names:
@@ -46,6 +49,9 @@ class Spares:
         file = self._disk.create(f"{name}-unready", self.segment_bytes)
         try:
             file.sync()
+        except OSError:
+            self._disk.remove(f"{name}-unready")
+            raise
         finally:
             file.close()
         self._disk.rename(f"{name}-unready", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Sequence
@@ -94,12 +95,30 @@ def _read_aligned(fd: int, count: int, offset: int) -> bytes:
         return buffer[offset - begin : min(read, offset + count - begin)]
 
 
+def _make_durably(directory: Path) -> None:
+    """Make a directory and what is missing above it; their names survive the power too."""
+    if directory.is_dir():
+        return
+    if directory.parent != directory:
+        _make_durably(directory.parent)
+    directory.mkdir(exist_ok=True, mode=0o700)
+    _sync_directory(directory.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class SystemDisk:
     """The files of one directory, which is made if it is missing."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_durably(directory)
 
     def names(self) -> list[str]:
         return sorted(entry.name for entry in os.scandir(self.directory) if entry.is_file())
@@ -107,6 +126,8 @@ class SystemDisk:
     def create(self, name: str, size: int) -> _SystemFile:
         """Written zeros, not just reserved ones: only blocks that were written are fast to write again."""
         path = self.directory / name
+        if size > self._room():  # do not fill the disk to find out
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file = _SystemFile(path, os.O_CREAT | os.O_EXCL)
         try:
             for offset in range(0, size, len(_ZEROS)):
@@ -126,9 +147,34 @@ class SystemDisk:
     def remove(self, name: str) -> None:
         os.unlink(self.directory / name)
 
-    def sync_names(self) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def capacity(self) -> int:
+        space = os.statvfs(self.directory)
+        return space.f_frsize * space.f_blocks
+
+    def _room(self) -> int:
+        space = os.statvfs(self.directory)
+        return space.f_frsize * space.f_bavail
+
+    def reserve(self, name: str, size: int) -> None:
+        fd = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.fsync(fd)
+            has = os.fstat(fd).st_size
+            if size <= has:
+                os.ftruncate(fd, size)
+                return
+            try:
+                os.posix_fallocate(fd, 0, size)
+            except OSError:
+                os.ftruncate(fd, has)  # what it got of it goes back
+                raise
         finally:
             os.close(fd)
+
+    def reserved(self, name: str) -> int:
+        try:
+            return (self.directory / name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def sync_names(self) -> None:
+        _sync_directory(self.directory)

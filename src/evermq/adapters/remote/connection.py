@@ -18,11 +18,12 @@ _PING_MS = 1_000
 
 
 class ConnectionLost(Unavailable):
-    """The owner went or fell silent. `sent`: whether the request may have reached it."""
+    """The owner went, or is there and fell `silent`. `sent`: whether the request may have reached it."""
 
-    def __init__(self, text: str, *, sent: bool = True) -> None:
+    def __init__(self, text: str, *, sent: bool = True, silent: bool = False) -> None:
         super().__init__(text)
         self.sent = sent
+        self.silent = silent
 
 
 class Connection:
@@ -58,7 +59,7 @@ class Connection:
                 _, connection.pid = await connection.ask("hello", VERSION)
         except TimeoutError:
             await connection.close()
-            raise ConnectionLost(connection._silent(), sent=False) from None
+            raise ConnectionLost(connection._silence(), sent=False, silent=True) from None
         except BaseException:
             await connection.close()
             raise
@@ -117,18 +118,18 @@ class Connection:
         while not self._lost:
             await self._clock.sleep(ping_ms)
             if self._waiting and self._clock.monotonic_ms() - self._heard_ms > self._silence_ms:
-                self._lose(self._silent())
+                self._lose(self._silence(), silent=True)
                 return
             with contextlib.suppress(ConnectionLost):
                 self.send("ping").add_done_callback(forget)
 
-    def _silent(self) -> str:
+    def _silence(self) -> str:
         return (
             f"the owner of {self._path}, process {self.pid}, has said nothing for {self._silence_ms} ms: "
             f"let it go on (kill -CONT {self.pid}) or end it (kill -9 {self.pid}), then another process takes over"
         )
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, *, silent: bool = False) -> None:
         if self._lost:
             return
         self._lost = why
@@ -136,7 +137,7 @@ class Connection:
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             if not answer.done():
-                answer.set_exception(ConnectionLost(why))
+                answer.set_exception(ConnectionLost(why, silent=silent))
                 answer.exception()  # seen, whoever still waits
 
 

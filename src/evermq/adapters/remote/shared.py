@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
@@ -22,6 +23,7 @@ from evermq.traits import Traits
 
 __all__ = ["SharedPlace", "SharedQueue", "SharedReader"]
 
+T = TypeVar("T")
 Own = Callable[[], Awaitable[Place]]
 
 
@@ -77,9 +79,9 @@ class SharedPlace:
                     raise
             try:
                 return await RemotePlace.connect(self._path, silence_ms=self._silence_ms, pid=pid)
-            except ConnectionLost:
+            except ConnectionLost as error:
                 # It may be about to serve, or about to be gone.
-                if self._clock.monotonic_ms() > until_ms:
+                if error.silent or self._clock.monotonic_ms() > until_ms:
                     raise
             await self._clock.sleep(20)
 
@@ -87,26 +89,41 @@ class SharedPlace:
         place = await self._own()
         try:
             self._server = await Server.start(place, self._path)
+        except OSError as error:
+            await place.close()
+            raise Unavailable(f"{self._path} cannot be made: {error.strerror}; see to the directory") from error
         except BaseException:
             await place.close()
             raise
         return place
 
+    async def ask(self, question: Callable[[Place], Awaitable[T]]) -> T:
+        """The answer of the present owner, or of the next one; for questions that may be asked twice."""
+        while True:
+            place = await self.current()
+            try:
+                return await question(place)
+            except ConnectionLost as error:
+                if error.silent:
+                    raise
+
     async def queue(self, topic: str) -> SharedQueue:
-        place = await self.current()
-        return SharedQueue(self, place, await place.queue(topic))
+        async def opened(place: Place) -> SharedQueue:
+            return SharedQueue(self, place, await place.queue(topic))
+
+        return await self.ask(opened)
 
     async def topics(self) -> list[str]:
-        return await (await self.current()).topics()
+        return await self.ask(lambda place: place.topics())
 
     async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
-        return await (await self.current()).create(topic, groups=groups, lanes=lanes)
+        return await self.ask(lambda place: place.create(topic, groups=groups, lanes=lanes))
 
     async def drop(self, topic: str) -> None:
         await (await self.current()).drop(topic)
 
     async def describe(self, topic: str) -> TopicState:
-        return await (await self.current()).describe(topic)
+        return await self.ask(lambda place: place.describe(topic))
 
     async def close(self) -> None:
         self._closed = True
@@ -143,7 +160,9 @@ class SharedQueue:
         """The queue at the present owner."""
         if self._closed:
             raise Closed(f"queue {self.name} was closed: open it again")
-        place = await self._shared.current()
+        return await self._shared.ask(self._at)
+
+    async def _at(self, place: Place) -> Queue:
         if place is not self._place:
             self._queue, self._place = await place.queue(self.name), place
         return self._queue
@@ -153,8 +172,10 @@ class SharedQueue:
             queue = await self.current()
             try:
                 return await queue.append(messages)
-            except ConnectionLost:
-                continue  # it had not left yet: the next owner gets it
+            except ConnectionLost as error:
+                if error.silent:
+                    raise
+                # It had not left yet: the next owner gets it.
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
         queue = self._queue
@@ -174,8 +195,9 @@ class SharedQueue:
             queue = await self.current()
             try:
                 return await queue.backlog(group, lane)
-            except ConnectionLost:
-                await self._shared.current()
+            except ConnectionLost as error:
+                if error.silent:
+                    raise
 
     async def close(self) -> None:
         if not self._closed:
@@ -208,10 +230,12 @@ class SharedReader:
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
         while True:
-            reader = await self.current()
             try:
+                reader = await self.current()
                 found = await reader.read(count_max=count_max, wait_ms=wait_ms)
-            except ConnectionLost:
+            except ConnectionLost as error:
+                if error.silent:
+                    raise
                 continue
             generation = self._generation
             return [Delivery(m, position, (generation, receipt), n) for m, position, receipt, n in found]

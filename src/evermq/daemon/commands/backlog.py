@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from evermq.daemon.running import config_path, is_terminal, run
+from evermq.daemon.running import config_path, is_terminal, run, show
 
 __all__ = ["backlog"]
 
@@ -48,7 +48,7 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
     for name, (count, oldest_s) in sorted(total.items()):
         if json:
             content = {"topic": topic, "group": name, "backlog": count, "oldest_s": oldest_s}
-            print(msgspec.json.encode(content).decode())
+            show(msgspec.json.encode(content).decode())
         else:
-            print(f"{topic}  {name}  {count} messages" + (f", oldest {oldest_s:.1f} s" if oldest_s else ""))
+            show(f"{topic}  {name}  {count} messages" + (f", oldest {oldest_s:.1f} s" if oldest_s else ""))
     return 0

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from evermq.daemon.running import CHECK_FAILED
+from evermq.daemon.running import CHECK_FAILED, show
 from evermq.errors import Misconfigured
 
 __all__ = ["demo"]
@@ -29,5 +29,5 @@ def demo(
         raise Misconfigured(f"the demo needs more packages ({error.name}): pip install 'evermq[demo]'") from error
     report = run_flights(count=count, seed=seed, directory=dir, live=not json)
     if json:
-        print(msgspec.json.encode(report.as_dict()).decode())
+        show(msgspec.json.encode(report.as_dict()).decode())
     sys.exit(0 if report.verdict == "PASS" else CHECK_FAILED)

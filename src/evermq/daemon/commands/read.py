@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +12,14 @@ import typer
 from evermq.clock import SYSTEM
 from evermq.daemon.commands.send import Format
 from evermq.daemon.lines import delivered
-from evermq.daemon.running import config_path, run, stop_on_signals
+from evermq.daemon.running import config_path, run, stop_on_signals, write
 from evermq.errors import EvermqError, Misconfigured
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["read"]
 
 _COUNT_MAX = 500
+_OFFSET_MAX = (1 << 63) - 1
 
 
 def read(
@@ -42,11 +42,11 @@ def start_of(text: str) -> Start:
     """oldest, newest, an offset or an ISO time. Raises Misconfigured."""
     if text in ("oldest", "newest"):
         return Start(text)
-    if text.isdigit():
+    if text.isdecimal() and int(text) <= _OFFSET_MAX:
         return Start("offset", int(text))
     try:
         return Start("time", int(datetime.fromisoformat(text).timestamp() * 1000))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Misconfigured(
             f"--from {text!r}: give oldest, newest, an offset, or a time as 2026-01-31T12:00"
         ) from error
@@ -62,27 +62,29 @@ async def _read(
         reader = await queue.reader(group, start=start)
         stopped = asyncio.Event()
         stop_on_signals(stopped.set)
-        copying = asyncio.create_task(_copy(queue, reader, group, format, count, idle_ms))
-        ending = asyncio.create_task(stopped.wait())
-        await asyncio.wait([copying, ending], return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        if not copying.done():
-            copying.cancel()
-        await asyncio.gather(copying, ending, return_exceptions=True)
-        await reader.close()
-        if not copying.cancelled() and copying.exception():
-            raise copying.exception()  # type: ignore[misc]
+        try:
+            await _copy(queue, reader, group, format, count, idle_ms, stopped)
+        finally:
+            await reader.close()
         return 0
     finally:
         await queue.close()
 
 
-async def _copy(queue: Queue, reader: Reader, group: str, format: str, count: int | None, idle_ms: int | None) -> None:
+async def _copy(
+    queue: Queue,
+    reader: Reader,
+    group: str,
+    format: str,
+    count: int | None,
+    idle_ms: int | None,
+    stopped: asyncio.Event,
+) -> None:
     left = count
     empty_since: int | None = None
-    while left is None or left > 0:
+    while not stopped.is_set() and (left is None or left > 0):
         wait_ms = 1_000 if idle_ms is None else min(1_000, max(1, idle_ms))
-        found = await reader.read(count_max=min(_COUNT_MAX, left or _COUNT_MAX), wait_ms=wait_ms)
+        found = await _next(reader, min(_COUNT_MAX, left or _COUNT_MAX), wait_ms, stopped)
         if found:
             await _hand_over(reader, found, format)
             left = None if left is None else left - len(found)
@@ -96,16 +98,23 @@ async def _copy(queue: Queue, reader: Reader, group: str, format: str, count: in
                 return
 
 
+async def _next(reader: Reader, count_max: int, wait_ms: int, stopped: asyncio.Event) -> list[Delivery]:
+    """What comes next, nothing once `stopped`: what a read that is given up had taken comes again."""
+    reading = asyncio.ensure_future(reader.read(count_max=count_max, wait_ms=wait_ms))
+    ending = asyncio.ensure_future(stopped.wait())
+    await asyncio.wait([reading, ending], return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not reading.done():
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        return []
+    return reading.result()
+
+
 async def _hand_over(reader: Reader, found: list[Delivery], format: str) -> None:
-    """Write, then acknowledge; a cancelled read acknowledges what it has written."""
-    _write_whole(delivered(found, format))
-    await asyncio.shield(asyncio.ensure_future(reader.ack(found)))
-
-
-def _write_whole(lines: bytes) -> None:
-    """In one call where the system takes it, so that several readers may append to one file."""
-    while lines:
-        lines = lines[os.write(1, lines) :]
+    """Write, then acknowledge: always both, since a signal only stops what comes next."""
+    await write(delivered(found, format))
+    await reader.ack(found)
 
 
 async def _backlog(queue: Queue, group: str) -> int:

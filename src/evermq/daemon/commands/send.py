@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated
 import typer
 
 from evermq.daemon.lines import BadInput, acknowledged, message_of, refused
-from evermq.daemon.running import NOT_ALL_SENT, config_path, run, say, stop_on_signals
+from evermq.daemon.running import NOT_ALL_SENT, config_path, run, say, stop_on_signals, write
 from evermq.errors import EvermqError, Misconfigured, Partial, Rejected
 from evermq.message import Message, MessageFactory
 from evermq.port import Queue
@@ -59,11 +58,15 @@ async def _send(
 
     queue = await open_queue(target, config)
     try:
-        sender = _Sender(queue, format, key_field, batch)
-        lines = _Lines(linger_ms, batch)
-        stop_on_signals(lines.end)
-        while (batch_lines := await lines.next()) is not None:
-            await sender.send(batch_lines)
+        sender = _Sender(queue, format, key_field)
+        lines = _Lines(linger_ms, batch, sender.line_bytes_max)
+        stop_on_signals(lines.stop)
+        try:
+            while (batch_lines := await lines.next()) is not None:
+                await sender.send(batch_lines)
+        except BrokenPipeError:
+            say(f"evermq: standard output was closed: of {sender.sent} messages nobody saw all acknowledgements")
+            return NOT_ALL_SENT
         if sender.failed:
             say(f"evermq: {sender.sent} messages acknowledged, {sender.failed} lines were not")
         return NOT_ALL_SENT if sender.failed else 0
@@ -74,19 +77,22 @@ async def _send(
 class _Lines:
     """Standard input in batches; a thread reads it, so that a signal never waits for a line."""
 
-    def __init__(self, linger_ms: int, batch: int) -> None:
+    def __init__(self, linger_ms: int, batch: int, line_bytes_max: int) -> None:
         self._linger_ms = linger_ms
         self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._stopped = False
         self._room = asyncio.Semaphore(_WAITING_MAX)
         self._lines: list[bytes] = []
-        self._rest = b""
+        self._rest = bytearray()
+        self._line_bytes_max = line_bytes_max
         self._ended = False
         Thread(target=self._read, name="stdin", daemon=True).start()
 
-    def end(self) -> None:
-        """No more input: what is here is sent."""
+    def stop(self) -> None:
+        """No more input: the lines that are here are sent, but for one that is not whole."""
+        self._stopped = True
         self._chunks.put_nowait(None)
 
     async def next(self) -> list[bytes] | None:
@@ -105,12 +111,18 @@ class _Lines:
     def _split(self, chunk: bytes | None) -> None:
         if chunk is None:
             self._ended = True
-            self._lines += [self._rest] if self._rest else []
-            self._rest = b""
+            if self._rest and not self._stopped:
+                self._lines.append(bytes(self._rest))
+            self._rest.clear()
             return
         self._room.release()
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        self._lines += lines
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            self._lines.append(bytes(self._rest) + lines[0])
+            self._lines += lines[1:]
+            self._rest.clear()
+        # Of a line that is too long anyway only so much is kept that this can be seen.
+        self._rest += rest[: self._line_bytes_max + 1 - len(self._rest)]
 
     def _read(self) -> None:
         try:
@@ -123,12 +135,17 @@ class _Lines:
 
 
 class _Sender:
-    def __init__(self, queue: Queue, format: str, key_field: str | None, batch: int) -> None:
+    """line_bytes_max: of any line that can be a message, with what its format adds."""
+
+    def __init__(self, queue: Queue, format: str, key_field: str | None) -> None:
         self._queue = queue
         self._format = format
         self._key_field = key_field
         self._make = MessageFactory()
         self._number = 0
+        self._output: list[bytes] = []
+        bytes_max = queue.traits.message_bytes_max
+        self.line_bytes_max = bytes_max if format == "text" else 2 * bytes_max + (1 << 20)
         self.sent = 0
         self.failed = 0
 
@@ -136,13 +153,19 @@ class _Sender:
         messages = []
         for line in lines:
             self._number += 1
+            if len(line) > self.line_bytes_max:
+                self._refuse(
+                    None, f"line {self._number}: it is over the limit of {self.line_bytes_max} bytes", "TooLarge"
+                )
+                continue
             try:
                 messages.append(message_of(line.removesuffix(b"\r"), self._format, self._key_field, self._make))
             except BadInput as error:
                 self._refuse(None, f"line {self._number}: {error}", "BadInput")
         if messages:
             await self._append(messages)
-        sys.stdout.buffer.flush()
+        output, self._output = self._output, []
+        await write(b"".join(output))
 
     async def _append(self, messages: list[Message]) -> None:
         try:
@@ -157,16 +180,16 @@ class _Sender:
             self._report(messages, [error] * len(messages))
         else:
             self.sent += len(messages)
-            sys.stdout.buffer.write(acknowledged(messages, positions, self._format))
+            self._output.append(acknowledged(messages, positions, self._format))
 
     def _report(self, messages: list[Message], outcomes: Sequence[Position | EvermqError]) -> None:
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome, Position):
                 self.sent += 1
-                sys.stdout.buffer.write(acknowledged([message], [outcome], self._format))
+                self._output.append(acknowledged([message], [outcome], self._format))
             else:
                 self._refuse(message.id, outcome)
 
     def _refuse(self, id: str | None, error: EvermqError | str, kind: str = "") -> None:
         self.failed += 1
-        sys.stdout.buffer.write(refused(id, error, kind))
+        self._output.append(refused(id, error, kind))

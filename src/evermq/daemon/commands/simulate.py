@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from evermq.daemon.running import CHECK_FAILED, say
+from evermq.daemon.running import CHECK_FAILED, say, show
 from evermq.errors import Misconfigured
 
 __all__ = ["simulate"]
@@ -26,7 +26,7 @@ def simulate(
 
     known = worlds()
     if list_:
-        print("\n".join(known))
+        show("\n".join(known))
         return
     if world is not None and world not in known:
         raise Misconfigured(f"there is no world {world!r}: known are {', '.join(known)}")
@@ -36,14 +36,14 @@ def simulate(
         say(f"{name}: seeds {wanted.start} to {wanted.stop - 1} ...")
         summary = run_world(name, wanted)
         failed = failed or bool(summary["failed"])
-        print(msgspec.json.encode(summary).decode() if json else _sentence(summary))
+        show(msgspec.json.encode(summary).decode() if json else _sentence(summary))
     sys.exit(CHECK_FAILED if failed else 0)
 
 
 def _range(text: str) -> range:
     first, dots, last = text.partition("..")
-    if not (first.isdigit() and (last.isdigit() or not dots)):
-        raise Misconfigured(f"--seeds {text!r}: give two whole numbers as 1..100")
+    if not (first.isdecimal() and (last.isdecimal() or not dots)) or int(last or first) < int(first):
+        raise Misconfigured(f"--seeds {text!r}: give two whole numbers, the smaller first, as 1..100")
     return range(int(first), int(last or first) + 1)
 
 

@@ -9,7 +9,7 @@ import msgspec
 import typer
 import typer.core
 
-from evermq.daemon.running import config_path, is_terminal, run, say
+from evermq.daemon.running import config_path, is_terminal, run, say, show
 from evermq.errors import Misconfigured
 from evermq.topics import check_group
 
@@ -46,9 +46,9 @@ async def _list(place_url: str, json: bool) -> int:
             state = await place.describe(name)
             content = {"topic": name, "lanes": state.lanes, "groups": sorted(state.groups)}
             if json or not is_terminal():
-                print(msgspec.json.encode(content).decode())
+                show(msgspec.json.encode(content).decode())
             else:
-                print(f"{name}  {state.lanes} lanes  groups: {', '.join(sorted(state.groups)) or 'none'}")
+                show(f"{name}  {state.lanes} lanes  groups: {', '.join(sorted(state.groups)) or 'none'}")
     finally:
         await place.close()
     return 0

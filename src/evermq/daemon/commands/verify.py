@@ -9,13 +9,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from evermq.daemon.running import CHECK_FAILED
+from evermq.daemon.running import CHECK_FAILED, show
 
 __all__ = ["verify"]
 
 
 def verify(
-    directory: Annotated[Path, typer.Argument(help="The directory of a log, without a topic.")],
+    directory: Annotated[Path, typer.Argument(readable=False, help="The directory of a log, without a topic.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Read every byte of a log directory, change nothing, and say what is not intact. Exit status 1 if something is."""
@@ -23,7 +23,7 @@ def verify(
 
     report = check(directory)
     if json:
-        print(msgspec.json.encode(report.as_dict()).decode())
+        show(msgspec.json.encode(report.as_dict()).decode())
     else:
-        print("\n".join(report.lines()))
+        show("\n".join(report.lines()))
     sys.exit(0 if report.ok else CHECK_FAILED)

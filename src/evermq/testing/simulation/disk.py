@@ -110,6 +110,16 @@ class FakeDisk:
         if not self.faults.lying_sync:
             self.do(Step("sync_names"))
 
+    def capacity(self) -> int:
+        """It never fills up byte by byte, so nothing is reserved on it."""
+        return 0
+
+    def reserve(self, name: str, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+
+    def reserved(self, name: str) -> int:
+        return 0
+
     def do(self, step: Step) -> None:
         """Write an operation down and do it."""
         self._journal.append(step)
