@@ -246,3 +246,19 @@ def test_segment_that_a_killed_owner_had_just_begun_is_durable_before_it_is_used
                 assert (await ids_of(place_on(cut, clock)))[-2:] == sent
 
     simulate(1, main)
+
+
+def test_interval_is_flushed_while_somebody_appends() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, fsync="interval")
+        sent = await append(place, clock, 3)
+        task = asyncio.ensure_future(append(place, clock, 1))
+        while place.committer.quiet():
+            await asyncio.sleep(0)
+        place.tidy()
+        for left in after_power_cuts(disk):
+            assert (await ids_of(place_on(left, clock)))[:3] == sent
+        await task
+
+    simulate(1, main)

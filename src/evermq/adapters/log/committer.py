@@ -149,18 +149,6 @@ class Committer:
         with self._lock:
             return not self._busy and not self._pending
 
-    def run_exclusively(self, work: Callable[[], None]) -> bool:
-        """Do `work` in a turn of its own, unless somebody is writing; returns whether it was done."""
-        with self._lock:
-            if self._busy:
-                return False
-            self._busy = True
-        try:
-            work()
-        finally:
-            self._tell(None, set())
-        return True
-
     def close(self) -> None:
         """Write what waits, then end the writer thread. No appends may come any more."""
         if self._writer:

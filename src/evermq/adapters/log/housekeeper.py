@@ -98,7 +98,7 @@ class Housekeeper:
                 place.cursor_file.doubt()
                 raise
         if place.options.fsync == "interval":
-            place.committer.run_exclusively(place.journal.sync)
+            place.journal.sync()
 
 
 _places: weakref.WeakSet[LogPlace] = weakref.WeakSet()

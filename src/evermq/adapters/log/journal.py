@@ -1,6 +1,6 @@
 """The log of a directory on its disk: one group of entries a write, one write and one flush a group.
 
-Not thread-safe by itself: `write`, `sync`, `forget` and `close` belong to whoever has the turn (committer.py);
+Not thread-safe by itself: `write`, `forget` and `close` belong to whoever has the turn (committer.py);
 `lock` guards what readers look at meanwhile.
 """
 
@@ -86,15 +86,19 @@ class Journal:
         return segment.number
 
     def sync(self) -> None:
-        """Flush what a policy other than `always` has left in the cache."""
+        """Flush what a policy other than `always` has left in the cache. From any thread, also while somebody writes:
+        under load there is no moment at which nobody does."""
         self.check()
-        if self.segments and self.synced < self.state.sequence:
+        with self.lock:
+            segment = self.segments[-1] if self.segments else None
             sequence = self.state.sequence
+        if segment and self.synced < sequence:
             try:
-                self.segments[-1].file.sync()
+                segment.file.sync()
             except OSError as error:
                 raise self._fail(error) from error
-            self.synced = sequence
+            with self.lock:
+                self.synced = max(self.synced, sequence)
 
     def report_damage(self, segment: Segment) -> None:
         """A reader found this segment not intact: note exactly what is missing. Any thread may."""
