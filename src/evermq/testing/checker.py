@@ -3,9 +3,10 @@
 Rules, after Jepsen's total-queue checker and TigerBeetle's habit to tell a run in which the fault never bit from one
 that passed:
 
-lost                  acknowledged, and neither handled nor dead-lettered by a group
-phantom               delivered, but never sent, or with another body
-failed_but_delivered  the sender was told that it was certainly not appended
+lost                  acknowledged, and neither handled nor dead-lettered by a group; where an independent reader looked
+                      into the stores afterwards, told apart: still in a store, or gone on the way
+phantom               delivered, dead-lettered or stored, but never sent, or with another body
+failed_but_delivered  the sender was told that it was certainly not appended, and it is there all the same
 stranded              found behind in some queue when everything was over
 duplicates_raw        deliveries beyond the first
 duplicates_business   effects beyond the first
@@ -31,7 +32,8 @@ _EXAMPLES_MAX = 10
 @dataclass(frozen=True, slots=True)
 class Expect:
     """forbid: rules of PROMISED that the queue promises to keep. The rest is what must have happened, or the run
-    proves nothing: acknowledged sends, deliveries by way of each child, faults, raw duplicates, unknown outcomes."""
+    proves nothing: acknowledged sends, deliveries by way of each child, faults, raw duplicates, unknown outcomes,
+    switches from one child to another. groups: those that must handle every message, beside those that were seen."""
 
     forbid: frozenset[str] = frozenset()
     acknowledged_min: int = 1
@@ -39,11 +41,18 @@ class Expect:
     faults_min: int = 0
     duplicates_raw_min: int = 0
     unknown_min: int = 0
+    switches_min: int = 0
+    groups: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if wrong := self.forbid - set(PROMISED):
+            raise ValueError(f"forbid = {sorted(wrong)}: these can be forbidden: {', '.join(PROMISED)}")
 
 
 @dataclass(slots=True)
 class Verdict:
-    """verdict: PASS, FAIL or INVALID. counts: by rule. examples: the first few of each."""
+    """verdict: PASS, FAIL or INVALID. counts: by rule. examples: the first few of each. recovered: unknown to their
+    senders, and handled. lost_in_store, lost_on_the_way: of the lost, where an independent reader looked."""
 
     verdict: str
     counts: Counter[str]
@@ -54,6 +63,8 @@ class Verdict:
     uncertain: int = 0
     handled: int = 0
     recovered: int = 0
+    lost_in_store: int = 0
+    lost_on_the_way: int = 0
 
     def __str__(self) -> str:
         found = ", ".join(f"{rule} {self.counts[rule]}" for rule in RULES)
@@ -77,6 +88,9 @@ class _Books:
         self.last: dict[tuple[str, str, str], int] = {}
         self.via: Counter[str] = Counter()
         self.faults = 0
+        self.switches = 0
+        self.audited: dict[str, str] = {}
+        self.has_audit = False
         self.examples: dict[str, list[str]] = {rule: [] for rule in RULES}
         self.counts: Counter[str] = Counter()
 
@@ -98,6 +112,14 @@ class _Books:
             case "dead":
                 self.groups.add(event.group)
                 self.settled.add((event.group, event.id))
+                self._check_sent(event, "was dead-lettered")
+            case "audit":
+                self.has_audit = True
+                if event.id:  # without one it says that it looked, and found nothing
+                    self.audited[event.id] = event.via or "a store"
+                    self._check_sent(event, f"is stored in {event.via or 'a store'}")
+            case "switch":
+                self.switches += 1
             case "left":
                 self.flag("stranded", f"{event.id or event.detail} was left in {event.via or event.group}")
             case "fault_on" | "crash":
@@ -109,14 +131,17 @@ class _Books:
         if rank[event.ev] >= rank[self.outcome.get(event.id, "send_fail")]:
             self.outcome[event.id] = event.ev
 
-    def _deliver(self, event: Event) -> None:
+    def _check_sent(self, event: Event, what: str) -> None:
         sent = self.sent.get(event.id)
+        if sent is None:
+            self.flag("phantom", f"{event.id} {what} and was never sent")
+        elif event.sha and sent.sha and event.sha != sent.sha:
+            self.flag("phantom", f"{event.id} {what} with another body ({event.sha}, sent {sent.sha})")
+
+    def _deliver(self, event: Event) -> None:
         self.groups.add(event.group)
         self.via[event.via] += 1
-        if sent is None:
-            self.flag("phantom", f"{event.id} was delivered to {event.group or 'a group'} and never sent")
-        elif event.sha and sent.sha and event.sha != sent.sha:
-            self.flag("phantom", f"{event.id} was delivered with another body ({event.sha}, sent {sent.sha})")
+        self._check_sent(event, f"was delivered to {event.group or 'a group'}")
         seen = self.delivered[event.group, event.id]
         self.delivered[event.group, event.id] += 1
         if seen:
@@ -148,19 +173,28 @@ def check(events: Iterable[Event], expect: Expect | None = None) -> Verdict:
     books = _Books()
     for event in events:
         books.take(event)
-    groups = books.groups or {""}
+    groups = (books.groups | expect.groups) or {""}
     acknowledged = [id for id, outcome in books.outcome.items() if outcome == "send_ok"]
-    for id in acknowledged:
-        for group in groups:
-            if (group, id) not in books.settled:
-                where = "delivered, but never handled" if books.delivered[group, id] else "never delivered"
-                books.flag("lost", f"{id} was acknowledged and {where} to {group or 'anybody'}")
+    lost = [(id, group) for id in acknowledged for group in groups if (group, id) not in books.settled]
+    for id, group in lost:
+        books.flag("lost", f"{id} was acknowledged and {_whereabouts(books, id, group)}")
     for id, outcome in books.outcome.items():
-        if outcome == "send_fail" and any(
-            books.delivered[group, id] or (group, id) in books.settled for group in groups
+        if outcome == "send_fail" and (
+            id in books.audited or any(books.delivered[group, id] or (group, id) in books.settled for group in groups)
         ):
-            books.flag("failed_but_delivered", f"{id} was refused for certain and delivered all the same")
-    return _verdict(books, expect, acknowledged)
+            books.flag("failed_but_delivered", f"{id} was refused for certain and is there all the same")
+    verdict = _verdict(books, expect, acknowledged)
+    if books.has_audit:
+        verdict.lost_in_store = sum(id in books.audited for id, _ in lost)
+        verdict.lost_on_the_way = len(lost) - verdict.lost_in_store
+    return verdict
+
+
+def _whereabouts(books: _Books, id: str, group: str) -> str:
+    where = "delivered, but never handled by" if books.delivered[group, id] else "never delivered to"
+    if id in books.audited:
+        return f"{where} {group or 'anybody'}; it is still in {books.audited[id]}"
+    return f"{where} {group or 'anybody'}{'; it is in no store' if books.has_audit else ''}"
 
 
 def _verdict(books: _Books, expect: Expect, acknowledged: list[str]) -> Verdict:
@@ -188,6 +222,7 @@ def _unmet(books: _Books, expect: Expect, acknowledged: int, unknown: int) -> li
         ("faults", books.faults, expect.faults_min),
         ("raw duplicates", books.counts["duplicates_raw"], expect.duplicates_raw_min),
         ("unknown outcomes", unknown, expect.unknown_min),
+        ("switches", books.switches, expect.switches_min),
         *((f"deliveries via {via or 'the queue'}", books.via[via], least) for via, least in expect.via_min.items()),
     ]
     return [f"only {found} {what}, {least} were to happen" for what, found, least in wanted if found < least]

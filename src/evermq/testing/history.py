@@ -1,8 +1,8 @@
 """The history of a run: what each process tried and saw, a line an event, in files that survive a kill.
 
 Events (`ev`): send_invoke, send_ok, send_fail (certainly not appended), send_unknown; deliver (handed to a consumer),
-handler_ok (the effect took place), dead (dead-lettered), left (found behind when all was over); switch, fault_on,
-fault_off, crash, recover.
+handler_ok (the effect took place), dead (dead-lettered), left (found behind when all was over), audit (found in a store
+by an independent reader when all was over); switch, fault_on, fault_off, crash, recover.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from evermq.errors import Damaged
 
-__all__ = ["Event", "Recorder", "body_of", "digest", "load"]
+__all__ = ["Event", "Recorder", "body_of", "digest", "load", "merge"]
 
 
 class Event(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -61,17 +61,59 @@ class Recorder:
 
 
 def load(paths: Iterable[Path]) -> list[Event]:
-    """All events of these files in the order of their times. Raises Damaged for a line that is none; a last line that
-    was cut off is left out."""
+    """All events of these files, one a process, in an order in which they can have happened. Raises Damaged for a line
+    that is none; a last line that was cut off is left out."""
+    return merge([_read(path) for path in paths])
+
+
+def merge(histories: Sequence[Sequence[Event]]) -> list[Event]:
+    """One order of what several processes wrote down: by time, but clocks are coarse, so that the order of each
+    process counts more, and a message is sent before anything else becomes of it."""
+    timed: list[tuple[int, int, int]] = []
+    sends: dict[str, tuple[int, int]] = {}
+    for process, events in enumerate(histories):
+        t = 0
+        for place, event in enumerate(events):
+            t = max(t, event.t)
+            timed.append((t, process, place))
+    timed.sort()
+    for _, process, place in timed:
+        event = histories[process][place]
+        if event.ev == "send_invoke":
+            sends.setdefault(event.id, (process, place))
+    return _in_order(histories, timed, sends)
+
+
+def _in_order(
+    histories: Sequence[Sequence[Event]], timed: list[tuple[int, int, int]], sends: dict[str, tuple[int, int]]
+) -> list[Event]:
+    """Where an event comes before its send, the sender's events up to that are taken first."""
+    taken = [0] * len(histories)  # how many events of each process
+    order: list[Event] = []
+    for _, process, place in timed:
+        waiting = [(process, place)] if place >= taken[process] else []
+        while waiting:
+            process, place = waiting[-1]
+            if taken[process] > place:
+                waiting.pop()
+                continue
+            event = histories[process][taken[process]]
+            sender, sent = sends.get(event.id, (process, 0))
+            if taken[sender] <= sent and sender != process and (sender, sent) not in waiting:
+                waiting.append((sender, sent))
+                continue
+            order.append(event)
+            taken[process] += 1
+    return order
+
+
+def _read(path: Path) -> list[Event]:
     events: list[Event] = []
-    for path in paths:
-        lines = path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines[:-1], 1):
-            try:
-                events.append(_decode(line))
-            except msgspec.DecodeError as error:
-                raise Damaged(f"{path}:{number}: not an event: {error}") from error
-    events.sort(key=lambda event: event.t)
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            events.append(_decode(line))
+        except msgspec.DecodeError as error:
+            raise Damaged(f"{path}:{number}: not an event: {error}") from error
     return events
 
 
