@@ -18,6 +18,7 @@ class Goal(NamedTuple):
 
 _RAW = "raw write+fdatasync"
 _SET = "set + while"
+_PUSH = "redis-benchmark RPUSH -P 500"
 
 GOALS = {
     "B1": Goal("append_many 4 callers x 256 x 1 KB, fsync always", _RAW, 0.60, 0.80),
@@ -46,4 +47,8 @@ GOALS = {
     "E1": Goal("Watermark, window 4096, random completion", "empty method call", 0.18, 0.40),
     "E2": Goal("Watermark, window 1e6, random completion", _SET, 1.0, 1.2),
     "E3": Goal("Watermark, window 1e6, head stuck", _SET, 1.3, 1.6),
+    "F1": Goal("redis append, batches of 500, 1 KB, appendfsync always", _PUSH, 0.8, 1.1),
+    "F2": Goal("redis append, every message hashed, 1 KB", _PUSH, 0.4, 0.8),
+    "F3": Goal("redis read and ack, 1 KB, 4 readers", "Redis Streams XREADGROUP + XACK", 3.0, 4.0),
+    "F4": Goal("redis read and ack, 1 KB, 4 readers", "LMPOP (loses on a crash)", 0.55, 0.8),
 }

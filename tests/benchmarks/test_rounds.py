@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import log
+import redis_lanes
 import window
 from embedded.workbench import Workbench
 from rig.contender import Case, Contender, Measure, NotThere
@@ -81,11 +82,12 @@ def test_peer_that_goes_away_keeps_the_rounds_it_had() -> None:
     assert (other.ratio, other.rounds) == (2.0, 5)
 
 
-def test_every_goal_of_the_log_and_of_the_window_has_its_case(tmp_path: Path) -> None:
+def test_every_goal_has_its_case(tmp_path: Path) -> None:
     with Workbench(tmp_path, "keyed") as bench:
         cases = log.appends(bench) + log.durable_engines(bench) + log.slow_disks(bench) + log.reads(bench)
     cases += window.cases([], 100)
-    assert [case.number for case in cases] == list(GOALS) == log.NUMBERS + window.NUMBERS
+    cases += redis_lanes.cases(tmp_path, 1_000)
+    assert [case.number for case in cases] == list(GOALS) == log.NUMBERS + window.NUMBERS + redis_lanes.NUMBERS
 
 
 def test_orders_of_the_window_hold_every_number_once_and_keep_its_width() -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
 from evermq.adapters.redis.entry import encode, sizes
 from evermq.adapters.redis.lane import Lane
 from evermq.adapters.redis.options import RedisOptions
-from evermq.adapters.redis.script import Argument
+from evermq.adapters.redis.script import Packed, argument
 from evermq.errors import Rejected, TooLarge, Unsupported
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, Message
+from evermq.position import Position
 
-__all__ = ["BATCH_COUNT_MAX", "DELAY_MS_MAX", "Batch", "Item", "assemble"]
+__all__ = ["BATCH_COUNT_MAX", "DELAY_MS_MAX", "Batch", "Item", "Landed", "assemble"]
 
 BATCH_COUNT_MAX = 65_536
 DELAY_MS_MAX = 10 * 365 * 86_400_000
+_HEADS = b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n"
 
 
 @dataclass(slots=True)
@@ -35,12 +38,50 @@ class Batch:
     lanes: list[Lane] = field(default_factory=list)
     items: list[list[Item]] = field(default_factory=list)
 
-    def values(self) -> list[list[Argument]]:
+    def packed(self) -> list[Packed]:
         """What lua/append.lua is told of each lane."""
-        return [
-            [len(items), *(value for item in items for value in (len(item.rows), item.due_ms, item.entry))]
-            for items in self.items
-        ]
+        return [(1 + 3 * len(items), _packed(items)) for items in self.items]
+
+
+class Landed(Sequence[Position]):
+    """Where the messages of a batch landed, worked out when somebody looks."""
+
+    __slots__ = ("_batch", "_count", "_positions", "_replies")
+
+    def __init__(self, count: int, batch: Batch, replies: Sequence[Any]) -> None:
+        self._count = count
+        self._batch = batch
+        self._replies = replies
+        self._positions: list[Position] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Position: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Position]: ...
+    def __getitem__(self, index: int | slice) -> Position | list[Position]:
+        if not self._positions:
+            self._look()
+        return self._positions[index]
+
+    def _look(self) -> None:
+        self._positions = [Position("", None)] * self._count
+        for lane, items, reply in zip(self._batch.lanes, self._batch.items, self._replies, strict=True):
+            for item, base in zip(items, reply if isinstance(reply, list) else (), strict=False):
+                name = f"{lane.name}.delay" if item.due_ms else lane.name
+                for rank, row in enumerate(item.rows):
+                    self._positions[row] = Position(name, base + rank)
+
+
+def _packed(items: Sequence[Item]) -> list[bytes]:
+    """How many entries, and of each: messages in it, when due, the entry itself."""
+    parts = argument(len(items))
+    for item in items:
+        count, due = b"%d" % len(item.rows), b"%d" % item.due_ms
+        parts += (_HEADS % (len(count), count, len(due), due, len(item.entry)), item.entry, b"\r\n")
+    return parts
 
 
 def _checked(messages: Sequence[Message], options: RedisOptions, now_ms: int) -> tuple[list[int], list[int]]:

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from evermq.adapters.address import Address
 from evermq.adapters.redis.options import RedisOptions
 from evermq.adapters.redis.place import RedisPlace
+from evermq.adapters.redis.script import LOADED, command
 from evermq.adapters.redis.server import Server
 from evermq.adapters.redis.settings import Settings
 from evermq.adapters.redis.topology import Cluster, Sentinels, Single, Topology
@@ -76,7 +77,8 @@ def _open(tls: bool, options: RedisOptions, is_sentinel: bool, address: tuple[st
     if tls:
         given |= _tls(options)
     kind = SSLConnection if tls else Connection
-    return Server(f"{host}:{port}", lambda: kind(**given), timeout_ms=options.timeout_ms)
+    greeting = [] if is_sentinel else [command("SCRIPT", "LOAD", script.text) for script in LOADED.values()]
+    return Server(f"{host}:{port}", lambda: kind(**given), timeout_ms=options.timeout_ms, greeting=greeting)
 
 
 def _username(options: RedisOptions) -> str:

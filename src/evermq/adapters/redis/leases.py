@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from evermq.adapters.redis.handing import deliver, fresh, picked, wanted
 from evermq.adapters.redis.lane import Lane, readers_key
-from evermq.adapters.redis.script import Argument, Script
+from evermq.adapters.redis.script import Packed, Script, pack
 from evermq.adapters.redis.window import LaneWindow
-from evermq.errors import EvermqError
+from evermq.adapters.redis.wire import Request
+from evermq.errors import Damaged, EvermqError
 from evermq.port import Delivery
 
 if TYPE_CHECKING:
@@ -51,37 +52,51 @@ class Leases:
         self._looked_ms = -_LOOK_MS
         self._turn = int(self._token, 16)
         self._share = len(topic.lanes)
+        self._count_max = 1
         self._wake_ms = _FOREVER_MS
-        self._ahead_ms = (0, 0)  # of the server's clock: at least, at most
+        self._clock_ms = (0, 0)  # how far the server's clock is ahead: at least, at most
+        self._ready: list[Delivery] = []  # handed out to this reader, and not yet by it
+        self._ready_ms = 0
         self._lock = asyncio.Lock()
         self._keeper = asyncio.create_task(self._keep())
 
     def server_ms(self) -> int:
         """The latest time that the server's clock may show."""
-        return self._topic.clock.now_ms() + self._ahead_ms[1]
+        return self._topic.clock.now_ms() + self._clock_ms[1]
 
     def wake_ms(self) -> float:
         """In how long something may be due, as far as is known."""
-        now_ms = self._topic.clock.now_ms() + self._ahead_ms[0]
+        now_ms = self._topic.clock.now_ms() + self._clock_ms[0]
         dues = [due - now_ms for window in self._held.values() if (due := window.again_ms) is not None]
         return min([self._wake_ms, *dues])
 
-    async def fetch(self, count_max: int) -> list[Delivery]:
-        """Up to `count_max` deliveries of lanes that are leased or can be; perhaps none."""
+    def pop(self, count_max: int) -> list[Delivery]:
+        """What is there already."""
+        found, self._ready = self._ready[:count_max], self._ready[count_max:]
+        return found
+
+    async def fill(self, count_max: int) -> None:
+        """Get up to `count_max` deliveries of lanes that are leased or can be; perhaps none."""
         async with self._lock:
+            self._count_max = count_max
+            if self._ready:
+                return
+            if self._unsaved:
+                await self._save(list(self._unsaved))  # an answer got lost: whether the lanes are still ours is open
             again = [lane for lane, window in self._held.items() if self._is_due(window)]
-            if again and (found := await self._hand_again(again, count_max)):
-                return found
-            if self._topic.clock.monotonic_ms() - self._looked_ms > _LOOK_MS:
-                self._candidates.clear()
-            found = await self._take(count_max)
-            if not found and await self._look():
-                found = await self._take(count_max)
-            return found
+            if again:
+                await self._hand_again(again, count_max)
+            if not self._ready and not self._is_stale():
+                await self._take(count_max)
+            if not self._ready and await self._look():
+                await self._take(count_max)
+
+    def _is_stale(self) -> bool:
+        return self._topic.clock.monotonic_ms() - self._looked_ms > _LOOK_MS
 
     def _is_due(self, window: LaneWindow) -> bool:
         due_ms = window.again_ms
-        return due_ms is not None and due_ms <= self._topic.clock.now_ms() + self._ahead_ms[0]
+        return due_ms is not None and due_ms <= self._topic.clock.now_ms() + self._clock_ms[0]
 
     async def _look(self) -> bool:
         """Which lanes have something; old lanes come first, and the new ones wait for them."""
@@ -111,20 +126,18 @@ class Leases:
         key = readers_key(topic.name, self._group)
         alive, now_ms = await topic.wire.on_key(_ASKED, topic.name, key, [self._token, _WINDOW_MS, stays])
         self._share = -(-len(topic.every_lane) // max(1, alive))
-        self._ahead_ms = (now_ms - topic.clock.now_ms(), now_ms + 1 - before_ms)
+        self._clock_ms = (now_ms - topic.clock.now_ms(), now_ms + 1 - before_ms)
 
-    async def _take(self, count_max: int) -> list[Delivery]:
+    async def _take(self, count_max: int) -> None:
         """From the lanes that have something; no more than a fair share of them."""
-        found: list[Delivery] = []
-        while self._candidates and not found:
-            lanes = self._choose(1 if self._topic.wire.splits else _LANES_MAX)
-            if not lanes:
-                break
-            found = await self._take_from(lanes, count_max)
-        return found
+        while not self._ready and (lanes := self._choose()):
+            busy = self._busy()
+            [replies] = await self._topic.wire.calls(self._request(lanes, busy, count_max))
+            await self._taken(lanes, busy, replies, count_max)
 
-    def _choose(self, count: int) -> list[Lane]:
+    def _choose(self) -> list[Lane]:
         chosen: list[Lane] = []
+        count = 1 if self._topic.wire.splits else _LANES_MAX
         room = self._share - len(self._held)
         while self._candidates and len(chosen) < count:
             lane = self._candidates.popleft()
@@ -135,49 +148,71 @@ class Leases:
                 chosen.append(lane)
         return chosen
 
-    async def _take_from(self, lanes: list[Lane], count_max: int) -> list[Delivery]:
-        topic, held = self._topic, len(self._held)
-        shared: list[Argument] = [topic.id, self._group, self._token, topic.options.lease_ms, count_max, _BYTES_MAX]
-        shared += [len(topic.every_lane) - held, held, _WINDOW_MS]
-        each = [[_stands(self._held.get(lane))] for lane in lanes]
-        beside = readers_key(topic.name, self._group)
-        replies = await topic.wire.call(_TAKE, lanes, shared, each, beside=beside)
-        found: list[Delivery] = []
+    def _busy(self) -> dict[Lane, LaneWindow]:
+        """Lanes that stay leased: one of which nothing is out is let go of with its next save."""
+        return {lane: window for lane, window in self._held.items() if window.out}
+
+    def _request(self, lanes: list[Lane], busy: Mapping[Lane, LaneWindow], count_max: int) -> Request:
+        topic, group = self._topic, self._group
+        room = len(topic.every_lane) - len(busy)
+        limits = (topic.options.lease_ms, count_max, _BYTES_MAX, room, len(busy), _WINDOW_MS)
+        each = [pack(_stands(busy.get(lane))) for lane in lanes]
+        return Request(_TAKE, lanes, pack(topic.id, group, self._token, *limits), each, readers_key(topic.name, group))
+
+    async def _taken(
+        self, lanes: list[Lane], busy: Mapping[Lane, LaneWindow], replies: Sequence[Any], count_max: int
+    ) -> None:
+        """Hand out what came. busy: the lanes that were leased before."""
+        left = count_max
         unsaved: list[Lane] = []
         again: list[Lane] = []
         for lane, reply in zip(lanes, replies, strict=True):
             if not reply:
-                if len(found) >= count_max:
+                if left <= 0:
                     self._candidates.appendleft(lane)
                 continue
-            stands, blob, handed, crashed, *entries = reply
-            window = self._held.get(lane)
-            if window is None:
-                window = self._held[lane] = LaneWindow.load(stands, blob, handed, crashed=bool(crashed))
+            stands, blob, handed, crashed, end, *entries = reply
+            window = busy.get(lane) or LaneWindow.load(stands, blob, handed, crashed=bool(crashed))
+            self._held[lane] = window
+            begin = window.next
             if entries:
-                found += fresh(lane, window, entries, count_max - len(found))
-                self._candidates.append(lane)
+                self._add(fresh(lane, window, entries, left))
+                left -= window.next - begin
+                if window.next < int(end):
+                    self._candidates.append(lane)
             if self._is_due(window):
                 again.append(lane)
             elif crashed or not window.out:
                 unsaved.append(lane)
+            if not entries and not crashed and not window.open_count and begin < int(end):
+                raise self._damaged(lane, window, int(end))
         await self._save(unsaved)
-        if again:
-            found += await self._hand_again(again, count_max - len(found))
-        return found
+        if again and left > 0:
+            await self._hand_again(again, left)
 
-    async def _hand_again(self, lanes: Sequence[Lane], count_max: int) -> list[Delivery]:
+    def _damaged(self, lane: Lane, window: LaneWindow, end: int) -> Damaged:
+        self._unsaved.add(lane)
+        return Damaged(
+            f"lane {lane.name} of {self._topic.name} should hold the messages from {window.next} to {end - 1}, and its "
+            "list does not: somebody else removed entries; what is left can be had by resetting the group"
+        )
+
+    def _add(self, deliveries: list[Delivery]) -> None:
+        self._ready += deliveries
+        self._ready_ms = self._topic.clock.monotonic_ms()
+
+    async def _hand_again(self, lanes: Sequence[Lane], count_max: int) -> None:
         """What comes again; that it does is saved first, so that attempts are counted if this reader dies."""
-        now_ms = self._topic.clock.now_ms() + self._ahead_ms[0]
+        now_ms = self._topic.clock.now_ms() + self._clock_ms[0]
         taken: dict[Lane, list[int]] = {}
         for lane in lanes:
             taken[lane] = self._held[lane].take_again(count_max, now_ms)
             count_max -= len(taken[lane])
         try:
             asked = [wanted(self._held[lane], offsets) for lane, offsets in taken.items()]
-            values: list[list[Argument]] = [[len(marks), *(mark.entry for mark in marks)] for marks in asked]
+            values = [pack(len(marks), *(mark.entry for mark in marks)) for marks in asked]
             entries = await self._topic.wire.call(_PICK, list(taken), [], values)
-            found = []
+            found: list[Delivery] = []
             for (lane, offsets), marks, some in zip(taken.items(), asked, entries, strict=True):
                 messages = picked(marks, some)
                 there = [offset for offset in offsets if offset in messages]
@@ -189,25 +224,39 @@ class Leases:
                 if lane in self._held:
                     self._held[lane].put_back(offsets)
             raise
-        return found
+        self._add([delivery for delivery in found if delivery.position.lane in {lane.name for lane in self._held}])
 
     async def change(self, by_lane: Mapping[str, Sequence[int]], change: Change) -> None:
-        """Apply to the lanes that are still leased, and save them."""
+        """Apply to the lanes that are still leased, and save them; if that leaves nothing to do, take more with it."""
         async with self._lock:
             changed = [lane for lane in self._held if lane.name in by_lane]
             for lane in changed:
                 change(self._held[lane], by_lane[lane.name])
             self._unsaved.update(changed)
-            if await self._save(list(self._unsaved)):
+            if self._is_idle() and (lanes := self._choose()):
+                saving = [lane for lane in self._unsaved if lane in self._held]
+                more = self._request(lanes, {}, self._count_max)
+                saved, taken = await self._topic.wire.calls(self._saving(saving), more)
+                freed = self._saved(saving, saved)
+                await self._taken(lanes, {}, taken, self._count_max)
+            else:
+                freed = await self._save(list(self._unsaved))
+            if freed:
                 self._topic.wake()
 
-    async def leave(self, unseen: Mapping[str, Sequence[int]]) -> None:
+    def _is_idle(self) -> bool:
+        """Everything is settled, and there is more: the next read is likely to come at once."""
+        splits, settled = self._topic.wire.splits, not any(window.out for window in self._held.values())
+        return bool(self._candidates) and bool(self._unsaved) and settled and not splits and not self._is_stale()
+
+    async def leave(self) -> None:
         """Give back everything; what cannot be told to the server comes free when the lease ends."""
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
         async with self._lock:
-            for lane, window in self._held.items():
-                window.give_back(unseen.get(lane.name, ()))
+            self._unhand()
+            for window in self._held.values():
+                window.give_back()
             try:
                 await self._save(list(self._held))
                 await self._ask("leave")
@@ -223,16 +272,36 @@ class Leases:
         self._unsaved.update(lanes)
         if not lanes:
             return False
-        each = [_state(self._held[lane]) for lane in lanes]
-        shared: list[Argument] = [self._group, self._token, self._topic.options.lease_ms]
-        replies = await self._topic.wire.call(_SAVE, lanes, shared, each)
+        [replies] = await self._topic.wire.calls(self._saving(lanes))
+        return self._saved(lanes, replies)
+
+    def _saving(self, lanes: list[Lane]) -> Request:
+        shared = pack(self._group, self._token, self._topic.options.lease_ms)
+        return Request(_SAVE, lanes, shared, [_state(self._held[lane]) for lane in lanes])
+
+    def _saved(self, lanes: list[Lane], replies: Sequence[int]) -> bool:
         self._unsaved.difference_update(lanes)
-        freed = False
-        for lane, kept in zip(lanes, replies, strict=True):
-            if not kept or not self._held[lane].out:
-                del self._held[lane]
-                freed = True
-        return freed
+        gone = [lane for lane, kept in zip(lanes, replies, strict=True) if not kept or not self._held[lane].out]
+        self._forget(gone)
+        return bool(gone)
+
+    def _forget(self, lanes: Iterable[Lane]) -> None:
+        names = set()
+        for lane in lanes:
+            self._unsaved.discard(lane)
+            if self._held.pop(lane).out:
+                names.add(lane.name)
+        if names:
+            self._ready = [delivery for delivery in self._ready if delivery.position.lane not in names]
+
+    def _unhand(self) -> None:
+        """What nobody was handed goes back without counting as an attempt."""
+        names = {lane.name: window for lane, window in self._held.items()}
+        for delivery in self._ready:
+            lane, offset, _ = delivery.position
+            names[lane].put_back([offset or 0])
+        self._unsaved.update(self._held)
+        self._ready.clear()
 
     async def _keep(self) -> None:
         """Renew in time, and save what could not be saved."""
@@ -243,6 +312,8 @@ class Leases:
                 lanes = list(self._held)
                 if not lanes:
                     continue
+                if self._ready and self._topic.clock.monotonic_ms() - self._ready_ms > pause_ms:
+                    self._unhand()  # its owner does not read: somebody else may
                 try:
                     await self._save([lane for lane in lanes if lane in self._unsaved])
                     await self._renew([lane for lane in lanes if lane in self._held])
@@ -263,15 +334,15 @@ def _stands(window: LaneWindow | None) -> str:
     return f"{window.next},{window.entry},{window.base}" if window else ""
 
 
-def _state(window: LaneWindow) -> list[Any]:
+def _state(window: LaneWindow) -> Packed:
     """What lua/save.lua writes of a lane."""
-    blob, again_ms, low = window.blob(), window.again_ms, window.low()
-    return [
+    again_ms, low = window.again_ms, window.low()
+    return pack(
         "keep" if window.out else "free",
         _stands(window),
         window.handed if window.handed > window.next else "",
-        blob,
+        window.blob(),
         "" if again_ms is None else again_ms,
         window.open_count or "",
         f"{low[0]},{low[1]}",
-    ]
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evermq.adapters.redis.appending import BATCH_COUNT_MAX, DELAY_MS_MAX, Batch, assemble
+from evermq.adapters.redis.appending import BATCH_COUNT_MAX, DELAY_MS_MAX, Batch, Landed, assemble
 from evermq.adapters.redis.lane import Lane
 from evermq.adapters.redis.reader import RedisReader
-from evermq.adapters.redis.script import Script
+from evermq.adapters.redis.script import Script, pack
 from evermq.adapters.redis.topic import Topic
+from evermq.adapters.redis.wire import Request
 from evermq.errors import (
     Closed,
     EvermqError,
@@ -68,9 +69,8 @@ class RedisQueue:
             lanes = topic.lanes
             spare = self._turn % len(lanes)
             batch = assemble(messages, spare, lanes, topic.options, topic.clock.now_ms())
-            replies = await topic.wire.call_each(
-                _APPEND, batch.lanes, [topic.id, topic.options.lane_count_max], batch.values(), waits=True
-            )
+            shared = pack(topic.id, topic.options.lane_count_max)
+            replies = await topic.wire.each(Request(_APPEND, batch.lanes, shared, batch.packed()), waits=True)
             if not all(reply in _STALE for reply in replies):
                 break
             await topic.reload()  # nothing was appended: the lane count changed, or the topic is gone
@@ -78,22 +78,20 @@ class RedisQueue:
         return self._outcome(messages, batch, replies)
 
     def _outcome(self, messages: Sequence[Message], batch: Batch, replies: list[Any]) -> Sequence[Position]:
-        if len(batch.lanes) == 1 and isinstance(replies[0], list) and not any(i.due_ms for i in batch.items[0]):
-            return Run(batch.lanes[0].name, replies[0][0], len(messages))
-        outcomes: list[Position | EvermqError | None] = [None] * len(messages)
+        if all(isinstance(reply, list) for reply in replies):
+            if len(batch.lanes) == 1 and not any(item.due_ms for item in batch.items[0]):
+                return Run(batch.lanes[0].name, replies[0][0], len(messages))
+            return Landed(len(messages), batch, replies)
+        outcomes: list[Position | EvermqError] = list(Landed(len(messages), batch, replies))
         for lane, items, reply in zip(batch.lanes, batch.items, replies, strict=True):
-            refusal = None if isinstance(reply, list) else self._refusal(reply, lane)
-            for item, base in zip(items, reply if isinstance(reply, list) else [0] * len(items), strict=True):
-                name = f"{lane.name}.delay" if item.due_ms else lane.name
-                for rank, row in enumerate(item.rows):
-                    outcomes[row] = refusal or Position(name, base + rank)
-        positions = [each for each in outcomes if isinstance(each, Position)]
-        if len(positions) == len(messages):
-            return positions
+            if not isinstance(reply, list):
+                refusal = self._refusal(reply, lane)
+                for row in (row for item in items for row in item.rows):
+                    outcomes[row] = refusal
         errors = [each for each in outcomes if isinstance(each, EvermqError)]
-        if not positions and len({type(error) for error in errors}) == 1:
+        if len(errors) == len(messages) and len({type(error) for error in errors}) == 1:
             raise errors[0]
-        raise Partial([each for each in outcomes if each is not None])
+        raise Partial(outcomes)
 
     def _refusal(self, reply: Any, lane: Lane) -> EvermqError:
         if isinstance(reply, EvermqError):

@@ -23,7 +23,7 @@ _POLL_MS_MAX = 50.0
 class RedisReader:
     """See `Reader`. A receipt is the bare position.
 
-    What was fetched for a read that was given up is kept for the next one.
+    What came for a read that was given up is kept for the next one.
     """
 
     def __init__(self, topic: Topic, group: str) -> None:
@@ -31,8 +31,7 @@ class RedisReader:
         self._group = group
         self._leases = Leases(topic, group)
         self._news = asyncio.Event()
-        self._fetching: asyncio.Task[list[Delivery]] | None = None
-        self._unread: list[Delivery] = []
+        self._filling: asyncio.Task[None] | None = None
         self._poll_ms = _POLL_MS
         self.closed = False
         topic.listeners.add(self._news.set)
@@ -54,18 +53,13 @@ class RedisReader:
 
     async def _next(self, count_max: int) -> list[Delivery]:
         """In a task of its own, so that a read that is given up loses nothing of what comes back."""
-        if not self._unread:
-            if self._fetching is None:
-                self._fetching = asyncio.create_task(self._leases.fetch(count_max))
-            fetching = self._fetching
-            try:
-                self._unread = await asyncio.shield(fetching)
-            finally:
-                if fetching.done():
-                    self._fetching = None
-            self._check()
-        found, self._unread = self._unread[:count_max], self._unread[count_max:]
-        return found
+        if found := self._leases.pop(count_max):
+            return found
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._leases.fill(count_max))
+        await asyncio.shield(self._filling)
+        self._check()
+        return self._leases.pop(count_max)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
@@ -87,12 +81,9 @@ class RedisReader:
         self.closed = True
         self._topic.listeners.discard(self._news.set)
         self._news.set()
-        unseen = list(self._unread)
-        if fetching := self._fetching:
-            await asyncio.wait([fetching])
-            if not fetching.cancelled() and not fetching.exception():
-                unseen += fetching.result()
-        await self._leases.leave(_by_lane(unseen))
+        if self._filling:
+            await asyncio.gather(self._filling, return_exceptions=True)
+        await self._leases.leave()
         self._topic.wake()
 
     def _check(self) -> None:
@@ -111,12 +102,11 @@ class RedisReader:
 
 
 def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, list[int]]:
-    by_lane: dict[str, list[int]] = {}
-    for delivery in deliveries:
-        lane, offset, _ = delivery[2]
-        found = by_lane.get(lane)
-        if found is None:
-            by_lane[lane] = [offset]
-        else:
-            found.append(offset)
+    receipts = [delivery[2] for delivery in deliveries]
+    lanes = {receipt[0] for receipt in receipts}
+    if len(lanes) == 1:
+        return {lanes.pop(): [receipt[1] for receipt in receipts]}
+    by_lane: dict[str, list[int]] = {lane: [] for lane in lanes}
+    for lane, offset, _ in receipts:
+        by_lane[lane].append(offset)
     return by_lane

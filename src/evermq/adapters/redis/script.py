@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
 
-__all__ = ["Argument", "Script", "argument", "command"]
+__all__ = ["LOADED", "Argument", "Packed", "Script", "argument", "command", "pack"]
 
 Argument = bytes | str | int
+Packed = tuple[int, list[bytes]]  # how many arguments, and their bytes
 
 
 def argument(value: Argument) -> list[bytes]:
@@ -22,12 +23,21 @@ def argument(value: Argument) -> list[bytes]:
     return [b"$%d\r\n" % len(data), data, b"\r\n"]
 
 
+def pack(*values: Argument) -> Packed:
+    """Arguments ready to be sent."""
+    return len(values), [part for value in values for part in argument(value)]
+
+
 def command(*values: Argument) -> list[bytes]:
     """A whole command."""
     parts = [b"*%d\r\n" % len(values)]
     for value in values:
         parts += argument(value)
     return parts
+
+
+LOADED: dict[str, Script] = {}
+"""Every script that was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +54,18 @@ class Script:
     def load(cls, name: str, kinds: str) -> Script:
         """Read it from the package."""
         text = files("evermq.adapters.redis").joinpath("lua", f"{name}.lua").read_bytes()
-        return cls(name, kinds, text, sha1(text, usedforsecurity=False).hexdigest().encode())
+        made = cls(name, kinds, text, sha1(text, usedforsecurity=False).hexdigest().encode())
+        LOADED[name] = made
+        return made
 
-    def request(self, keys: Sequence[bytes], values: Iterable[Argument], *, whole: bool = False) -> list[bytes]:
+    def request(self, keys: Sequence[bytes], packed: Iterable[Packed], *, whole: bool = False) -> list[bytes]:
         """keys: encoded. whole: with the text of the script, for a server that does not know it yet."""
         tail: list[bytes] = []
         count = 0
-        for value in values:
-            tail += argument(value)
-            count += 1
+        for more, parts in packed:
+            tail += parts
+            count += more
         keys_count = sum(key.count(b"\r\n") for key in keys) // 2
-        parts = [b"*%d\r\n" % (3 + keys_count + count)]
-        parts += argument(b"EVAL" if whole else b"EVALSHA")
-        parts += argument(self.text if whole else self.digest)
-        parts += argument(keys_count)
-        parts += keys
-        return parts + tail
+        head = b"*%d\r\n" % (3 + keys_count + count)
+        called = argument(b"EVAL") + argument(self.text) if whole else argument(b"EVALSHA") + argument(self.digest)
+        return [head, *called, *argument(keys_count), *keys, *tail]

@@ -7,7 +7,7 @@ out already, and would not say whether a request ever left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio.connection import Connection
@@ -23,10 +23,16 @@ _CONNECTIONS_MAX = 32
 
 
 class Server:
-    """where: host:port, for messages. timeout_ms: longest wait for an answer, after it a request is Uncertain."""
+    """where: host:port, for messages. timeout_ms: longest wait for an answer, after it a request is Uncertain.
 
-    def __init__(self, where: str, make: Callable[[], Connection], *, timeout_ms: int) -> None:
+    greeting: commands that a new connection sends first.
+    """
+
+    def __init__(
+        self, where: str, make: Callable[[], Connection], *, timeout_ms: int, greeting: Sequence[list[bytes]] = ()
+    ) -> None:
         self.where = where
+        self._greeting = greeting
         self._make = make
         self._timeout_s = timeout_ms / 1000
         self._idle: list[Connection] = []
@@ -93,6 +99,7 @@ class Server:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]
+                await self._greet(connection)
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, TimeoutError):
@@ -102,6 +109,13 @@ class Server:
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    async def _greet(self, connection: Connection) -> None:
+        """What every new connection says first; a refusal of it is met again where it matters."""
+        if self._greeting:
+            await connection.send_packed_command([part for each in self._greeting for part in each], check_health=False)
+            for _ in self._greeting:
+                await _reply(connection)
 
 
 async def _reply(connection: Connection) -> Any:

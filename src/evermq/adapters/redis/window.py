@@ -179,9 +179,12 @@ class LaneWindow:
 
     def settle(self, offsets: Iterable[int]) -> None:
         """Done with these; what is not out is ignored."""
-        pop = self.out.pop
-        for offset in offsets:
-            pop(offset, None)
+        done = set(offsets)
+        if self.out.keys() <= done:
+            self.out.clear()
+        else:
+            for offset in done:
+                self.out.pop(offset, None)
         if self.attempts:
             for offset in [o for o in self.attempts if o < self.next and not self._is_open(o)]:
                 del self.attempts[offset]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
 from evermq.adapters.redis.failure import failure
 from evermq.adapters.redis.lane import Lane
-from evermq.adapters.redis.script import Argument, Script, argument, command
+from evermq.adapters.redis.script import Argument, Packed, Script, argument, command, pack
 from evermq.adapters.redis.server import Server
 from evermq.adapters.redis.topology import Topology
 from evermq.errors import EvermqError, Unavailable, Uncertain
@@ -18,6 +18,20 @@ from evermq.errors import EvermqError, Unavailable, Uncertain
 __all__ = ["Wire"]
 
 Values = Sequence[Argument]
+Call = tuple[Script, list[bytes], list[Packed]]  # a script, its keys and its arguments
+
+
+class Request(NamedTuple):
+    """A script over lanes. shared, each: arguments for all lanes, and of each.
+
+    beside: a key that stands before those of the lanes, where all are on one server.
+    """
+
+    script: Script
+    lanes: Sequence[Lane]
+    shared: Packed
+    each: Sequence[Packed] = ()
+    beside: str = ""
 
 
 class Wire:
@@ -34,47 +48,49 @@ class Wire:
         return self.topology.splits
 
     async def call(
-        self, script: Script, lanes: Sequence[Lane], shared: Values, each: Sequence[Values] = (), *, beside: str = ""
+        self, script: Script, lanes: Sequence[Lane], shared: Values, each: Sequence[Packed] = ()
     ) -> list[Any]:
-        """The reply for each lane. shared, each: arguments for all lanes, and of each. Raises the first error.
-
-        beside: a key that stands before those of the lanes, where all are on one server."""
-        replies = await self.call_each(script, lanes, shared, each, beside=beside)
-        for reply in replies:
-            if isinstance(reply, EvermqError):
-                raise reply
+        """The reply for each lane. Raises the first error."""
+        [replies] = await self.calls(Request(script, lanes, pack(*shared), each))
         return replies
 
-    async def call_each(
-        self,
-        script: Script,
-        lanes: Sequence[Lane],
-        shared: Values,
-        each: Sequence[Values] = (),
-        *,
-        waits: bool = False,
-        beside: str = "",
-    ) -> list[Any]:
-        """As `call`, with the error of a lane in place of its reply. waits: until enough replicas have it."""
-        each = each or [()] * len(lanes)
-        if not self.topology.splits:
-            values = [*shared, *(value for some in each for value in some)]
-            keys = [lane.keys[script.kinds] for lane in lanes]
-            if beside:
-                keys.insert(0, b"".join(argument(beside)))
-            try:
-                server = await self.topology.server("")
-                [reply] = await self._run(server, script, [(keys, values)], waits)
-            except EvermqError as error:
-                await self.topology.doubt()
-                reply = error
-            return [reply] * len(lanes) if isinstance(reply, EvermqError) else reply
-        return await self._scatter(script, lanes, shared, each, waits)
+    async def calls(self, *requests: Request) -> list[list[Any]]:
+        """As `call`, of several scripts that run one after the other; on one server in one round trip."""
+        found = [await self.each(request) for request in requests] if self.splits else await self._together(requests)
+        for replies in found:
+            for reply in replies:
+                if isinstance(reply, EvermqError):
+                    raise reply
+        return found
+
+    async def each(self, request: Request, *, waits: bool = False) -> list[Any]:
+        """The reply for each lane, or its error. waits: until enough replicas have it."""
+        if self.splits:
+            return await self._scatter(request, waits)
+        [replies] = await self._together([request], waits)
+        return replies
+
+    async def _together(self, requests: Sequence[Request], waits: bool = False) -> list[list[Any]]:
+        calls: list[Call] = []
+        for script, lanes, shared, each, beside in requests:
+            keys = [b"".join(argument(beside))] if beside else []
+            keys += [lane.keys[script.kinds] for lane in lanes]
+            calls.append((script, keys, [shared, *each]))
+        try:
+            replies = await self._run(await self.topology.server(""), calls, waits)
+        except EvermqError as error:
+            replies = [error] * len(requests)
+        if any(isinstance(reply, EvermqError) for reply in replies):
+            await self.topology.doubt()
+        return [
+            [reply] * len(request.lanes) if isinstance(reply, EvermqError) else reply
+            for request, reply in zip(requests, replies, strict=True)
+        ]
 
     async def on_key(self, script: Script, tag: str, key: str, values: Values) -> list[Any]:
         """A script over one key that is no lane's."""
         server = await self.topology.server(tag)
-        [reply] = await self._run(server, script, [([b"".join(argument(key))], list(values))], False)
+        [reply] = await self._run(server, [(script, [b"".join(argument(key))], [pack(*values)])], False)
         if isinstance(reply, EvermqError):
             await self.topology.doubt()
             raise reply
@@ -93,9 +109,8 @@ class Wire:
     async def close(self) -> None:
         await self.topology.close()
 
-    async def _scatter(
-        self, script: Script, lanes: Sequence[Lane], shared: Values, each: Sequence[Values], waits: bool
-    ) -> list[Any]:
+    async def _scatter(self, request: Request, waits: bool) -> list[Any]:
+        script, lanes, shared, each, _ = request
         replies: list[Any] = [None] * len(lanes)
         rows: dict[Server, list[int]] = {}
         for row, lane in enumerate(lanes):
@@ -105,9 +120,10 @@ class Wire:
                 replies[row] = error
 
         async def ask(server: Server, mine: list[int]) -> None:
-            calls = [([lanes[row].keys[script.kinds]], [*shared, *each[row]]) for row in mine]
+            own = each or [(0, [])] * len(lanes)
+            calls: list[Call] = [(script, [lanes[row].keys[script.kinds]], [shared, own[row]]) for row in mine]
             try:
-                found = await self._run(server, script, calls, waits)
+                found = await self._run(server, calls, waits)
             except EvermqError as error:
                 found = [error] * len(mine)
             for row, reply in zip(mine, found, strict=True):
@@ -118,29 +134,27 @@ class Wire:
             await self.topology.doubt()
         return replies
 
-    async def _run(
-        self, server: Server, script: Script, calls: list[tuple[list[bytes], list[Argument]]], waits: bool
-    ) -> list[Any]:
-        """The replies to several calls of a script, in one round trip; two where the server did not know the script."""
-        waits = waits and self._replicas > 0
-        parts = [part for keys, values in calls for part in script.request(keys, values)]
-        if waits:
-            parts += command("WAIT", self._replicas, self._replicas_ms)
-        replies = await server.ask(parts, len(calls) + waits, more_ms=self._replicas_ms if waits else 0)
-        confirmed = replies.pop() if waits else 0
-        unknown = [row for row, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
-            again = [part for row in unknown for part in script.request(*calls[row], whole=True)]
-            if waits:
-                again += command("WAIT", self._replicas, self._replicas_ms)
-            more = await server.ask(again, len(unknown) + waits, more_ms=self._replicas_ms if waits else 0)
-            confirmed = more.pop() if waits else 0
-            for row, reply in zip(unknown, more, strict=True):
-                replies[row] = reply
+    async def _run(self, server: Server, calls: Sequence[Call], waits: bool) -> list[Any]:
+        """The replies to several calls, in one round trip; in two where the server did not know the scripts.
+
+        Where it knew some of them nothing is sent again, since the order would not be the one that was asked for; a
+        connection loads all scripts when it is made, so this takes a SCRIPT FLUSH at the wrong moment."""
+        replies, confirmed = await self._send(server, calls, waits, whole=False)
+        if all(isinstance(reply, NoScriptError) for reply in replies):
+            replies, confirmed = await self._send(server, calls, waits, whole=True)
         found = [failure(reply, server.where) if isinstance(reply, Exception) else reply for reply in replies]
-        if waits and (isinstance(confirmed, Exception) or confirmed < self._replicas):
+        if isinstance(confirmed, Exception) or confirmed < (self._replicas if waits else 0):
             return [self._unconfirmed(server, reply, confirmed) for reply in found]
         return found
+
+    async def _send(self, server: Server, calls: Sequence[Call], waits: bool, *, whole: bool) -> tuple[list[Any], Any]:
+        """The replies, and how many replicas confirmed."""
+        parts = [part for script, keys, packed in calls for part in script.request(keys, packed, whole=whole)]
+        if not (waits and self._replicas):
+            return await server.ask(parts, len(calls)), 0
+        parts += command("WAIT", self._replicas, self._replicas_ms)
+        replies = await server.ask(parts, len(calls) + 1, more_ms=self._replicas_ms)
+        return replies[:-1], replies[-1]
 
     def _unconfirmed(self, server: Server, reply: Any, confirmed: Any) -> Any:
         """What is written here and perhaps nowhere else; a refusal stays what it is."""

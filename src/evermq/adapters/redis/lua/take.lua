@@ -4,7 +4,7 @@
 -- ARGV: topic id, group, token, lease in ms, most messages, most bytes, how many lanes more the reader may hold if
 -- nobody else reads, how many it holds, how long a reader that asked counts; then for each lane where the reader
 -- stands ("next,entry,base") if it holds the lane already, else "".
--- Replies for each lane: {} where there is nothing, else {next, blob, handed, crashed, the entries from `entry` on}.
+-- Replies for each lane: {} where there is nothing, else {next, blob, handed, crashed, end, the entries from `entry` on}.
 local id, group, token, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local count_left, bytes_left = tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
@@ -64,7 +64,7 @@ local function take(lane)
   end
   if from == '' then room = room - 1 end
   redis.call('HSET', state_key, 'owner:' .. group, token, 'until:' .. group, string.format('%.0f', now + lease_ms))
-  return {stands, state[5] or '', state[6] or '0', crashed and 1 or 0, unpack(found)}
+  return {stands, state[5] or '', state[6] or '0', crashed and 1 or 0, state[2], unpack(found)}
 end
 
 local replies = {}
