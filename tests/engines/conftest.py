@@ -1,6 +1,6 @@
 """Real servers as fixtures: `NAME_server` for every name of `evermq dev` (`redis_server`, `kafka_three_server`).
 
-A server is started once and shared; after each test it is healed, so a test may kill and freeze as it likes, but must
+A server is started once and shared; before each test it is healed, so a test may kill and freeze as it likes, but must
 leave no topic that disturbs others: `topic` gives a name of its own. Name the file test_ENGINE_….py: then all tests
 of that engine share one server (see tests/conftest.py).
 """
@@ -44,12 +44,12 @@ def started_fixture(name: str) -> Callable[[], Iterator[Engine]]:
     return fixture
 
 
-def server_fixture(fixture_name: str, name: str) -> Callable[[pytest.FixtureRequest], Iterator[Engine]]:
+def server_fixture(fixture_name: str, name: str) -> Callable[[pytest.FixtureRequest], Engine]:
     @pytest.fixture(name=fixture_name)
-    def fixture(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    def fixture(request: pytest.FixtureRequest) -> Engine:
         server: Engine = request.getfixturevalue(f"started_{name}")
-        yield server
         server.heal()
+        return server
 
     return fixture
 

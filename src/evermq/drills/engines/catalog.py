@@ -9,6 +9,8 @@ from evermq.drills.engines.etcd import Etcd
 from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
 from evermq.drills.engines.redis import Redis, RedisCluster, RedisSecured, RedisSentinel
+from evermq.drills.engines.rocketmq import RocketMQ, RocketMQSecured
+from evermq.drills.engines.rocketmq_three import RocketMQThree
 from evermq.drills.engines.zookeeper import ZooKeeper, ZooKeeperThree
 from evermq.errors import Misconfigured
 
@@ -26,6 +28,9 @@ _ALL: tuple[type[Engine], ...] = (
     RabbitMQ,
     RabbitMQThree,
     RabbitMQSecured,
+    RocketMQ,
+    RocketMQThree,
+    RocketMQSecured,
     ZooKeeper,
     ZooKeeperThree,
     Etcd,
