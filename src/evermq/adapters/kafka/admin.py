@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from evermq.adapters.kafka.errors import of_librdkafka
@@ -16,27 +16,21 @@ from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.topic import Topic
 from evermq.errors import EvermqError, NoSuchTopic, Unavailable
 
-__all__ = ["Admin", "Committed"]
+__all__ = ["Admin"]
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 _ANSWER_S = 6.0
-_GROUP_ANSWER_S = 15.0  # on a new cluster the first group has to wait for the topic of their offsets
 _POLL_S = 0.02
 _MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 _REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
 _UNSEEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
-_ACTIVE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS)
 _PASSING = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.UNSTABLE_OFFSET_COMMIT,
 )
 _OF_BROKERS = {
     "flush.messages": "log.flush.interval.messages",
@@ -44,13 +38,6 @@ _OF_BROKERS = {
     "message.timestamp.type": "log.message.timestamp.type",
 }
 _PASSING_TRIES, _PASSING_PAUSE_S = 50, 0.1
-
-
-class Committed(NamedTuple):
-    """Where a group stands in a lane; metadata: see `progress`."""
-
-    offset: int
-    metadata: str
 
 
 class Admin:
@@ -108,52 +95,6 @@ class Admin:
         found: Any = await self._ask(ask, f"offsets of {topic}") if asked else {}
         return {partition.partition: each.offset for partition, each in found.items()}
 
-    async def committed(self, group: str, topic: str) -> dict[int, Committed]:
-        """Lanes in which the group has committed."""
-        asked = ConsumerGroupTopicPartitions(group)
-
-        def ask() -> Future[Any]:
-            future: Future[Any] = self._client.list_consumer_group_offsets([asked], request_timeout=_GROUP_ANSWER_S)[
-                group
-            ]
-            return future
-
-        try:
-            found: Any = await self._ask(ask, f"group {group}")
-        except EvermqError as error:
-            if _code(error) == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise
-        return {
-            each.partition: Committed(each.offset, each.metadata or "")
-            for each in found.topic_partitions
-            if each.topic == topic and each.offset >= 0
-        }
-
-    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> bool:
-        """Commit for a group that has no members; False where it has, and nothing was changed."""
-        partitions = [TopicPartition(topic, lane, offset) for lane, offset in offsets.items()]
-        asked = ConsumerGroupTopicPartitions(group, partitions)
-
-        def ask() -> Future[Any]:
-            future: Future[Any] = self._client.alter_consumer_group_offsets([asked], request_timeout=_GROUP_ANSWER_S)[
-                group
-            ]
-            return future
-
-        try:
-            answer: Any = await self._ask(ask, f"group {group}")
-        except EvermqError as error:
-            if _code(error) in _ACTIVE:
-                return False
-            raise
-        for each in answer.topic_partitions:
-            if each.error and each.error.code() in _ACTIVE:
-                return False
-            if each.error:
-                raise of_librdkafka(each.error, f"group {group}, lane {each.partition}")
-        return True
-
     async def groups(self) -> list[str]:
         """All groups of the cluster."""
         found: Any = await self._wait(self._client.list_consumer_groups(request_timeout=_ANSWER_S), "groups")
@@ -183,7 +124,7 @@ class Admin:
         return {name: entry.value for name, entry in found.items() if entry.value is not None}
 
     async def _ask(self, ask: Callable[[], Future[T]], doing: str) -> T:
-        """As `_wait`, again for a while where leaders and coordinators are changing."""
+        """As `_wait`, again for a while where leaders are changing."""
         for _ in range(_PASSING_TRIES):
             try:
                 return await self._wait(ask(), doing)
@@ -196,7 +137,7 @@ class Admin:
     async def _wait(self, future: Future[T], doing: str) -> T:
         """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""
         waiting = asyncio.wrap_future(future)
-        for _ in range(int(_GROUP_ANSWER_S / _POLL_S)):
+        for _ in range(int(2 * _ANSWER_S / _POLL_S)):
             self._client.poll(0)
             done, _ = await asyncio.wait([waiting], timeout=_POLL_S)
             if done:
@@ -206,7 +147,7 @@ class Admin:
                 raise self._error(self._refusal, doing)
         else:
             waiting.cancel()
-            raise Unavailable(f"{self._where}: {doing}: no answer within {_GROUP_ANSWER_S} s")
+            raise Unavailable(f"{self._where}: {doing}: no answer within {2 * _ANSWER_S} s")
         try:
             return waiting.result()
         except KafkaException as error:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka.admin import OffsetSpec
 
-from evermq.adapters.kafka.admin import Admin, Committed
+from evermq.adapters.kafka.admin import Admin
 from evermq.adapters.kafka.batch import COMPRESSIONS
 from evermq.adapters.kafka.membership import Membership
+from evermq.adapters.kafka.offsets import Committed, Offsets
 from evermq.adapters.kafka.peek import timestamps
 from evermq.adapters.kafka.progress import is_of_another_topic, unpack
 from evermq.adapters.kafka.queue import KafkaQueue
@@ -38,6 +39,7 @@ class KafkaPlace:
         self.settings = settings
         self.sender = sender
         self.admin = admin
+        self.offsets = Offsets(sender.client)
         self.clock = clock
         self.compression = _compression(settings)
         self._memberships: dict[tuple[str, str], Membership] = {}
@@ -104,7 +106,7 @@ class KafkaPlace:
         """Let a group begin again at `start`. Raises Rejected while it has readers, anywhere."""
         found = await self._find(topic)
         offsets = await self._offsets(found, start)
-        if not await self.admin.commit(self.settings.group_prefix + check_group(group), topic, offsets):
+        if not await self.offsets.commit(self.settings.group_prefix + check_group(group), topic, offsets):
             raise Rejected(f"group {group} has readers: close them, then reset it")
 
     async def close(self) -> None:
@@ -160,7 +162,7 @@ class KafkaPlace:
         """Where the group stands, what this process acknowledged included."""
         if membership := self._memberships.get((topic.name, group)):
             await membership.committed(wait_s=4)
-        found = await self.admin.committed(self.settings.group_prefix + group, topic.name)
+        found = await self.offsets.committed(self.settings.group_prefix + group, topic.name, topic.lanes)
         return {lane: each for lane, each in found.items() if not is_of_another_topic(topic.id, each.metadata)}
 
     async def _starts(self, topic: Topic, group: str, start: Start) -> dict[int, int]:
@@ -174,7 +176,7 @@ class KafkaPlace:
             return {}
         offsets = await self._offsets(topic, Start.OLDEST if committed else start)
         offsets = {lane: offsets[lane] for lane in missing}
-        return {} if await self.admin.commit(self.settings.group_prefix + group, topic.name, offsets) else offsets
+        return {} if await self.offsets.commit(self.settings.group_prefix + group, topic.name, offsets) else offsets
 
     async def _offsets(self, topic: Topic, start: Start) -> dict[int, int]:
         """Where each lane begins. Offsets are held within the bounds of the lane."""

@@ -77,7 +77,7 @@ class Sender:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
         self._settings = settings
         self._clock = clock
-        self._client = AIOKafkaClient(**settings.aiokafka)
+        self.client = AIOKafkaClient(**settings.aiokafka)
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._ready: dict[_Lane, None] = {}
         self._pushing = False
@@ -88,14 +88,14 @@ class Sender:
     async def open(self) -> None:
         """Connect. Raises Unavailable where no broker answers."""
         try:
-            await self._client.bootstrap()
+            await self.client.bootstrap()
         except driver.KafkaError as error:
             raise of_aiokafka(error, f"kafka://{self._settings.bootstrap}") from None
 
     def watch(self, topic: str) -> None:
         """Keep the leaders of a topic at hand."""
         if not self._failure:
-            self._client.add_topic(topic)
+            self.client.add_topic(topic)
 
     async def send(self, topic: str, batches: Sequence[LaneBatch]) -> None:
         """Settle each of them: `base` or `error` is set when this returns, and when it is cancelled."""
@@ -131,7 +131,7 @@ class Sender:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.close()
+        await self.client.close()
 
     def _give_up(self, topic: str, ticket: _Ticket) -> None:
         """Time is over: what no broker was sent is certainly not appended, the rest is open."""
@@ -142,7 +142,7 @@ class Sender:
                 where = f"{topic}, lane {batch.lane}"
                 if batch.sent or batch.uncertain:
                     batch.error = Uncertain(f"{where}: no answer within {seconds} s (send_ms_max)")
-                elif self._client.cluster.partitions_for_topic(topic) is None:
+                elif self.client.cluster.partitions_for_topic(topic) is None:
                     batch.error = NoSuchTopic(f"there is no topic {topic}: `evermq topics create` makes it")
                 else:
                     batch.error = Unavailable(f"{where}: its leader took nothing for {seconds} s (send_ms_max)")
@@ -163,7 +163,7 @@ class Sender:
                 lane.waiting.popleft().ticket.settled()
             if lane.waiting:
                 lane.busy = True
-                leader = self._client.cluster.leader_for_partition(lane.partition)
+                leader = self.client.cluster.leader_for_partition(lane.partition)
                 by_node.setdefault(-1 if leader is None else leader, []).append(lane.waiting.popleft())
         self._ready.clear()
         for node, loads in by_node.items():
@@ -196,7 +196,7 @@ class Sender:
     async def _attempt(self, node: int, loads: list[_Load]) -> list[_Load]:
         """Send the request; returns what has to go again."""
         try:
-            if node < 0 or not await self._client.ready(node):
+            if node < 0 or not await self.client.ready(node):
                 return loads
             for load in loads:
                 await self._number(load)
@@ -205,7 +205,7 @@ class Sender:
         for load in loads:
             load.batch.sent = True
         try:
-            answer: Any = await self._client.send(node, self._request(loads))
+            answer: Any = await self.client.send(node, self._request(loads))
         except driver.KafkaError as error:
             return self._broke(error, loads, open_=not isinstance(error, driver.NodeNotReadyError))
         return self._judge(answer, loads)
@@ -234,8 +234,8 @@ class Sender:
     async def _identify(self) -> tuple[int, int]:
         """A producer id; lanes share one until the outcome of something stays open in one of them."""
         if self._identity is None:
-            node = self._client.get_random_node()
-            answer: Any = await self._client.send(node, InitProducerIdRequest(None, -1))
+            node = self.client.get_random_node()
+            answer: Any = await self.client.send(node, InitProducerIdRequest(None, -1))
             if answer.error_code:
                 raise driver.for_code(answer.error_code)()
             self._identity = answer.producer_id, answer.producer_epoch
@@ -293,7 +293,7 @@ class Sender:
         await self._clock.sleep(_BACKOFF_MS)
         reached = False
         with contextlib.suppress(asyncio.TimeoutError):
-            update = self._client.force_metadata_update()
+            update = self.client.force_metadata_update()
             reached = await asyncio.wait_for(update, self._settings.request_ms_max / 1000)
         for load in again:
             lane, batch, _ = load
@@ -301,6 +301,6 @@ class Sender:
                 self._failed(load, Unavailable("given up"))
             elif not reached and not batch.uncertain:
                 self._failed(load, Unavailable(f"kafka://{self._settings.bootstrap}: no broker can be reached"))
-            elif lane.partition.topic in self._client.cluster.unauthorized_topics:
+            elif lane.partition.topic in self.client.cluster.unauthorized_topics:
                 denied = class_of(KafkaError.TOPIC_AUTHORIZATION_FAILED)
                 self._failed(load, denied(f"{lane.partition.topic}: this user has no right to see it"))
