@@ -115,7 +115,7 @@ def test_sentinels_promote_the_replica_when_the_master_is_killed(redis_sentinel_
     assert isinstance(redis_sentinel_server, RedisSentinel)
     first = redis_sentinel_server.leader()
     first.kill()
-    assert until(lambda: redis_sentinel_server.leader() is not first)
+    assert until(lambda: redis_sentinel_server.leader() is not first, 40)
     ports = [door.back for door in redis_sentinel_server.doors[:2]]
     assert until(lambda: b"role:master" in roles(ports))
     first.start()

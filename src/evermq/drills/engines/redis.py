@@ -89,8 +89,24 @@ class RedisSentinel(Redis):
         with path.open("a") as file:
             file.writelines(f"sentinel {line}\n" for line in lines)
         command = [debian("redis-server", "redis-server"), str(path), "--sentinel"]
-        check = f"SENTINEL CKQUORUM {self.master}\r\n".encode()
-        return Node(name, where, command, lambda: (answers(port, check) or b"").startswith(b"+OK"), ready_s=30)
+        return Node(name, where, command, lambda: self._watches(port), ready_s=30)
+
+    def _watches(self, port: int) -> bool:
+        """Whether a Sentinel knows the others and a replica to promote."""
+        quorum = answers(port, f"SENTINEL CKQUORUM {self.master}\r\n".encode()) or b""
+        replicas = answers(port, f"SENTINEL REPLICAS {self.master}\r\n".encode()) or b""
+        return quorum.startswith(b"+OK") and replicas.startswith(b"*1")
+
+    def bring_up(self) -> None:
+        """The Sentinels last: one that finds no replica looks again only ten seconds later."""
+        servers = [node for name, node in self.nodes.items() if name.startswith("redis")]
+        self.begin(servers)
+        end = time.monotonic() + 30
+        while b"state=online" not in (answers(self._ports[0], b"INFO replication\r\n") or b""):
+            if time.monotonic() > end:
+                raise Unavailable(f"the replica does not follow: {servers[1].tail()}")
+            time.sleep(0.05)
+        self.begin([node for node in self.nodes.values() if node not in servers])
 
     def url(self, topic: str = "", *, proxied: bool = False) -> str:
         """redis://sentinel:port,…/topic?sentinel=main"""
