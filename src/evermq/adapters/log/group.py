@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.index import Location
@@ -13,10 +13,7 @@ from evermq.adapters.log.lane_cursor import LaneCursor
 from evermq.adapters.log.reading import LaneScan, Reading
 from evermq.message import Message
 
-if TYPE_CHECKING:
-    from evermq.adapters.log.reader import LogReader
-
-__all__ = ["Group", "Handed"]
+__all__ = ["Group", "Handed", "Member"]
 
 _WINDOW_BYTES = 1 << 20  # of the log, for one lane at a time: the next lanes find the same stretch in the cache
 _UNSETTLED_MAX = 1_000_000  # of one lane: beyond it nothing new is handed out until something is settled
@@ -24,6 +21,14 @@ _UNSETTLED_MAX = 1_000_000  # of one lane: beyond it nothing new is handed out u
 _FIRST = Location(0, 0)
 
 Handed = tuple[list[Message], list[int], list[int] | None]  # messages, offsets, attempts (None: all the first)
+
+
+class Member(Protocol):
+    """What a group needs to know of its readers."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+    def wake(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -35,10 +40,10 @@ class Group:
     topic: int
     cursors: list[LaneCursor]
     reading: Reading
-    readers: dict[LogReader, dict[int, None]] = field(default_factory=dict)
+    readers: dict[Member, dict[int, None]] = field(default_factory=dict)
     scans: dict[int, LaneScan] = field(default_factory=dict)
 
-    def may_read(self, reader: LogReader, lane: int) -> bool:
+    def may_read(self, reader: Member, lane: int) -> bool:
         """A lane belongs to its holder; more than a fair share only while no other reader goes hungry."""
         cursor = self.cursors[lane]
         held = self.readers[reader]
@@ -48,7 +53,7 @@ class Group:
         rank = list(held).index(lane) if lane in held else len(held)
         return rank < share or not any(self._is_hungry(other, share) for other in self.readers if other is not reader)
 
-    def _is_hungry(self, reader: LogReader, share: int) -> bool:
+    def _is_hungry(self, reader: Member, share: int) -> bool:
         return reader.is_waiting and len(self.readers[reader]) < share
 
     def candidates(self, end: Callable[[int], int]) -> list[int]:
@@ -62,7 +67,7 @@ class Group:
                 found.append((self.scan(cursor.lane).place(cursor.next) or _FIRST, cursor.lane))
         return [lane for _, lane in sorted(found)]
 
-    def take(self, reader: LogReader, lane: int, count_max: int, end: int, now_ms: int) -> tuple[Handed, list[Change]]:
+    def take(self, reader: Member, lane: int, count_max: int, end: int, now_ms: int) -> tuple[Handed, list[Change]]:
         """Hand out what the reader may have of a lane: first what comes again, then what is new."""
         cursor = self.cursors[lane]
         again, change = cursor.take_again(count_max, now_ms)
@@ -141,7 +146,7 @@ class Group:
             for reader in self.readers:
                 reader.wake()
 
-    def leave(self, reader: LogReader) -> list[Change]:
+    def leave(self, reader: Member) -> list[Change]:
         """A reader goes; what it holds comes again."""
         changes = []
         for lane in list(self.readers.pop(reader, {})):

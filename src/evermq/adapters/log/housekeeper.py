@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import os
 import weakref
-from threading import Event, Thread
-from typing import TYPE_CHECKING
+from threading import Event, RLock, Thread
+from typing import Protocol
 
-from evermq.adapters.log.retention import Retention
+from evermq.adapters.log.ballast import Ballast
+from evermq.adapters.log.cursor_file import CursorFile
+from evermq.adapters.log.journal import Journal
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.segment import Segment
+from evermq.clock import Clock
 from evermq.errors import EvermqError, Fenced
 
-if TYPE_CHECKING:
-    from evermq.adapters.log.place import LogPlace
+__all__ = ["House", "Housekeeper"]
 
-__all__ = ["Housekeeper"]
+
+class House(Protocol):
+    """What is kept."""
+
+    clock: Clock
+    options: LogOptions
+    lock: RLock
+    journal: Journal
+    ballast: Ballast
+    cursor_file: CursorFile
+
+    def is_settled(self, segment: Segment) -> bool: ...
+    def check_owner(self) -> None: ...
+    def disown(self, reason: str) -> None: ...
 
 
 class Housekeeper:
     """A thread that looks after a place every interval, and at once when it is woken. Without threads, `tidy` is
     the caller's to call."""
 
-    def __init__(self, place: LogPlace, *, threaded: bool) -> None:
+    def __init__(self, place: House, *, threaded: bool) -> None:
         self._place = place
-        self._retention: Retention = place.options.retention
+        self._retention = place.options.retention
         self._news = Event()
         self._ended = False
         self._disk_full = False
@@ -73,7 +90,7 @@ class Housekeeper:
             with place.lock:
                 oldest = self._retention.next_to_go(
                     place.journal.segments,
-                    place.topics_by_number,
+                    place.is_settled,
                     place.clock.now_ms(),
                     disk_full=self._disk_full and place.journal.spares.wanted,
                 )
@@ -101,7 +118,7 @@ class Housekeeper:
             place.journal.sync()
 
 
-_places: weakref.WeakSet[LogPlace] = weakref.WeakSet()
+_places: weakref.WeakSet[House] = weakref.WeakSet()
 
 
 def _forked() -> None:

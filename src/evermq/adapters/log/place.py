@@ -26,6 +26,7 @@ from evermq.adapters.log.owner import OwnerLock
 from evermq.adapters.log.queue import LogQueue
 from evermq.adapters.log.reading import Reading
 from evermq.adapters.log.restore import replay
+from evermq.adapters.log.segment import Segment
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
 from evermq.clock import SYSTEM, Clock
@@ -135,7 +136,7 @@ class LogPlace:
             if group not in found.groups:
                 with self.lock:
                     starts = [found.start(lane) for lane in range(found.record_.lanes)]
-                    found.groups[group] = self.make_group(found, group, starts)
+                    found.groups[group] = self.make_group(found.number, group, starts)
         return differs
 
     async def drop(self, topic: str) -> None:
@@ -200,6 +201,14 @@ class LogPlace:
         """Do now what is done from time to time: recycle segments, prepare spare ones, flush acknowledgements."""
         self._housekeeper.tidy()
 
+    def is_settled(self, segment: Segment) -> bool:
+        """Whether no group of any topic needs a message of this segment any more."""
+        topics = self.topics_by_number
+        lanes = [
+            (topics[number], lane, marks.end) for (number, lane), marks in segment.marks.items() if number in topics
+        ]
+        return all(topic.has_settled(lane, end) for topic, lane, end in lanes)
+
     def check_owner(self) -> None:
         """Raise Fenced where somebody else may own the directory by now."""
         if self._owner:
@@ -230,12 +239,12 @@ class LogPlace:
         cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
         self.ballast.write(lambda: self.cursor_file.replace(cursor.snapshot() for cursor in cursors))
 
-    def make_group(self, topic: Topic, name: str, starts: list[int]) -> Group:
+    def make_group(self, topic: int, name: str, starts: list[int]) -> Group:
         """A new group, durably known before anybody reads in it."""
-        record = GroupRecord(number=self.catalog.number(), topic=topic.number, name=name, starts=starts)
+        record = GroupRecord(number=self.catalog.number(), topic=topic, name=name, starts=starts)
         self._save(partial(self.catalog.add_group, record))
         cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
-        return Group(record.number, name, topic.number, cursors, self.reading)
+        return Group(record.number, name, topic, cursors, self.reading)
 
     def _topic(self, name: str) -> Topic | None:
         self.check()

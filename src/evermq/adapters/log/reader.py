@@ -7,16 +7,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING
 
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.group import Group, Handed
+from evermq.adapters.log.topic import Topic
 from evermq.errors import Closed, Unavailable
 from evermq.port import Delivery
 from evermq.position import Position
-
-if TYPE_CHECKING:
-    from evermq.adapters.log.topic import Topic
 
 __all__ = ["LogReader"]
 

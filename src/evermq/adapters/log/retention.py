@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.segment import Segment
-from evermq.adapters.log.topic import Topic
 from evermq.errors import Misconfigured
 
 __all__ = ["Retention"]
@@ -35,9 +33,17 @@ class Retention:
             raise Misconfigured('unread = "drop" needs bytes_max: how much to keep')
 
     def next_to_go(
-        self, segments: list[Segment], topics: Mapping[int, Topic], now_ms: int, *, disk_full: bool = False
+        self,
+        segments: Sequence[Segment],
+        is_settled: Callable[[Segment], bool],
+        now_ms: int,
+        *,
+        disk_full: bool = False,
     ) -> Segment | None:
-        """The oldest segment if it may go. The last one never goes: it is being written."""
+        """The oldest segment if it may go. The last one never goes: it is being written.
+
+        is_settled(segment): whether no group needs a message of it any more. disk_full: none is kept for replay.
+        """
         if len(segments) < 2:
             return None
         oldest = segments[0]
@@ -46,24 +52,9 @@ class Retention:
             return oldest
         is_old = oldest.time_last_ms < now_ms - self.retain_ms
         is_over = disk_full or size > self.retain_bytes or bool(self.bytes_max and size + oldest.size > self.bytes_max)
-        return oldest if (is_old or is_over) and is_settled(oldest, topics) else None
+        return oldest if (is_old or is_over) and is_settled(oldest) else None
 
-    def may_grow(self, segments: list[Segment]) -> bool:
+    def may_grow(self, segments: Sequence[Segment]) -> bool:
         """Whether another segment fits under bytes_max."""
         size = sum(segment.size for segment in segments)
         return not self.bytes_max or self.unread == "drop" or not segments or size + segments[0].size <= self.bytes_max
-
-
-def is_settled(segment: Segment, topics: Mapping[int, Topic]) -> bool:
-    """Whether no group of any topic still needs a message of this segment."""
-    for (number, lane), marks in segment.marks.items():
-        topic = topics.get(number)
-        if topic is None or lane == DUE_LANE:
-            continue
-        if lane == DELAY_LANE:
-            low = topic.delays.low
-            if low is not None and low < marks.end:
-                return False
-        elif not topic.groups or any(group.cursors[lane].low < marks.end for group in topic.groups.values()):
-            return False
-    return True

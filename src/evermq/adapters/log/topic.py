@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import Protocol
 
-from evermq.adapters.log.batch import TopicLanes
+from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.catalog import TopicRecord
+from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.delays import Delays
 from evermq.adapters.log.frame import Kind, Piece
-from evermq.adapters.log.group import Group
+from evermq.adapters.log.group import Group, Member
+from evermq.adapters.log.journal import Journal
+from evermq.adapters.log.reading import Reading
 from evermq.clock import Clock
 from evermq.errors import Closed
 from evermq.port import Start
 
-if TYPE_CHECKING:
-    from evermq.adapters.log.place import LogPlace
-    from evermq.adapters.log.reader import LogReader
+__all__ = ["Home", "Topic"]
 
-__all__ = ["Topic"]
+
+class Home(Protocol):
+    """What a topic needs of the place that it belongs to."""
+
+    clock: Clock
+    lock: RLock
+    journal: Journal
+    reading: Reading
+    committer: Committer
+
+    def check(self) -> None: ...
+    def record(self, changes: list[Change]) -> None: ...
+    def make_group(self, topic: int, name: str, starts: list[int]) -> Group: ...
 
 
 class Topic:
     """Shared by all queue objects of the topic. `lock` is the place's: it guards the state of all groups."""
 
-    def __init__(self, place: LogPlace, record: TopicRecord) -> None:
+    def __init__(self, place: Home, record: TopicRecord) -> None:
         self.place = place
         self.record_ = record
         self.number = record.number
@@ -35,7 +49,7 @@ class Topic:
         self.lock = place.lock
         self.groups: dict[str, Group] = {}
         self.delays = Delays(self.lanes, place.reading, place.committer, place.journal.bytes_max // 8)
-        self.waiting: dict[asyncio.AbstractEventLoop, set[LogReader]] = {}
+        self.waiting: dict[asyncio.AbstractEventLoop, set[Member]] = {}
         self.dropped = False
 
     @property
@@ -61,7 +75,7 @@ class Topic:
             found = self.groups.get(name)
             if found is None:
                 starts = [self._start_of(start, lane) for lane in range(self.record_.lanes)]
-                found = self.groups[name] = self.place.make_group(self, name, starts)
+                found = self.groups[name] = self.place.make_group(self.number, name, starts)
             return found
 
     def _start_of(self, start: Start, lane: int) -> int:
@@ -122,6 +136,15 @@ class Topic:
                     break
         return min(times, default=None)
 
+    def has_settled(self, lane: int, end: int) -> bool:
+        """Whether nobody needs what stands in a lane below `end` any more; without a group somebody may yet."""
+        if lane == DUE_LANE:
+            return True
+        if lane == DELAY_LANE:
+            low = self.delays.low
+            return low is None or low >= end
+        return bool(self.groups) and all(group.cursors[lane].low >= end for group in self.groups.values())
+
     def record(self, changes: list[Change]) -> None:
         """Write down what changed in groups of this topic."""
         if changes:
@@ -132,12 +155,12 @@ class Topic:
         for offset, due_ms in enumerate(memoryview(piece.parts[0]).cast("q"), piece.offset):
             self.delays.add(due_ms, offset)
 
-    def listen(self, loop: asyncio.AbstractEventLoop, reader: LogReader) -> None:
+    def listen(self, loop: asyncio.AbstractEventLoop, reader: Member) -> None:
         """Wake this reader when something is appended."""
         with self.lock:
             self.waiting.setdefault(loop, set()).add(reader)
 
-    def forget(self, loop: asyncio.AbstractEventLoop, reader: LogReader) -> None:
+    def forget(self, loop: asyncio.AbstractEventLoop, reader: Member) -> None:
         """It no longer waits."""
         with self.lock:
             readers = self.waiting.get(loop)
