@@ -7,7 +7,7 @@ import pytest
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.ports import answers
 from evermq.drills.engines.remoting import ask
-from evermq.drills.engines.rocketmq import RocketMQ, RocketMQSecured
+from evermq.drills.engines.rocketmq import CLUSTER_NAME, RocketMQ, RocketMQSecured
 from evermq.drills.engines.rocketmq_three import RocketMQThree
 from evermq.errors import Unavailable
 
@@ -41,7 +41,10 @@ def test_topic_outlives_a_killed_server_of_rocketmq(rocketmq_server: Engine, top
 def test_secured_broker_refuses_whoever_does_not_sign(rocketmq_secured_server: Engine, topic: str) -> None:
     assert isinstance(rocketmq_secured_server, RocketMQSecured)
     with pytest.raises(Unavailable, match=topic):
-        rocketmq_secured_server.create(topic)
+        RocketMQ.create(rocketmq_secured_server, topic)
+    rocketmq_secured_server.create(topic)
+    assert is_routed(rocketmq_secured_server, topic)
+    assert "app-*" in rocketmq_secured_server.tool("listAcl", "-c", CLUSTER_NAME, "-s", "User:app")
 
 
 @START

@@ -252,13 +252,38 @@ def written(path: Path, settings: Mapping[str, str]) -> Path:
 
 
 class RocketMQSecured(RocketMQ):
-    """As one server, with users: admin may do everything."""
+    """As one server, with signed requests and rights.
+
+    `admin` may do everything; `app` may send to and read from topics, in groups, whose names begin with `app-`.
+    """
 
     name = "rocketmq-secured"
 
     def secure(self) -> None:
-        """The administrator."""
-        self.secrets = Secrets.make(self.directory / "secrets", ["admin"])
+        """Users, and the administrator's login for RocketMQ's own tool."""
+        self.secrets = Secrets.make(self.directory / "secrets", ["admin", "app"])
+        login = self.directory / "conf" / "tools.yml"
+        login.parent.mkdir(exist_ok=True)
+        login.write_text(f'accessKey: admin\nsecretKey: "{self.secrets.users["admin"]}"\n')
+        login.chmod(0o600)
+
+    def bring_up(self) -> None:
+        """Start, and make the user app with its rights."""
+        super().bring_up()
+        self._order("createUser", "-u", "app", "-p", self.secrets.users["app"], "-t", "Normal")
+        names = "Topic:app-*,Group:app-*"
+        self._order("createAcl", "-s", "User:app", "-r", names, "-a", "Pub,Sub", "-d", "Allow")
+
+    def create(self, topic: str, *, kind: str = "NORMAL", queues: int = 4) -> None:
+        """As of one server, as the administrator."""
+        size = ["-r", str(queues), "-w", str(queues)]
+        self._order("updateTopic", "-t", topic, *size, "-a", f"+message.type={kind}")
+
+    def _order(self, *arguments: str) -> None:
+        """The tool ends with 0 whatever happened, so it must have said success."""
+        said = self.tool(*arguments, "-c", CLUSTER_NAME)
+        if "success" not in said:
+            raise Unavailable(f"{arguments[0]} failed: {said[-500:]}")
 
     def _credentials(self) -> str:
         return json.dumps({"accessKey": "admin", "secretKey": self.secrets.users["admin"]})
@@ -270,6 +295,9 @@ class RocketMQSecured(RocketMQ):
             "authenticationEnabled": "true",
             "authenticationProvider": f"{_AUTH}.authentication.provider.DefaultAuthenticationProvider",
             "authenticationMetadataProvider": f"{_AUTH}.authentication.provider.LocalAuthenticationMetadataProvider",
+            "authorizationEnabled": "true",
+            "authorizationProvider": f"{_AUTH}.authorization.provider.DefaultAuthorizationProvider",
+            "authorizationMetadataProvider": f"{_AUTH}.authorization.provider.LocalAuthorizationMetadataProvider",
             "initAuthenticationUser": json.dumps({"username": "admin", "password": password}),
             "innerClientAuthenticationCredentials": self._credentials(),
         }
@@ -280,5 +308,8 @@ class RocketMQSecured(RocketMQ):
             "authenticationEnabled": True,
             "authenticationProvider": f"{_AUTH}.authentication.provider.DefaultAuthenticationProvider",
             "authenticationMetadataProvider": "org.apache.rocketmq.proxy.auth.ProxyAuthenticationMetadataProvider",
+            "authorizationEnabled": True,
+            "authorizationProvider": f"{_AUTH}.authorization.provider.DefaultAuthorizationProvider",
+            "authorizationMetadataProvider": "org.apache.rocketmq.proxy.auth.ProxyAuthorizationMetadataProvider",
             "innerClientAuthenticationCredentials": self._credentials(),
         }
