@@ -14,6 +14,7 @@ import pytest
 from evermq.drills.engines.catalog import CATALOG
 from evermq.drills.engines.engine import Engine, Missing
 
+START_S = 400  # of the slowest cluster on a machine that is busy, and of the test itself
 FIXTURES = {f"{name.replace('-', '_')}_server": name for name in CATALOG}
 
 
@@ -21,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.engine)
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(START_S))
 
 
 def started(engine: type[Engine]) -> Iterator[Engine]:

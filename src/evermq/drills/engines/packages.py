@@ -37,21 +37,23 @@ def _alone() -> Iterator[None]:
 
 
 def debian(program: str, package: str) -> str:
-    """The path of a program, which comes with a package of Debian. Raises Missing."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/lib/rabbitmq/bin")
-    if path:
-        return path
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    """The path of a program, which comes with a package of Debian; root installs it where it is missing.
+
+    Raises Missing.
+    """
+    if not _which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
+        with _alone():
+            if not _which(program):
+                print(f"installing {package} from Debian", file=sys.stderr, flush=True)
+                _apt(package)
+    path = _which(program)
+    if not path:
         raise Missing(f"{program} is missing: apt-get install {package}")
-    with _alone():
-        if not shutil.which(program):
-            print(f"installing {package} from Debian", file=sys.stderr, flush=True)
-            _apt(package)
-    return debian(program, package) if shutil.which(program) else _missing(program, package)
+    return path
 
 
-def _missing(program: str, package: str) -> str:
-    raise Missing(f"{package} was installed, and has no {program}")
+def _which(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
 
 
 def _apt(package: str) -> None:
