@@ -22,7 +22,7 @@ from evermq.message import DELIVER_AT, NO_HEADERS, Message
 from evermq.position import Position, Run
 
 __all__ = ["DELAY_LANE", "DUE_LANE", "Batch", "Load", "Placed", "TopicLanes", "assemble", "due_times", "load"]
-__all__ += ["piece_of"]
+__all__ += ["is_plain", "piece_of"]
 
 DELAY_LANE = 0xFFFF_FFFF  # messages that wait for their time
 DUE_LANE = 0xFFFF_FFFE  # which of those were moved to their lanes
@@ -140,14 +140,6 @@ class Batch:
         self.load = load
         self.outcome: Sequence[Position] | EvermqError | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a single message that need not wait for its time."""
-        if len(self.messages) != 1 or self.load:
-            return False
-        headers = self.messages[0][3]
-        return not headers or DELIVER_AT not in headers
-
     def result(self) -> Sequence[Position]:
         """The positions, or the error is raised."""
         outcome = self.outcome
@@ -156,6 +148,14 @@ class Batch:
         if isinstance(outcome, EvermqError):
             raise outcome.with_traceback(None)
         return outcome
+
+
+def is_plain(messages: Sequence[Message]) -> bool:
+    """Whether it is a single message that need not wait for its time."""
+    if len(messages) != 1:
+        return False
+    headers = messages[0][3]
+    return not headers or DELIVER_AT not in headers
 
 
 def due_times(headers: Sequence[Mapping[str, str]]) -> list[int]:

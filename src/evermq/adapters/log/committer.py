@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from evermq.adapters.log.batch import Batch, TopicLanes, assemble, load, piece_of
+from evermq.adapters.log.batch import Batch, TopicLanes, assemble, is_plain, load, piece_of
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.commit import Commit, Latch, Ticket
 from evermq.adapters.log.frame import Piece
@@ -129,6 +129,10 @@ class Committer:
 
     def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append, but the calling thread waits, and writes itself if nobody else does."""
+        if not self._busy and is_plain(messages):
+            alone = self._append_alone(topic, messages[0])
+            if alone:
+                return alone
         batch = self.batch(topic, messages)
         latch = None
         with self._lock:
@@ -143,6 +147,24 @@ class Committer:
             if latch.leads:
                 self._turn()
         return batch.result()
+
+    def _append_alone(self, topic: TopicLanes, message: Message) -> Run | None:
+        """The shortest way, while nobody else appends: after every flush the processor's caches are cold, and each
+        function more is felt. None where somebody does."""
+        with self._lock:
+            if self._busy or self._pending:
+                return None
+            self._busy = True
+        loops: set[Loop] = set()
+        try:
+            outcome, loops = self._write_one(topic, message)
+        except EvermqError:
+            raise
+        except Exception as error:
+            raise self._defect(error) from error
+        finally:
+            self._tell(None, loops)
+        return outcome
 
     def quiet(self) -> bool:
         """Whether nothing waits and nothing is being written."""
@@ -178,8 +200,10 @@ class Committer:
     def _write(self, batches: list[Batch]) -> set[Loop]:
         """Write one group and set what became of its batches; returns the loops whose readers have news."""
         try:
-            if len(batches) == 1 and batches[0].is_plain:
-                return self._write_one(batches[0])
+            first = batches[0]
+            if len(batches) == 1 and not first.load and is_plain(first.messages):
+                first.outcome, loops = self._write_one(first.topic, first.messages[0])
+                return loops
             return self._write_all(batches)
         except TooLarge as error:
             if len(batches) > 1:  # keys and headers were larger than thought: each for itself
@@ -188,19 +212,22 @@ class Committer:
         except EvermqError as error:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
-            self._journal.failure = self._journal.failure or f"a defect ({error!r})"
-            _fail(batches, Uncertain(f"the writer failed: {error!r}"))
+            _fail(batches, self._defect(error))
         return set()
 
-    def _write_one(self, batch: Batch) -> set[Loop]:
-        """The shortest way for a single message: after every flush the processor's caches are cold, and each
-        function more is felt."""
-        journal, topic = self._journal, batch.topic
-        piece = piece_of(topic, batch.messages[0], journal.state.index.ends)
+    def _defect(self, error: Exception) -> Uncertain:
+        self._journal.failure = self._journal.failure or f"a defect ({error!r})"
+        return Uncertain(f"the writer failed: {error!r}")
+
+    def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run, set[Loop]]:
+        """As `_write`, of a single message that need not wait for its time."""
+        journal = self._journal
+        piece = piece_of(topic, message, journal.state.index.ends)
+        if len(message[2]) > self._message_bytes_max:
+            self._check_sizes([len(message[2])])
         pieces = [piece]
         segment = journal.write(pieces)
-        batch.outcome = Run(topic.names[piece.lane], piece.offset, 1)
-        return self._on_commit(pieces, segment)
+        return Run(topic.names[piece[1]], piece[5], 1), self._on_commit(pieces, segment)
 
     def _write_all(self, batches: list[Batch]) -> set[Loop]:
         journal = self._journal
