@@ -34,6 +34,7 @@ _BYTES_MAX = 4 << 20  # of one answer
 _LANES_MAX = 8  # of one request
 _LOOK_MS = 500  # what is known of the lanes is not older
 _WINDOW_MS = 2_000  # who asked within it counts for the shares
+_READY, _GONE = b"rx"  # letters of lua/look.lua
 _FOREVER_MS = 3_600_000.0
 
 Change = Callable[[LaneWindow, Iterable[int]], None]
@@ -81,8 +82,7 @@ class Leases:
             self._count_max = count_max
             if self._ready:
                 return
-            if self._unsaved:
-                await self._save(list(self._unsaved))  # an answer got lost: whether the lanes are still ours is open
+            await self._save_late()
             again = [lane for lane, window in self._held.items() if self._is_due(window)]
             if again:
                 await self._hand_again(again, count_max)
@@ -90,6 +90,14 @@ class Leases:
                 await self._take(count_max)
             if not self._ready and await self._look():
                 await self._take(count_max)
+
+    async def _save_late(self) -> None:
+        """Where an answer got lost it is not known whether the lanes are still ours."""
+        try:
+            await self._save(list(self._unsaved))
+        except EvermqError:
+            if not self._topic.wire.splits:
+                raise  # else the lanes of other nodes can be read
 
     def _is_stale(self) -> bool:
         return self._topic.clock.monotonic_ms() - self._looked_ms > _LOOK_MS
@@ -99,21 +107,22 @@ class Leases:
         return due_ms is not None and due_ms <= self._topic.clock.now_ms() + self._clock_ms[0]
 
     async def _look(self) -> bool:
-        """Which lanes have something; old lanes come first, and the new ones wait for them."""
+        """Which lanes have something; those of an earlier epoch are emptied first, so that keys keep their order."""
         topic = self._topic
         lanes, old = topic.every_lane, len(topic.old)
-        letters, _ = await asyncio.gather(
-            topic.wire.call(_LOOK, lanes, [topic.id, self._group, self._token]), self._ask()
-        )
+        request = Request(_LOOK, lanes, pack(topic.id, self._group, self._token))
+        replies, _ = await asyncio.gather(topic.wire.each(request), self._ask())
+        letters = _known(replies)
         self._looked_ms = topic.clock.monotonic_ms()
         self._wake_ms = min((float(letter[1:]) for letter in letters if len(letter) > 1), default=_FOREVER_MS)
         kinds = b"".join([letter[:1] for letter in letters])
-        if old and not kinds[:old].strip(b"ex"):
+        now = next((lane.epoch for lane, kind in zip(lanes, kinds, strict=True) if kind != _GONE), topic.epoch)
+        mine = bytes(kind for lane, kind in zip(lanes, kinds, strict=True) if lane.epoch == now)
+        if old and (now == topic.epoch or not mine.strip(b"ex")):
             await topic.retire()
         if b"x" in kinds[old:]:
             await topic.reload()
-        stop = old if kinds[:old].strip(b"x") else len(lanes)
-        ready = [lane for lane, kind in zip(lanes[:stop], kinds, strict=False) if kind == b"r"[0]]
+        ready = [lane for lane, kind in zip(lanes, kinds, strict=True) if kind == _READY and lane.epoch == now]
         self._turn += 1
         first = self._turn % len(ready) if ready else 0
         self._candidates = deque(ready[first:] + ready[:first])
@@ -124,7 +133,12 @@ class Leases:
         topic = self._topic
         before_ms = topic.clock.now_ms()
         key = readers_key(topic.name, self._group)
-        alive, now_ms = await topic.wire.on_key(_ASKED, topic.name, key, [self._token, _WINDOW_MS, stays])
+        try:
+            alive, now_ms = await topic.wire.on_key(_ASKED, topic.name, key, [self._token, _WINDOW_MS, stays])
+        except EvermqError:
+            if not topic.wire.splits:
+                raise
+            return  # the node that counts readers is down; lanes of others can be read
         self._share = -(-len(topic.every_lane) // max(1, alive))
         self._clock_ms = (now_ms - topic.clock.now_ms(), now_ms + 1 - before_ms)
 
@@ -141,6 +155,8 @@ class Leases:
         room = self._share - len(self._held)
         while self._candidates and len(chosen) < count:
             lane = self._candidates.popleft()
+            if self._topic.wire.splits and lane in self._unsaved:
+                continue
             if lane in self._held:
                 chosen.append(lane)
             elif room > 0:
@@ -328,6 +344,14 @@ class Leases:
             if not kept:
                 del self._held[lane]
                 self._unsaved.discard(lane)
+
+
+def _known(replies: Sequence[Any]) -> list[bytes]:
+    """What lua/look.lua says of each lane; a lane whose node is down has something that cannot be had now."""
+    errors = [reply for reply in replies if isinstance(reply, EvermqError)]
+    if errors and len(errors) == len(replies):
+        raise errors[0]
+    return [b"o" if isinstance(reply, EvermqError) else reply for reply in replies] if errors else list(replies)
 
 
 def _stands(window: LaneWindow | None) -> str:

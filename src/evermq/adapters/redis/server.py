@@ -77,9 +77,11 @@ class Server:
     async def close(self) -> None:
         """Drop every connection; requests under way end as Uncertain."""
         self._closed = True
-        for connection in (*self._idle, *self._busy):
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect()
+        for connection in self._busy:
             await connection.disconnect(nowait=True)
-        self._idle.clear()
 
     async def _lost(self, text: str) -> Uncertain:
         idle, self._idle = self._idle, []
@@ -101,7 +103,7 @@ class Server:
                 await connection.connect()  # type: ignore[no-untyped-call]
                 await self._greet(connection)
         except (RedisError, OSError, TimeoutError) as error:
-            await connection.disconnect(nowait=True)
+            await connection.disconnect()
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"redis {self.where} did not answer within {self._timeout_s:g} s") from error
             raise refused(error, self.where) from error

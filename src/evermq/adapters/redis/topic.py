@@ -23,6 +23,7 @@ _RELANE = Script.load("relane", "k")
 _STATE = Script.load("state", "sld")
 _TOPIC = Script.load("topic", "k")
 _FORMAT = "1"
+_RETIRE_MS = 500
 
 
 class Topic:
@@ -42,6 +43,7 @@ class Topic:
         self.lanes: list[Lane] = []
         self.old: list[Lane] = []
         self.listeners: set[Callable[[], None]] = set()
+        self._retire_ms = 0
         self._lock = asyncio.Lock()
 
     @property
@@ -80,7 +82,7 @@ class Topic:
         known = "keep" if keep else "refuse"
         values: list[Argument] = [self.clock.token(), lanes, known, *groups]
         self._become(await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), values))
-        await self.wire.call(_MAKE, self.every_lane, [self.id, known])
+        await self.wire.call(_MAKE, self.lanes, [self.id, known])
         for group in self.groups:
             await self.join(group, Start.OLDEST)
         await self.wire.tell(TOPICS, "SADD", TOPICS, self.name)
@@ -106,7 +108,11 @@ class Topic:
         self.wake()
 
     async def retire(self) -> None:
-        """Forget the old lanes that every group has emptied."""
+        """Close the old lanes for good, and forget them when every group has emptied them; now and then."""
+        now_ms = self.clock.monotonic_ms()
+        if now_ms < self._retire_ms:
+            return
+        self._retire_ms = now_ms + _RETIRE_MS
         gone = await self.wire.call(_CLOSE, self.old, [self.id])
         if all(gone):
             await self.wire.tell(self.name, "HSET", topic_key(self.name), "old", "")

@@ -1,0 +1,33 @@
+"""Entries say what they hold, to us and to others."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from evermq.adapters.redis.entry import appended_ms, count_of, decode, encode
+from evermq.errors import Damaged, Rejected
+from evermq.message import Message, MessageFactory
+
+
+def test_entry_is_a_head_and_msgpack_columns_that_anybody_reads() -> None:
+    make = MessageFactory()
+    messages = [make("a", key="k", id="1"), make("b", headers={"h": "v"}, id="2")]
+    entry = encode(messages, 77)
+    assert (count_of(entry), appended_ms(entry)) == (2, 77)
+    ids, keys, bodies, headers, _ = msgspec.msgpack.decode(entry[13:])
+    assert (ids, keys, bodies, headers) == (["1", "2"], [b"k", None], [b"a", b"b"], [{}, {"h": "v"}])
+    assert decode(entry) == messages
+
+
+@pytest.mark.parametrize(
+    "entry", [b"", b"\x02", b"plain text of somebody else", encode([Message("1", None, b"x", {}, 0)], 1)[:-2]]
+)
+def test_what_is_no_entry_is_damaged(entry: bytes) -> None:
+    with pytest.raises(Damaged):
+        decode(entry)
+
+
+def test_time_that_is_no_number_is_rejected() -> None:
+    with pytest.raises(Rejected):
+        encode([Message("1", None, b"x", {}, 1 << 80)], 1)
