@@ -53,13 +53,14 @@ class CursorFile:
         self._file: File | None = disk.open(names[-1]) if names else None
         self._older = names[:-1]
         self._end = 0
+        self._begun = 0  # its size when it was begun
         self._dirty = False
         self._is_doubtful = False
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to `replace` it: it is long, or a flush of it failed once."""
-        return self._file is None or self._is_doubtful or self._end > _COMPACT_BYTES
+        return self._file is None or self._is_doubtful or self._end > _COMPACT_BYTES + 2 * self._begun
 
     def load(self) -> Iterator[Change]:
         """All changes in the order they were made, past what is not intact: those that the device holds, once what
@@ -112,7 +113,8 @@ class CursorFile:
         self._disk.sync_names()
         if self._file:  # not closed here: somebody may be flushing it, and its last user closes it
             self._older.append(f"cursors-{self._number:08x}")
-        self._file, self._end, self._number = file, len(record), self._number + 1
+        self._file, self._number = file, self._number + 1
+        self._end = self._begun = len(record)
         self._dirty = self._is_doubtful = False
         for old in self._older:
             self._disk.remove(old)

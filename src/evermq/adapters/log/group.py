@@ -16,7 +16,8 @@ from evermq.message import Message
 __all__ = ["Group", "Handed", "Member"]
 
 _WINDOW_BYTES = 1 << 20  # of the log, for one lane at a time: the next lanes find the same stretch in the cache
-_UNSETTLED_MAX = 1_000_000  # of one lane: beyond it nothing new is handed out until something is settled
+_UNSETTLED_MAX = 1_000_000  # of all lanes: beyond their shares nothing new is handed out until something is settled
+_UNSETTLED_OF_A_LANE = 100_000
 
 _FIRST = Location(0, 0)
 
@@ -82,7 +83,7 @@ class Group:
             attempts = [cursor.attempt(offset) for offset in offsets]
             if len(offsets) < len(again) and (gone := cursor.settle(set(again) - found.keys())):
                 changes.append(gone)  # damaged, or never synced: there is nothing to wait for
-        if len(again) < count_max and not cursor.returned and cursor.next < end and cursor.unsettled < _UNSETTLED_MAX:
+        if len(again) < count_max and not cursor.returned and cursor.next < end and self._has_room(cursor):
             fresh, numbers = self._take_new(cursor, count_max - len(again), end, changes)
             messages, offsets = messages + fresh, offsets + numbers
             if attempts is not None:
@@ -91,6 +92,9 @@ class Group:
             cursor.holder = reader
             self.readers[reader][lane] = None
         return (messages, offsets, attempts), changes
+
+    def _has_room(self, cursor: LaneCursor) -> bool:
+        return cursor.unsettled < max(_UNSETTLED_MAX // len(self.cursors), _UNSETTLED_OF_A_LANE)
 
     def _take_new(
         self, cursor: LaneCursor, count_max: int, end: int, changes: list[Change]

@@ -9,12 +9,15 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from evermq.adapters.log.cursor_file import Change
 
-__all__ = ["OUT", "LaneCursor", "Park", "ranges_of"]
+__all__ = ["OUT", "LaneCursor", "Park", "ranges_of", "with_keys"]
 
 OUT = -1  # in place of a due time: handed out with this attempt
+
+_STRETCH = 1_000
 
 KeysOf = Callable[[list[int]], Sequence[bytes | None]]
 
@@ -30,11 +33,13 @@ class Park:
 @dataclass(slots=True)
 class LaneCursor:
     """`next`: first offset that was never looked at. `out`: handed out and not settled. `returned`: given back,
-    to be handed out first, in order. `attempts`: number of the next handing out where it is not the first."""
+    to be handed out first, in order. `seen`: what is open below it was handed out once by an earlier owner.
+    `attempts`: number of the next handing out where it is not the first, below `seen` the second."""
 
     group: int
     lane: int
     next: int = 0
+    seen: int = 0
     holder: object | None = None
     out: set[int] = field(default_factory=set)
     returned: list[int] = field(default_factory=list)
@@ -58,7 +63,7 @@ class LaneCursor:
             yield from park.offsets
 
     def attempt(self, offset: int) -> int:
-        return self.attempts.get(offset, 1)
+        return self.attempts.get(offset, 2 if offset < self.seen else 1)
 
     def due_ms(self) -> int | None:
         """When the next parked message may go."""
@@ -116,13 +121,12 @@ class LaneCursor:
         mine = sorted(self.out.intersection(offsets))
         if not mine:
             return None
-        candidates = sorted(offset for offset in (*self.out, *self.returned) if offset >= mine[0])
-        keys = dict(zip(candidates, keys_of(candidates), strict=True))
-        parked = [offset for offset in mine if self._park(offset, keys[offset], due_ms)]
-        for offset in candidates:
-            key = keys[offset]
-            if key in self.parks and offset > self.parks[key].offsets[0] and self._park(offset, key, due_ms):
-                parked.append(offset)
+        parked = [offset for offset, key in with_keys(mine, keys_of) if self._park(offset, key, due_ms)]
+        if any(isinstance(key, bytes) for key in self.parks):
+            behind = sorted(offset for offset in (*self.out, *self.returned) if offset > mine[0])
+            for offset, key in with_keys(behind, keys_of):
+                if key in self.parks and offset > self.parks[key].offsets[0] and self._park(offset, key, due_ms):
+                    parked.append(offset)
         return Change(self.group, self.lane, parked=[(o, self.attempt(o), due_ms) for o in parked])
 
     def _park(self, offset: int, key: bytes | None, due_ms: int) -> bool:
@@ -147,17 +151,27 @@ class LaneCursor:
         back = sorted(self.out)
         self.returned = sorted((*self.returned, *back))
         self.out.clear()
-        return Change(self.group, self.lane, parked=[(offset, self.attempt(offset), 0) for offset in back])
+        return Change(self.group, self.lane, parked=self._put_back(back))
 
     def snapshot(self) -> Change:
         """The whole state as one change."""
-        low = self.low
-        unsettled = set(self._open())
-        settled = ranges_of(offset for offset in range(low, self.next) if offset not in unsettled)
+        bounds = [*sorted(self._open()), self.next]
+        settled = [(open_ + 1, following) for open_, following in pairwise(bounds) if following > open_ + 1]
         parked = [(o, self.attempt(o), park.due_ms) for park in self.parks.values() for o in park.offsets]
-        parked += [(o, self.attempt(o), 0) for o in self.returned]
-        parked += [(o, self.attempt(o), OUT) for o in self.out]
-        return Change(self.group, self.lane, self.next, settled, parked, low)
+        parked += self._put_back(self.returned)
+        parked += [(o, self.attempt(o), OUT) for o in self.out if self.attempt(o) > 1]
+        return Change(self.group, self.lane, self.next, settled, parked, bounds[0])
+
+    def _put_back(self, offsets: Iterable[int]) -> list[tuple[int, int, int]]:
+        """What must be written down of these: handed out once and still open is what everything is taken for."""
+        return [(offset, attempt, 0) for offset in offsets if (attempt := self.attempt(offset)) != 2]
+
+
+def with_keys(offsets: list[int], keys_of: KeysOf) -> Iterator[tuple[int, bytes | None]]:
+    """Offsets with their keys, a stretch at a time: there may be a million, and each is a message to be read."""
+    for at in range(0, len(offsets), _STRETCH):
+        stretch = offsets[at : at + _STRETCH]
+        yield from zip(stretch, keys_of(stretch), strict=True)
 
 
 def ranges_of(offsets: Iterable[int]) -> list[tuple[int, int]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from evermq.adapters.log.cursor_file import Change
-from evermq.adapters.log.lane_cursor import OUT, KeysOf, LaneCursor, Park
+from evermq.adapters.log.lane_cursor import OUT, KeysOf, LaneCursor, Park, with_keys
 
 __all__ = ["Replay", "replay"]
 
@@ -21,16 +22,26 @@ class Replay:
 
     def apply(self, change: Change) -> None:
         if change.low >= 0:
-            self.open = set(range(change.low, change.next))
-            self.waiting.clear()
-            self.next = change.next
-        self._reach(change.next)
-        for first, stop in change.settled:
-            self._reach(stop)
-            self.open.difference_update(range(first, stop))
+            self._begin(change)
+        else:
+            self._reach(change.next)
+            for first, stop in change.settled:
+                self._reach(stop)
+                self.open.difference_update(range(first, stop))
         for offset, attempt, due_ms in change.parked:
             self._reach(offset + 1)
             self.waiting[offset] = (attempt, due_ms)
+
+    def _begin(self, change: Change) -> None:
+        """A whole state: only what is open costs memory, not what was settled beyond it."""
+        self.waiting.clear()
+        self.open = set()
+        at = change.low
+        for first, stop in change.settled:
+            self.open.update(range(at, first))
+            at = stop
+        self.open.update(range(at, change.next))
+        self.next = change.next
 
     def _reach(self, offset: int) -> None:
         if offset > self.next:
@@ -39,14 +50,14 @@ class Replay:
 
     def cursor(self, group: int, lane: int, start: int, keys_of: KeysOf) -> LaneCursor:
         """The cursor as the next owner begins with it; below `start` nothing is stored any more."""
-        state = LaneCursor(group, lane, max(self.next, start))
+        state = LaneCursor(group, lane, max(self.next, start), self.next)
         unsettled = sorted(offset for offset in self.open if offset >= start)
-        keys = keys_of(unsettled) if any(due_ms > 0 for _, due_ms in self.waiting.values()) else [None] * len(unsettled)
-        for offset, key in zip(unsettled, keys, strict=True):
+        waits = any(due_ms > 0 for _, due_ms in self.waiting.values())
+        for offset, key in with_keys(unsettled, keys_of) if waits else zip(unsettled, repeat(None), strict=False):
             attempt, due_ms = self.waiting.get(offset, (1, OUT))
             # Handed out, and its process is gone: a message that kills its handler must be seen to.
             next_attempt = attempt + 1 if due_ms == OUT else max(1, attempt)
-            if next_attempt > 1:
+            if next_attempt != 2:
                 state.attempts[offset] = next_attempt
             park = state.parks.get(key) if key is not None else None
             if due_ms > 0 and park is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from enum import StrEnum
 from pathlib import Path
 from threading import Thread
@@ -130,7 +131,7 @@ class _Lines:
                 asyncio.run_coroutine_threadsafe(self._room.acquire(), self._loop).result()
                 self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
             self._loop.call_soon_threadsafe(self._chunks.put_nowait, None)
-        except (RuntimeError, OSError):
+        except (RuntimeError, OSError, CancelledError):
             pass  # the loop has ended
 
 
