@@ -24,19 +24,20 @@ class Watermark:
     low + count_max raises Overloaded and changes nothing: stop handing out work until `low` has moved.
     """
 
-    __slots__ = ("_count_max", "_done", "_mask", "low")
+    __slots__ = ("_count_max", "_done", "_mask", "_reach", "low")
 
     def __init__(self, start: int = 0, *, count_max: int = 1_000_000) -> None:
         self.low = start
         self._count_max = count_max
         self._done = bytearray(_SLOTS_FIRST)
         self._mask = _SLOTS_FIRST - 1
+        self._reach = min(_SLOTS_FIRST, count_max) - 1
 
     def mark(self, number: int) -> None:
         """This number is done."""
         low = self.low
         if number > low:
-            if number - low > self._mask:
+            if number - low > self._reach:
                 self._grow(number)
             self._done[number & self._mask] = 1
         elif number == low:
@@ -53,7 +54,7 @@ class Watermark:
         start = max(start, self.low)
         if stop <= start:
             return
-        if stop - 1 - self.low > self._mask:
+        if stop - 1 - self.low > self._reach:
             self._grow(stop - 1)
         first, last = start & self._mask, (stop - 1) & self._mask
         if first <= last:
@@ -123,6 +124,7 @@ class Watermark:
         unrolled = self._unrolled()
         self._done = bytearray(slots)
         self._mask = slots - 1
+        self._reach = min(slots, self._count_max) - 1
         at = self.low & self._mask
         head = min(len(unrolled), slots - at)
         self._done[at : at + head] = unrolled[:head]

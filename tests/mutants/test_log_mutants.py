@@ -2,20 +2,243 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
+import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.testing.simulation.disk import FakeDisk
+from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, reading, recovery, retention, segment
+from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.disk import Disk
+from evermq.adapters.log.frame import Frame, Piece
+from evermq.adapters.log.index import Index
+from evermq.adapters.log.journal import Journal
+from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.place import LogPlace
+from evermq.adapters.log.segment import Segment
+from evermq.adapters.log.spares import Spares
+from evermq.adapters.log.system_disk import _SystemFile
+from evermq.errors import Uncertain
+
+Patch = pytest.MonkeyPatch
+_FIXED_BYTES = 40  # of a frame's head, behind its CRC
 
 
-def no_directory_sync(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(FakeDisk, "sync_names", lambda self: None)
+class Checksum:
+    """Stands for the crc32c module in frame.py."""
+
+    def __init__(self, of: Callable[..., Any]) -> None:
+        self.crc32c = of
 
 
+class Anything:
+    """Equal to everything."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Nameless:
+    """A disk whose `sync_names` is forgotten."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+    def sync_names(self) -> None:
+        pass
+
+
+def no_checksum(patch: Patch) -> None:
+    def of(data: Any, *start: int) -> Any:
+        return Anything() if isinstance(data, memoryview) and not start else crc32c.crc32c(data, *start)
+
+    patch.setattr(frame, "crc32c", Checksum(of))
+
+
+def checksum_of_the_body_only(patch: Patch) -> None:
+    def of(data: Any, *start: int) -> int:
+        return crc32c.crc32c(data, *start) if start else crc32c.crc32c(data[_FIXED_BYTES:])
+
+    patch.setattr(frame, "crc32c", Checksum(of))
+
+
+def no_directory_sync_of_a_new_segment(patch: Patch) -> None:
+    real = Spares.get
+
+    def get(self: Spares, name: str, number: int, now_ms: int) -> Any:
+        disk, self._disk = self._disk, Nameless(self._disk)
+        try:
+            return real(self, name, number, now_ms)
+        finally:
+            self._disk = disk
+
+    patch.setattr(Spares, "get", get)
+
+
+def no_directory_sync_after_a_crash(patch: Patch) -> None:
+    real = recovery.recover
+    patch.setattr(journal, "recover", lambda disk, now_ms: real(Nameless(disk), now_ms))
+
+
+def roll_without_flushing_the_old_segment(patch: Patch) -> None:
+    def seal(self: Journal, old: Segment) -> None:
+        segment.write_footer(old)
+        self.synced = self.state.sequence
+
+    patch.setattr(Journal, "_seal", seal)
+
+
+def footer_before_its_frames(patch: Patch) -> None:
+    def seal(self: Journal, old: Segment) -> None:
+        segment.write_footer(old)
+        old.file.sync()
+        self.synced = self.state.sequence
+
+    patch.setattr(Journal, "_seal", seal)
+
+
+def acknowledged_before_the_flush(patch: Patch) -> None:
+    real = Journal.write
+
+    def write(self: Journal, pieces: Sequence[Piece]) -> int:
+        self.sync_every_write = False
+        return real(self, pieces)
+
+    patch.setattr(Journal, "write", write)
+
+
+def failed_flush_tried_again(patch: Patch) -> None:
+    real = Journal._append
+
+    def append(self: Journal, last: Segment, pieces: Sequence[Piece], length: int, *, sync: bool) -> None:
+        try:
+            real(self, last, pieces, length, sync=sync)
+        except Uncertain as error:
+            try:
+                last.file.sync()
+            except OSError:
+                raise error from None
+            self.failure = ""
+            self.state.sequence += 1
+            position = last.used
+            last.note(position, length, self.state.sequence, self._time_ms)
+            self.state.index.note(pieces, position, last)
+
+    patch.setattr(Journal, "_append", append)
+
+
+def rot_taken_for_a_torn_tail(patch: Patch) -> None:
+    real = damage.frames_of
+
+    def frames_of(buffer: bytes, number: int) -> Iterator[Any]:
+        for item in real(buffer, number):
+            if not isinstance(item, Frame):
+                return
+            yield item
+
+    patch.setattr(damage, "frames_of", frames_of)
+
+
+def frames_of_an_earlier_life_accepted(patch: Patch) -> None:
+    real = frame.parse
+
+    def parse(buffer: memoryview, at: int, position: int, number: int) -> Any:
+        if len(buffer) - at >= frame.HEAD.size:
+            found = real(buffer, at, position, frame.HEAD.unpack_from(buffer, at)[4])
+            return found._replace(segment=number) if isinstance(found, Frame) else found
+        return real(buffer, at, position, number)
+
+    def intact_from(buffer: bytes, view: memoryview, at: int, number: int, last: int) -> Frame | None:
+        while 0 <= at < len(buffer):
+            if isinstance(found := parse(view, at, at, number), Frame):
+                return found
+            at = frame.next_magic(buffer, at + 1)
+        return None
+
+    for module in (damage, reading, segment):
+        patch.setattr(module, "parse", parse)
+    patch.setattr(damage, "_intact_from", intact_from)  # the order of sequences would hide it
+
+
+def cursor_is_the_highest_settled(patch: Patch) -> None:
+    real = LaneCursor.settle
+
+    def settle(self: LaneCursor, offsets: Iterable[int]) -> Change | None:
+        change = real(self, offsets)
+        return change and Change(self.group, self.lane, settled=[(0, max(stop for _, stop in change.settled))])
+
+    patch.setattr(LaneCursor, "settle", settle)
+
+
+def retention_without_a_look_at_the_cursors(patch: Patch) -> None:
+    patch.setattr(retention, "is_settled", lambda *_: True)
+
+
+def short_write_left_so(patch: Patch) -> None:
+    def write_whole(self: Any, parts: Sequence[bytes], offset: int, flags: int) -> int:
+        os.pwritev(self._fd, parts, offset, flags)
+        return offset + sum(map(len, parts))
+
+    patch.setattr(_SystemFile, "_write_whole", write_whole)
+
+
+def delayed_message_moved_without_a_note(patch: Patch) -> None:
+    def load(topic: Any, messages: Any, now_ms: int, buffers: Any, moved: object) -> Any:
+        return batch.load(topic, messages, now_ms, buffers, moved=[])
+
+    patch.setattr(delays, "load", load)
+
+
+def offsets_given_again(patch: Patch) -> None:
+    real = LogPlace._restore_groups
+
+    def restore(self: LogPlace) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Index, "reach", lambda *_: None)
+            real(self)
+
+    patch.setattr(LogPlace, "_restore_groups", restore)
+
+
+def topic_kept_though_it_was_not_written(patch: Patch) -> None:
+    real = catalog.Catalog._save
+
+    def save(self: catalog.Catalog, topics: list[Any], groups: list[Any]) -> None:
+        self._content.topics, self._content.groups = topics, groups
+        real(self, topics, groups)
+
+    patch.setattr(catalog.Catalog, "_save", save)
+
+
+ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-never"
 MUTANTS = [
-    Mutant("no directory sync", "L2", "log-crash-always", no_directory_sync),
+    Mutant("no checksum", "L1", ALWAYS, no_checksum),
+    Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only),
+    Mutant("short write left so", "L1", "log-short-writes", short_write_left_so),
+    Mutant("no directory sync of a new segment", "L2", ALWAYS, no_directory_sync_of_a_new_segment),
+    Mutant("no directory sync after a crash", "L2", "log-io-error", no_directory_sync_after_a_crash, seeds_max=6),
+    Mutant("roll without flushing the old segment", "L2", INTERVAL, roll_without_flushing_the_old_segment),
+    Mutant("footer flushed with its frames", "L2", NEVER, footer_before_its_frames, seeds_max=40),
+    Mutant("failed flush tried again", "L3", "log-io-error", failed_flush_tried_again, seeds_max=6),
+    Mutant("topic kept though it was not written", "L4", "log-no-space", topic_kept_though_it_was_not_written),
+    Mutant("acknowledged before the flush", "L5", ALWAYS, acknowledged_before_the_flush),
+    Mutant("cursor is the highest settled", "L8", ALWAYS, cursor_is_the_highest_settled),
+    Mutant("delayed message moved without a note", "L8", ALWAYS, delayed_message_moved_without_a_note),
+    Mutant("retention without a look at the cursors", "L10", ALWAYS, retention_without_a_look_at_the_cursors),
+    Mutant("rot taken for a torn tail", "L11", "log-rot", rot_taken_for_a_torn_tail),
+    Mutant("frames of an earlier life accepted", "L11", "log-crash-recycle", frames_of_an_earlier_life_accepted),
+    Mutant("offsets given again", "L11", NEVER, offsets_given_again, seeds_max=60),
 ]
 
 

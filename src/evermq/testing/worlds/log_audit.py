@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from evermq.adapters.log.damage import Damage
+from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
 from evermq.adapters.log.verify import inspect
 from evermq.errors import EvermqError
 from evermq.testing.simulation.clock import SimulatedClock
-from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.worlds.log_books import Books
 from evermq.testing.worlds.log_life import DELAY_MS_MAX, GROUP
 
@@ -29,7 +29,7 @@ class Found(NamedTuple):
     damages: list[Damage]
 
 
-async def read_all(disk: FakeDisk, options: LogOptions, clock: SimulatedClock, books: Books, wrong: list[str]) -> Found:
+async def read_all(disk: Disk, options: LogOptions, clock: SimulatedClock, books: Books, wrong: list[str]) -> Found:
     """Read a log to its end, in a new group and in the old one; what is wrong in itself goes to `wrong`."""
     place = LogPlace(disk, options, clock=clock, threaded=False)
     await clock.sleep(DELAY_MS_MAX * 2)
@@ -50,7 +50,7 @@ async def read_place(place: LogPlace, books: Books, wrong: list[str], group: str
 
 
 async def find_wrong(
-    disk: FakeDisk,
+    disk: Disk,
     options: LogOptions,
     clock: SimulatedClock,
     books: Books,

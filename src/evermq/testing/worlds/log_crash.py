@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.simulation.loop import simulate
 from evermq.testing.world import World, WorldResult
 from evermq.testing.worlds.log_audit import find_wrong, read_place
 from evermq.testing.worlds.log_books import Books
-from evermq.testing.worlds.log_life import Life, options_of
+from evermq.testing.worlds.log_life import TOPICS, Life, options_of
 
 __all__ = ["WORLDS"]
 
@@ -16,13 +18,15 @@ _ACTIONS = 36
 _TWICE_SHARE = 0.08
 
 
-def _run(seed: int, fsync: str) -> WorldResult:
+def _run(seed: int, fsync: str, *, recycles: bool = False) -> WorldResult:
     result = WorldResult()
 
     async def main(clock: SimulatedClock) -> None:
         options = options_of(clock.random, fsync)
+        if recycles:
+            options = replace(options, lanes=1, segment_bytes=4096, retain_bytes=0, spares_max=2)
         disk, books = FakeDisk(), Books()
-        life = Life(disk, options, clock, books)
+        life = Life(disk, options, clock, books, topics=TOPICS[:1] if recycles else TOPICS)
         await life.open()
         await life.play(_ACTIONS)
         books.note(disk)
@@ -73,11 +77,18 @@ async def _again(disk: FakeDisk, books: Books, clock: SimulatedClock, fsync: str
     return [f"and a {'power cut' if power else 'kill'} at step {step} of the next life: {each}" for each in found]
 
 
-WORLDS = tuple(
+WORLDS = (
     World(
-        f"log-crash-{fsync}",
-        f"an embedded log with fsync={fsync}, killed and cut from power at every step",
-        lambda seed, fsync=fsync: _run(seed, fsync),  # type: ignore[misc]
-    )
-    for fsync in ("always", "interval", "never")
+        "log-crash-recycle",
+        "a small embedded log whose segments are used again and again, killed and cut from power at every step",
+        lambda seed: _run(seed, "always", recycles=True),
+    ),
+    *(
+        World(
+            f"log-crash-{fsync}",
+            f"an embedded log with fsync={fsync}, killed and cut from power at every step",
+            lambda seed, fsync=fsync: _run(seed, fsync),  # type: ignore[misc]
+        )
+        for fsync in ("always", "interval", "never")
+    ),
 )

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
+from evermq.adapters.log.system_disk import SystemDisk
 from evermq.errors import EvermqError
 from evermq.message import MessageFactory
 from evermq.testing.simulation.clock import SimulatedClock
@@ -115,6 +121,33 @@ def _full(seed: int) -> WorldResult:
     return result
 
 
+def _short(seed: int) -> WorldResult:
+    """A real directory, whose write calls take only a part of what they are given, as the system is free to."""
+    result = WorldResult()
+
+    async def main(clock: SimulatedClock) -> None:
+        options = options_of(clock.random, "always")
+
+        def write(fd: int, parts: Sequence[bytes], offset: int, flags: int = 0) -> int:
+            whole = b"".join(parts)
+            some = clock.random.randint(1, len(whole)) if clock.random.random() < 0.3 and whole else len(whole)
+            return os.pwrite(fd, whole[:some], offset)
+
+        with TemporaryDirectory(prefix="evermq-") as directory, patch.object(os, "pwritev", write):
+            books = Books()
+            life = Life(SystemDisk(Path(directory)), options, clock, books)
+            await life.open()
+            await life.play(_ACTIONS * 2)
+            found = await find_wrong(SystemDisk(Path(directory)), options, clock, books, 0, power=False)
+        result.failures += [f"after short writes: {each}" for each in found]
+        result.histories += 1
+        result.crash_points += 1
+        result.note(len(books.acked), found)
+
+    result.note(simulate(seed, main).trace_hash)
+    return result
+
+
 WORLDS = (
     World(
         "log-io-error",
@@ -126,5 +159,6 @@ WORLDS = (
         "an embedded log of which every single call that needs room finds none, once and for ever",
         lambda seed: _every_call(seed, errno.ENOSPC),
     ),
+    World("log-short-writes", "an embedded log in a directory whose writes come out short", _short),
     World("log-disk-full", "an embedded log whose disk is full for a while", _full),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from evermq.adapters.log.disk import Disk
@@ -18,10 +18,10 @@ from evermq.testing.history import body_of
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.worlds.log_books import Books
 
-__all__ = ["DELAY_MS_MAX", "GROUP", "Life", "options_of"]
+__all__ = ["DELAY_MS_MAX", "GROUP", "TOPICS", "Life", "options_of"]
 
 GROUP = "g"
-_TOPICS = ("orders", "events", "late")
+TOPICS = ("orders", "events", "late")
 _KEYS = ("a", "b", "c", None)
 _OPEN_TRIES_MAX = 4
 DELAY_MS_MAX = 100_000
@@ -46,7 +46,16 @@ class Life:
     Every life has its own mixture: how many tasks there are, whether they are cancelled, whether messages wait.
     """
 
-    def __init__(self, disk: Disk, options: LogOptions, clock: SimulatedClock, books: Books, name: str = "") -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        options: LogOptions,
+        clock: SimulatedClock,
+        books: Books,
+        name: str = "",
+        topics: Sequence[str] = TOPICS,
+    ) -> None:
+        self.topics = topics
         self._disk = disk
         self._options = options
         self._clock = clock
@@ -133,7 +142,7 @@ class Life:
     async def _append(self, producer: str, first: int) -> None:
         if self.place is None:
             return
-        topic = self._chance.choice(_TOPICS)
+        topic = self._chance.choice(self.topics)
         queue = await self.place.queue(topic)
         batch = [self._message(topic, producer, first + i) for i in range(self._chance.randint(1, 5))]
         try:
@@ -195,7 +204,7 @@ class Consumer:
             if self._place is not self._life.place:  # another life: what it held comes again
                 self._place = self._life.place
                 self._readers, self._held = {}, {}
-            topic = self._chance.choice(_TOPICS)
+            topic = self._chance.choice(self._life.topics)
             act = self._chance.choices((self._read, self._settle, self._release), (6, 5, 2))[0]
             await self._life.guard(act(topic))
             await asyncio.sleep(self._chance.choice((0, 0, 0.001, 0.03)))
