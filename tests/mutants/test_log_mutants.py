@@ -10,7 +10,7 @@ import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, reading, recovery, retention, segment
+from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, retention, segment
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Frame, Piece
@@ -150,27 +150,6 @@ def rot_taken_for_a_torn_tail(patch: Patch) -> None:
     patch.setattr(damage, "frames_of", frames_of)
 
 
-def frames_of_an_earlier_life_accepted(patch: Patch) -> None:
-    real = frame.parse
-
-    def parse(buffer: memoryview, at: int, position: int, number: int) -> Any:
-        if len(buffer) - at >= frame.HEAD.size:
-            found = real(buffer, at, position, frame.HEAD.unpack_from(buffer, at)[4])
-            return found._replace(segment=number) if isinstance(found, Frame) else found
-        return real(buffer, at, position, number)
-
-    def intact_from(buffer: bytes, view: memoryview, at: int, number: int, last: int) -> Frame | None:
-        while 0 <= at < len(buffer):
-            if isinstance(found := parse(view, at, at, number), Frame):
-                return found
-            at = frame.next_magic(buffer, at + 1)
-        return None
-
-    for module in (damage, reading, segment):
-        patch.setattr(module, "parse", parse)
-    patch.setattr(damage, "_intact_from", intact_from)  # the order of sequences would hide it
-
-
 def cursor_is_the_highest_settled(patch: Patch) -> None:
     real = LaneCursor.settle
 
@@ -237,7 +216,6 @@ MUTANTS = [
     Mutant("delayed message moved without a note", "L8", ALWAYS, delayed_message_moved_without_a_note),
     Mutant("retention without a look at the cursors", "L10", ALWAYS, retention_without_a_look_at_the_cursors),
     Mutant("rot taken for a torn tail", "L11", "log-rot", rot_taken_for_a_torn_tail),
-    Mutant("frames of an earlier life accepted", "L11", "log-crash-recycle", frames_of_an_earlier_life_accepted),
     Mutant("offsets given again", "L11", NEVER, offsets_given_again, seeds_max=60),
 ]
 
