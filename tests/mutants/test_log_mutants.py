@@ -10,7 +10,7 @@ import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, retention, segment
+from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, segment
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Frame, Piece
@@ -161,7 +161,7 @@ def cursor_is_the_highest_settled(patch: Patch) -> None:
 
 
 def retention_without_a_look_at_the_cursors(patch: Patch) -> None:
-    patch.setattr(retention, "is_settled", lambda *_: True)
+    patch.setattr(LogPlace, "is_settled", lambda *_: True)
 
 
 def short_write_left_so(patch: Patch) -> None:
