@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from evermq.adapters.log.columns import decode, encode, transpose
+from evermq.adapters.log.columns import decode, encode, encode_one, transpose
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.lane_cursor import LaneCursor, ranges_of
 from evermq.adapters.log.restore import Replay
@@ -47,6 +47,16 @@ def test_messages_are_decoded_as_they_were_encoded(messages: list[Message]) -> N
 def test_id_with_nul_is_rejected(before: str, behind: str) -> None:
     with pytest.raises(Rejected, match="NUL"):
         encode(transpose([Message(f"{before}\0{behind}", None, b"", NO_HEADERS, 0)]))
+
+
+@pytest.mark.parametrize("text", ["\udcc2\udc80", "caf\udcc3\udca9"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_text_that_would_not_read_back_is_rejected(text: str, count: int) -> None:
+    named = Message(text, None, b"", NO_HEADERS, 0)
+    with pytest.raises(Rejected, match="read back"):
+        encode_one(named) if count == 1 else encode(transpose([named] * count))
+    with pytest.raises(Rejected, match="read back"):
+        encode(transpose([Message("a", None, b"", {"name": text}, 0)] * count))
 
 
 @given(st.sets(st.integers(0, 60)))

@@ -77,7 +77,7 @@ def encode(columns: Columns, take: Callable[[int], bytearray] = bytearray) -> li
     if headers.count(NO_HEADERS) != count:
         flags |= _HEADERS
         header_column = _encode_headers(headers)
-    joined = "\0".join(ids).encode("utf-8", "surrogateescape")
+    joined = _raw("\0".join(ids))
     if joined.count(b"\0") != count - 1:
         raise Rejected(_NUL)
     head = _HEAD.pack(len(joined), len(key_column), len(header_column), flags)
@@ -105,7 +105,7 @@ def _with_bodies(front: bytes, bodies: Sequence[bytes], size: int, take: Callabl
 def encode_one(message: Message) -> bytes:
     """As `encode`, of a single message, which by itself is a third of the work."""
     id, key, body, headers, created = message
-    joined = id.encode("utf-8", "surrogateescape")
+    joined = _raw(id)
     if b"\0" in joined:
         raise Rejected(_NUL)
     if key is None and not headers:
@@ -177,7 +177,11 @@ def _encode_headers(headers: Sequence[Mapping[str, str]]) -> bytes:
 
 
 def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    """The bytes that read back as this text. Raises Rejected where none do: escapes that together are UTF-8."""
+    raw = text.encode("utf-8", "surrogateescape")
+    if not text.isascii() and raw.decode("utf-8", "surrogateescape") != text:
+        raise Rejected(f"{text[:40]!r} would not read back as it is: its escaped bytes together are UTF-8")
+    return raw
 
 
 def _decode_headers(column: memoryview) -> list[Mapping[str, str]]:
