@@ -14,7 +14,7 @@ from redis.asyncio import Redis as Client
 from evermq.adapters.open import inspect, open_place, open_queue
 from evermq.adapters.redis.place import RedisPlace
 from evermq.drills.engines.redis import Redis
-from evermq.errors import Misconfigured, NoSuchTopic, Overloaded, Unavailable, Unsupported
+from evermq.errors import Damaged, Misconfigured, NoSuchTopic, Overloaded, Unavailable, Unsupported
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Reader, Start
 from evermq.traits import Durable
@@ -270,3 +270,37 @@ async def test_killed_reader_repeats_what_it_had_not_acked_within_a_lease_and_a_
         assert [d.message.body for d in found] == [str(i).encode() for i in range(acks, 12)]
         assert [d.attempt for d in found][: 10 - acks] == [2] * (10 - acks)
         assert await queue.backlog("one") == 0
+
+
+async def evermq(*arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "evermq.daemon.cli", *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def test_command_line_changes_lanes_and_resets_groups(redis_server: Redis, topic: str) -> None:
+    url = redis_server.url(topic)
+    assert await evermq("topics", "create", url, "--groups", "one,two", "--lanes", "4") == (0, "")
+    queue = await open_queue(url)
+    await queue.append([message("a", key="k")])
+    reader = await queue.reader("one")
+    assert len(await read_all(reader)) == 1
+    assert await evermq("topics", "reset", url, "--group", "one", "--to", "oldest") == (0, "")
+    assert len(await read_all(reader)) == 1
+    assert await evermq("topics", "lanes", f"{url}?lanes=8", "8") == (0, "")
+    assert (await queue.backlog("two"), queue.traits.lanes) == (1, 8)
+    await queue.close()
+    code, said = await evermq("topics", "lanes", "memory://here/orders", "8")
+    assert (code, "change lanes" in said) == (2, True)
+
+
+async def test_foreign_removal_of_entries_is_told(redis_server: Redis, topic: str) -> None:
+    async with placed(redis_server) as place, told(redis_server) as client:
+        await place.create(topic, groups=["one"], lanes=1)
+        queue = await place.queue(topic)
+        await queue.append([message("x")])
+        await client.delete(f"evermq:{{{topic}.1.0}}:list")
+        with pytest.raises(Damaged, match="somebody else removed entries"):
+            await (await queue.reader("one")).read(count_max=1, wait_ms=1000)

@@ -210,7 +210,8 @@ class Leases:
         self._unsaved.add(lane)
         return Damaged(
             f"lane {lane.name} of {self._topic.name} should hold the messages from {window.next} to {end - 1}, and its "
-            "list does not: somebody else removed entries; what is left can be had by resetting the group"
+            "list does not: somebody else removed entries; to go on: "
+            f"evermq topics reset URL --group {self._group} --to newest"
         )
 
     def _add(self, deliveries: list[Delivery]) -> None:

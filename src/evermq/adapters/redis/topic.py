@@ -138,7 +138,7 @@ class Topic:
             raise Misconfigured(
                 f"lanes = {wanted}: topic {self.name} has {len(self.lanes)} lanes, perhaps for another deployment on "
                 f"the same redis: say lanes={len(self.lanes)}, or change the topic for everybody with "
-                f"`evermq topics create URL --lanes {wanted} --change-lanes`"
+                f"`evermq topics lanes URL {wanted}`"
             )
 
     def _become(self, found: list[bytes]) -> None:

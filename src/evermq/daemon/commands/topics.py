@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ import typer
 import typer.core
 
 from evermq.daemon.running import config_path, is_terminal, run, say, show
-from evermq.errors import Misconfigured
+from evermq.errors import Misconfigured, Unsupported
+from evermq.port import Start
 from evermq.topics import check_group
 
 __all__ = ["app"]
@@ -79,3 +81,52 @@ async def _create(target: str, groups: tuple[str, ...], lanes: int | None, confi
     for difference in await create_all(urls, groups, lanes):
         say(difference)
     return 0
+
+
+@app.command("lanes")
+def lanes(
+    url: Annotated[str, typer.Argument(help="The queue URL of a topic that exists.")],
+    count: Annotated[int, typer.Argument(min=1, help="How many it is to have.")],
+) -> None:
+    """Give a topic another number of lanes, where the engine can; what is in the old ones is read first."""
+    run(_control(url, "change_lanes", count))
+
+
+@app.command("reset")
+def reset(
+    url: Annotated[str, typer.Argument(help="The queue URL of a topic that exists.")],
+    group: Annotated[str, typer.Option(help="The group to move.")],
+    to: Annotated[str, typer.Option(help="oldest, newest, an offset, or an ISO time.")],
+) -> None:
+    """Move a group within what is kept, where the engine can."""
+    run(_control(url, "reset", check_group(group), _start(to)))
+
+
+async def _control(url: str, act: str, *arguments: object) -> int:
+    """Something that not every engine can do to a topic."""
+    from evermq.adapters.address import parse
+    from evermq.adapters.open import open_place
+
+    address = parse(url)
+    options = [part for part in url.partition("?")[2].split("&") if part and not part.startswith("lanes=")]
+    query = f"?{'&'.join(options)}" if options else ""
+    place = await open_place(f"{address.scheme}://{address.place}{query}")
+    try:
+        can = getattr(place, act, None)
+        if can is None:
+            raise Unsupported(f"{address}: its engine has no {act.replace('_', ' ')}")
+        await can(address.topic, *arguments)
+    finally:
+        await place.close()
+    return 0
+
+
+def _start(to: str) -> Start:
+    if to in ("oldest", "newest"):
+        return Start(to)
+    if to.isdigit():
+        return Start("offset", int(to))
+    try:
+        return Start("time", round(datetime.fromisoformat(to).timestamp() * 1000))
+    except ValueError as error:
+        raise Misconfigured(f"--to {to}: give oldest, newest, an offset or an ISO time") from error
