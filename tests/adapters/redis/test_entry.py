@@ -31,3 +31,9 @@ def test_what_is_no_entry_is_damaged(entry: bytes) -> None:
 def test_time_that_is_no_number_is_rejected() -> None:
     with pytest.raises(Rejected):
         encode([Message("1", None, b"x", {}, 1 << 80)], 1)
+
+
+def test_escaped_bytes_that_would_read_back_as_another_text_are_rejected() -> None:
+    assert decode(encode([Message("1", None, b"x", {"h": "\udcff"}, 0)], 1))[0].headers == {"h": "\udcff"}
+    with pytest.raises(Rejected, match="UTF-8"):
+        encode([Message("1", None, b"x", {"h": "\udcc3\udca9"}, 0)], 1)

@@ -61,8 +61,8 @@ def _columns(ids: Any, keys: Any, bodies: Any, headers: Any, created: Any) -> by
     try:
         return _pack((ids, keys, bodies, headers, created))
     except UnicodeEncodeError:
-        raw_ids = list(map(_raw, ids))
-        raw = headers and [{_raw(k): _raw(v) for k, v in each.items()} for each in headers]
+        raw_ids = list(map(_escaped, ids))
+        raw = headers and [{_escaped(k): _escaped(v) for k, v in each.items()} for each in headers]
         return _pack((raw_ids, keys, bodies, raw, created))
 
 
@@ -98,6 +98,14 @@ def _headers(column: list[dict[Any, Any]]) -> list[Mapping[str, str]]:
 
 def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _escaped(text: str) -> bytes:
+    """Raises Rejected for escaped bytes that together are UTF-8: they would read back as another text."""
+    raw = _raw(text)
+    if raw.decode("utf-8", "surrogateescape") != text:
+        raise Rejected(f"{text!r} cannot be stored: its escaped bytes together are UTF-8, so give it as plain text")
+    return raw
 
 
 def _text(value: str | bytes) -> str:
