@@ -18,6 +18,7 @@ class Goal(NamedTuple):
 
 _RAW = "raw write+fdatasync"
 _SET = "set + while"
+_PRODUCE = "confluent-kafka produce() with delivery callback, identical records (headers included)"
 _PUSH = "redis-benchmark RPUSH -P 500"
 
 GOALS = {
@@ -44,6 +45,12 @@ GOALS = {
     "B21": Goal(
         "read and ack split into messages, 1 KB, warm, consume and commit", "SQLite SELECT + DELETE by batch", 4.0, 8.0
     ),
+    "D1": Goal("kafka send_many, batches of 1000, 1 KB", _PRODUCE, 1.2, 1.7),
+    "D2": Goal("kafka send_many, batches of 1000, 100 B", _PRODUCE, 1.4, 2.3),
+    "D3": Goal("kafka awaited send, 256 tasks, 1 KB", "aiokafka send()", 1.7, 3.0),
+    "D4": Goal("kafka send_many, 1 KB", "FastStream publish (confluent broker)", 10.0, 20.0),
+    "D5": Goal("kafka read and ack, 1 KB", "confluent-kafka consume(500) and commit", 0.45, 0.8),
+    "D6": Goal("kafka handler a message, 1 KB", "FastStream subscriber", 8.0, 20.0),
     "E1": Goal("Watermark, window 4096, random completion", "empty method call", 0.18, 0.40),
     "E2": Goal("Watermark, window 1e6, random completion", _SET, 1.0, 1.2),
     "E3": Goal("Watermark, window 1e6, head stuck", _SET, 1.3, 1.6),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -187,3 +188,13 @@ async def test_nobody_at_the_address_is_told() -> None:
 async def test_wrong_compression_is_told(kafka_server: Engine) -> None:
     with pytest.raises(Misconfigured, match=r"compression\.type"):
         await open_place(f"{kafka_server.url()}?compression.type=rar")
+
+
+async def test_example_for_any_engine_runs(place: KafkaPlace, kafka_server: Engine, topic: str) -> None:
+    await place.create(topic, groups=["billing"])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "examples/any_engine.py", kafka_server.url(topic), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert said.count(b"billed:") == 3

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
+from typing import Any, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from confluent_kafka import murmur2
 from crc32c import crc32c
 
-from evermq.adapters.kafka.records import is_late, record_of
+from evermq.adapters.kafka.records import ID, is_late, record_of
 from evermq.errors import EvermqError, Rejected, TooLarge, Unsupported
-from evermq.message import DELIVER_AT, Message
+from evermq.message import DELIVER_AT, NO_HEADERS, Message
 
-__all__ = ["COMPRESSIONS", "LaneBatch", "check", "deal", "encode", "is_near"]
+__all__ = ["COMPRESSIONS", "Columns", "LaneBatch", "LaneOf", "check", "deal", "encode"]
+
+Append = Callable[..., Any]  # aiokafka's DefaultRecordBatchBuilder.append
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _NEAR_MS = 600_000  # labels of time this far from now stand in the record itself
 # Where they stand in a record batch: https://kafka.apache.org/documentation/#recordbatch
 _NUMBERS, _NUMBERS_AT = Struct(">qhi"), 43
 _CRC, _CRC_AT, _CHECKED_FROM = Struct(">I"), 17, 21
+_KEYS_REMEMBERED = 65_536
 _BYTES = {bytes}
 _KEYS = {bytes, type(None)}
 
@@ -51,18 +55,41 @@ class LaneBatch:
             _CRC.pack_into(self.payload, _CRC_AT, crc32c(bytes(self.payload[_CHECKED_FROM:])))
 
 
-def check(messages: Sequence[Message], bytes_max: int, now_ms: int) -> None:
+class Columns(NamedTuple):
+    """A batch of messages, a tuple a field: what is looked at in every message is looked at in one go."""
+
+    ids: tuple[str, ...]
+    keys: tuple[bytes | None, ...]
+    bodies: tuple[bytes, ...]
+    headers: tuple[Mapping[str, str], ...]
+    created: tuple[int, ...]
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> Columns:
+        """Of one message at least."""
+        return cls(*zip(*messages, strict=True))
+
+    @property
+    def has_headers(self) -> bool:
+        return self.headers.count(NO_HEADERS) != len(self.headers)
+
+    def is_near(self, now_ms: int) -> bool:
+        """Whether the times of creation may stand in the records themselves."""
+        return now_ms - _NEAR_MS < min(self.created) and max(self.created) < now_ms + _NEAR_MS
+
+
+def check(messages: Sequence[Message], columns: Columns, bytes_max: int, now_ms: int) -> None:
     """Raise Rejected or a kind of it where a message cannot be appended as it stands."""
-    if {*map(type, [m[2] for m in messages])} != _BYTES:
-        wrong = next(m for m in messages if type(m[2]) is not bytes)
+    if {*map(type, columns.bodies)} != _BYTES:
+        wrong = next(m for m in messages if type(m.body) is not bytes)
         raise Rejected(f"message {wrong.id}: body is {type(wrong.body).__name__}, not bytes: encode it")
-    if not {*map(type, [m[1] for m in messages])} <= _KEYS:
-        wrong = next(m for m in messages if type(m[1]) not in _KEYS)
+    if not {*map(type, columns.keys)} <= _KEYS:
+        wrong = next(m for m in messages if type(m.key) not in _KEYS)
         raise Rejected(f"message {wrong.id}: key is {type(wrong.key).__name__}, not bytes or None: encode it")
-    if max(map(len, [m[2] for m in messages])) > bytes_max // 2:
+    if max(map(len, columns.bodies)) > bytes_max // 2:
         _check_sizes(messages, bytes_max)
-    for message in messages:
-        if message[3]:
+    if columns.has_headers:
+        for message in messages:
             _check_headers(message, bytes_max, now_ms)
 
 
@@ -100,22 +127,36 @@ def _check_name(message: Message, name: str) -> None:
         raise Rejected(f"message {message.id}: the name of a header, {name!r}, is not UTF-8") from error
 
 
-def deal(messages: Sequence[Message], lanes: int, unkeyed: int) -> dict[int, list[int]]:
-    """Rows by lane: keys as Kafka's default partitioner has them, what has no key to the lane `unkeyed`."""
-    lane_of = [unkeyed if (key := m[1]) is None else murmur2(key, lanes) for m in messages]
-    if len({*lane_of}) == 1:
-        return {lane_of[0]: list(range(len(messages)))}
-    rows: dict[int, list[int]] = {}
-    for row, lane in enumerate(lane_of):
-        if lane in rows:
-            rows[lane].append(row)
-        else:
-            rows[lane] = [row]
-    return rows
+class LaneOf(dict[bytes | None, int]):
+    """The lane of each key as Kafka's default partitioner has it, remembered for the keys that were asked for."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__()
+        self._lanes = lanes
+
+    def __missing__(self, key: bytes | None) -> int:
+        if len(self) > _KEYS_REMEMBERED:
+            self.clear()
+        lane: int = murmur2(key, self._lanes)
+        self[key] = lane
+        return lane
+
+
+def deal(keys: Sequence[bytes | None], lane_of: LaneOf, unkeyed: int) -> dict[int, Sequence[int]]:
+    """Rows by lane; what has no key goes to the lane `unkeyed`."""
+    lane_of[None] = unkeyed
+    lanes = list(map(lane_of.__getitem__, keys))
+    if lanes.count(lanes[0]) == len(lanes):
+        return {lanes[0]: range(len(lanes))}
+    rows: dict[int, list[int]] = {lane: [] for lane in {*lanes}}
+    for row, lane in enumerate(lanes):
+        rows[lane].append(row)
+    return dict(rows)
 
 
 def encode(
     messages: Sequence[Message],
+    columns: Columns,
     lane: int,
     rows: Sequence[int],
     *,
@@ -124,23 +165,34 @@ def encode(
     now_ms: int | None,
 ) -> Iterator[LaneBatch]:
     """Encode rows of one lane into batches of at most `batch_bytes`; now_ms: see `record_of`."""
-    start = 0
-    while start < len(rows):
+    plain = now_ms is None and not columns.has_headers
+    while rows:
         builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, 0, batch_bytes)
         append = builder.append
-        count = 0
-        for row in rows[start:] if start else rows:
-            timestamp, key, value, headers = record_of(messages[row], now_ms)
-            if append(count, timestamp, key, value, headers) is None:
-                break
-            count += 1
+        count = _fill(append, columns, rows) if plain else _fill_slowly(append, messages, rows, now_ms)
         if count == 1 and builder.size() > batch_bytes:
-            raise TooLarge(f"message {messages[rows[start]].id}: as a record it is over max.message.bytes of the topic")
-        yield LaneBatch(lane, rows[start : start + count] if count < len(rows) else rows, builder)
-        start += count
+            raise TooLarge(f"message {columns.ids[rows[0]]}: as a record it is over max.message.bytes of the topic")
+        yield LaneBatch(lane, rows if count == len(rows) else rows[:count], builder)
+        rows = rows[count:]
 
 
-def is_near(messages: Sequence[Message], now_ms: int) -> bool:
-    """Whether the times of creation may stand in the records themselves."""
-    created = [m[4] for m in messages]
-    return now_ms - _NEAR_MS < min(created) and max(created) < now_ms + _NEAR_MS
+def _fill(append: Append, columns: Columns, rows: Sequence[int]) -> int:
+    """Records without headers of their own; returns how many there was room for."""
+    ids, keys, bodies, _, created = columns
+    count = 0
+    for row in rows:
+        id = ids[row]
+        value = id.encode() if id.isascii() else id.encode("utf-8", "surrogateescape")
+        if append(count, created[row], keys[row], bodies[row], [(ID, value)]) is None:
+            break
+        count += 1
+    return count
+
+
+def _fill_slowly(append: Append, messages: Sequence[Message], rows: Sequence[int], now_ms: int | None) -> int:
+    count = 0
+    for row in rows:
+        if append(count, *record_of(messages[row], now_ms)) is None:
+            break
+        count += 1
+    return count

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import compress, repeat
 from operator import is_not
 from typing import Any, NamedTuple
@@ -11,9 +12,13 @@ from confluent_kafka import KafkaError
 from confluent_kafka import Message as Raw
 
 from evermq.adapters.kafka.lane import Row
-from evermq.adapters.kafka.records import message_of
+from evermq.adapters.kafka.records import ID, message_of
+from evermq.message import NO_HEADERS, Message
 
 __all__ = ["Fetched", "decode"]
+
+_FIELDS = (Raw.offset, Raw.key, Raw.value, Raw.headers, Raw.timestamp)
+_new_message = partial(tuple.__new__, Message)
 
 
 class Fetched(NamedTuple):
@@ -35,13 +40,19 @@ def decode(topic: str, raw: Sequence[Any]) -> Fetched:
             else:
                 fetched.errors.append((error, each.partition()))
         raw = [each for each, error in zip(raw, errors, strict=True) if error is None]
-    rows = fetched.rows
-    for each, lane, offset in zip(raw, map(Raw.partition, raw), map(Raw.offset, raw), strict=True):
-        headers = each.headers()
-        _, timestamp_ms = each.timestamp()
-        row = (offset, message_of(each.key(), each.value(), headers, timestamp_ms, (topic, lane, offset)))
-        if lane in rows:
-            rows[lane].append(row)
+    for lane, row in zip(map(Raw.partition, raw), _rows(topic, raw), strict=True):
+        if lane in fetched.rows:
+            fetched.rows[lane].append(row)
         else:
-            rows[lane] = [row]
+            fetched.rows[lane] = [row]
     return fetched
+
+
+def _rows(topic: str, raw: Sequence[Any]) -> Iterator[Row]:
+    """Most records have no header but evermq's id: those take the short way."""
+    columns = (map(field, raw) for field in _FIELDS)
+    for offset, key, value, headers, (_, timestamp_ms), each in zip(*columns, raw, strict=True):
+        if headers and len(headers) == 1 and headers[0][0] == ID and headers[0][1].isascii() and value is not None:
+            yield offset, _new_message((headers[0][1].decode(), key, value, NO_HEADERS, timestamp_ms))
+        else:
+            yield offset, message_of(key, value, headers, timestamp_ms, (topic, each.partition(), offset))

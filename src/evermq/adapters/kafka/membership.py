@@ -34,7 +34,7 @@ _IDLE_S = 0.2  # how often rebalances are looked for while nobody reads
 _COUNT_MAX = 2_000
 _PAUSE_AT, _RESUME_AT = 4_000, 1_000
 _COMMIT_PAUSE_S = 0.005
-_METADATA_BYTES_MAX = 4_096
+_METADATA_BYTES_MAX = 4_095
 _ANSWER_S = 4.0
 _TRIES = 3
 _FATAL = (
@@ -65,6 +65,7 @@ class Membership:
         self._joined = asyncio.Event()
         self._dirty = asyncio.Event()
         self._committing: asyncio.Future[None] | None = None
+        self._on_its_way: asyncio.Future[None] | None = None
         self._hurry = asyncio.Event()
         self._bytes_max = _METADATA_BYTES_MAX
         self._failure: EvermqError | None = None
@@ -116,15 +117,15 @@ class Membership:
         return self._ending is not None
 
     @property
-    def is_committing(self) -> bool:
-        """Whether something settled is not committed yet."""
-        return self._committing is not None
+    def pending(self) -> asyncio.Future[None] | None:
+        """Done when what is settled by now was committed, or the engine refused; None where that is so already."""
+        return self._committing or self._on_its_way
 
-    async def committed(self, wait_s: float) -> None:
-        """Wait until what is settled by now was committed, or the engine refused."""
-        if self._committing is not None:
+    async def committed(self, pending: asyncio.Future[None] | None, wait_s: float) -> None:
+        """Wait for a `pending` of earlier."""
+        if pending is not None and not pending.done():
             self._hurry.set()
-            await asyncio.wait([self._committing], timeout=wait_s)
+            await asyncio.wait([pending], timeout=wait_s)
 
     async def leave(self) -> None:
         """A reader left; the last one takes the membership with it."""
@@ -179,7 +180,8 @@ class Membership:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            waiting, self._committing = self._committing, None
+            waiting = self._on_its_way = self._committing
+            self._committing = None
             job = self._loop.run_in_executor(self._threads, self._commit)
             try:
                 ok = await asyncio.shield(job)
@@ -187,6 +189,7 @@ class Membership:
                 await asyncio.wait([job])
                 raise
             finally:
+                self._on_its_way = None
                 if waiting and not waiting.done():
                     waiting.set_result(None)
             if not ok:

@@ -48,7 +48,8 @@ class Offsets:
 
         answer = await self._ask(group, lambda: OffsetFetchRequest(group, asked), codes)
         found = [each for _, partitions in answer.topics for each in partitions]
-        return {lane: Committed(offset, text or "") for lane, offset, text, _ in found if offset >= 0}
+        # librdkafka writes the end of its C string along
+        return {lane: Committed(offset, (text or "").rstrip("\0")) for lane, offset, text, _ in found if offset >= 0}
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> bool:
         """Commit for a group that has no members; False where it has, and nothing was changed."""

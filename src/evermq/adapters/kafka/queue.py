@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evermq.adapters.kafka.batch import LaneBatch, check, deal, encode, is_near
+from evermq.adapters.kafka.batch import Columns, LaneBatch, LaneOf, check, deal, encode
+from evermq.adapters.kafka.positions import Positions, run
 from evermq.adapters.kafka.topic import Topic
 from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Uncertain, Unsupported
 from evermq.message import Message
 from evermq.port import Start
-from evermq.position import Position, Run
+from evermq.position import Position
 from evermq.topics import check_group
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class KafkaQueue:
         self._readers: list[KafkaReader] = []
         self._closed = False
         self._turn = 0
+        self._lane_of = LaneOf(topic.lanes)
+        self._batch_bytes = topic.batch_bytes
         self._sending = 0
         self._quiet = asyncio.Event()
         self.name = topic.name
@@ -47,9 +50,11 @@ class KafkaQueue:
             self._sending -= 1
             if not self._sending:
                 self._quiet.set()
-        if len(batches) == 1 and batches[0].error is None:
-            return self._run(batches[0])
-        return self._outcomes(batches, len(messages))
+        if any(batch.error for batch in batches):
+            raise self._error(batches, len(messages))
+        if len(batches) == 1:
+            return run(batches[0], self._topic.names)
+        return Positions(batches, self._topic.names, len(messages))
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> KafkaReader:
         self._check()
@@ -80,44 +85,40 @@ class KafkaQueue:
 
     def _encode(self, messages: Sequence[Message]) -> list[LaneBatch]:
         topic = self._topic
-        if len(messages) > topic.traits.batch_count_max:
-            raise Unsupported(f"a batch of {len(messages)} messages: at most {topic.traits.batch_count_max} fit")
+        if len(messages) > self.traits.batch_count_max:
+            raise Unsupported(f"a batch of {len(messages)} messages: at most {self.traits.batch_count_max} fit")
         now_ms = self._place.clock.now_ms()
-        check(messages, topic.traits.message_bytes_max, now_ms)
-        stamp = None if topic.keeps_timestamps and is_near(messages, now_ms) else now_ms
+        columns = Columns.of(messages)
+        check(messages, columns, self.traits.message_bytes_max, now_ms)
+        stamp = None if topic.keeps_timestamps and columns.is_near(now_ms) else now_ms
         self._turn = (self._turn + 1) % topic.lanes
         return [
             batch
-            for lane, rows in deal(messages, topic.lanes, self._turn).items()
+            for lane, rows in deal(columns.keys, self._lane_of, self._turn).items()
             for batch in encode(
                 messages,
+                columns,
                 lane,
                 rows,
-                batch_bytes=topic.batch_bytes,
+                batch_bytes=self._batch_bytes,
                 compression=self._place.compression,
                 now_ms=stamp,
             )
         ]
 
-    def _run(self, batch: LaneBatch) -> Sequence[Position]:
-        if batch.base is None or batch.base < 0:
-            return [Position(self._topic.names[batch.lane], None)] * len(batch.rows)
-        return Run(self._topic.names[batch.lane], batch.base, len(batch.rows))
-
-    def _outcomes(self, batches: list[LaneBatch], count: int) -> Sequence[Position]:
+    def _error(self, batches: list[LaneBatch], count: int) -> EvermqError:
+        """What says the same of all messages, or Partial."""
         errors = [batch.error for batch in batches if batch.error]
-        if errors and len(errors) == len(batches) and len({type(error) for error in errors}) == 1:
-            raise errors[0]
+        if len(errors) == len(batches) and len({type(error) for error in errors}) == 1:
+            return errors[0]
         outcomes: list[Position | EvermqError] = [Uncertain("no outcome")] * count
         for batch in batches:
-            found: Sequence[Position | EvermqError] = self._run(batch)
+            found: Sequence[Position | EvermqError] = run(batch, self._topic.names)
             if batch.error:
                 found = [batch.error] * len(batch.rows)
             for row, outcome in zip(batch.rows, found, strict=True):
                 outcomes[row] = outcome
-        if errors:
-            raise Partial(outcomes)
-        return outcomes  # type: ignore[return-value]
+        return Partial(outcomes)
 
     def _check(self) -> None:
         if self._closed:

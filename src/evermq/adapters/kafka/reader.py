@@ -33,6 +33,7 @@ class KafkaReader:
         self._group = membership.group
         self._clock = clock
         self._news = asyncio.Event()
+        self._settled: asyncio.Future[None] | None = None  # pending, as it was when something was last handed out
         self.is_waiting = False
         self.closed = False
         self._group.readers[self] = {}
@@ -78,12 +79,14 @@ class KafkaReader:
         self._membership.check()
 
     async def _hand_out(self, taken: list[Taken]) -> list[Delivery]:
-        """Only after what was acknowledged before is committed: a process that dies repeats one batch and no more."""
+        """Only after what was acknowledged before the last time is committed, so that a process that dies repeats two
+        reads and no more; the commit of the last one and the work on this one overlap."""
+        before, self._settled = self._settled, self._membership.pending
         self._membership.fetch_ahead()
         deliveries = _deliveries(taken)
-        if self._membership.is_committing:
+        if before is not None and not before.done():
             try:
-                await self._membership.committed(_COMMIT_S_MAX)
+                await self._membership.committed(before, _COMMIT_S_MAX)
             except asyncio.CancelledError:
                 self._group.untake(self, taken)
                 raise

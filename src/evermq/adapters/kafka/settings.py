@@ -14,7 +14,10 @@ from evermq.errors import Misconfigured
 
 __all__ = ["Settings"]
 
-_log = logging.getLogger("evermq.kafka")
+_driver_log = logging.getLogger("evermq.kafka.driver")
+# Drivers tell of every connection that fails: whoever sets up logging gets to see it, nobody else is bothered.
+for _name in ("evermq.kafka.driver", "aiokafka"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 # evermq's own options, with what holds when they are not given.
 _NUMBERS = {
@@ -118,7 +121,7 @@ class Settings:
             "socket.connection.setup.timeout.ms": 3_000,
             "socket.keepalive.enable": True,
             "reconnect.backoff.max.ms": 1_000,
-            "logger": _log,
+            "logger": _driver_log,
             **{name: value for name, value in self.dotted.items() if name != "compression.type"},
         }
 
@@ -132,7 +135,7 @@ class Settings:
         return {
             **({} if self.dotted.get("group.protocol", "classic") != "classic" else classic),
             "fetch.wait.max.ms": 500,
-            "queued.min.messages": 20_000,
+            "fetch.queue.backoff.ms": 10,  # how long a full queue keeps it from fetching more
             **self.librdkafka,
             "group.id": self.group_prefix + group,
             "enable.auto.commit": False,

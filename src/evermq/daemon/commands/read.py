@@ -18,7 +18,7 @@ from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["read"]
 
-_COUNT_MAX = 500
+_COUNT_MAX = 250  # an engine may be committing one batch while the next one is handled: 500 in all
 _OFFSET_MAX = (1 << 63) - 1
 
 

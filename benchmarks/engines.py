@@ -1,0 +1,51 @@
+"""evermq over real engines against the clients that people use without it: `python benchmarks/engines.py --quick`.
+
+One server on this machine, acks=all and idempotence on both sides, the same records, headers included. See
+docs/guide/kafka.md.
+"""
+
+from __future__ import annotations
+
+from brokers import ours, peers
+from brokers.arena import BATCH, LANES, SENDERS, Arena
+from rig.command import parser, read, report
+from rig.contender import Case
+from rig.environment import machine, versions
+
+NUMBERS = ["D1", "D2", "D3", "D4", "D5", "D6"]
+TASKS = 256
+KIB = 1_024
+STOCK = 100_000
+STOCK_FASTSTREAM = 2_000
+
+
+def cases(arena: Arena, stock: int) -> list[Case]:
+    """Kafka's."""
+    appending = ours.appending(arena, KIB)
+    return [
+        Case("D1", appending, peers.confluent_produce(arena, KIB)),
+        Case("D2", ours.appending(arena, 100), peers.confluent_produce(arena, 100)),
+        Case("D3", ours.sending(arena, KIB, TASKS), peers.aiokafka_send(arena, KIB, TASKS)),
+        Case("D4", appending, peers.faststream_publish(arena, KIB, TASKS)),
+        Case("D5", ours.reading(arena, stock, KIB), peers.confluent_consume(arena, stock)),
+        Case("D6", ours.handling(arena, stock, KIB), peers.faststream_subscriber(arena, STOCK_FASTSTREAM, stock)),
+    ]
+
+
+def main() -> None:
+    arguments = parser("engines", "evermq over Kafka against confluent-kafka, aiokafka and FastStream.")
+    arguments.add_argument("--count", type=int, default=STOCK, metavar="N", help=f"messages read, default {STOCK}")
+    options = read(arguments, NUMBERS)
+    around = {
+        **machine(),
+        "lanes": LANES,
+        "batch": BATCH,
+        "appends_under_way": SENDERS,
+        "versions": versions("evermq", "aiokafka", "confluent-kafka", "faststream"),
+    }
+    with Arena() as arena:
+        report("engines", options, cases(arena, options.given.count), lambda: around)
+
+
+if __name__ == "__main__":
+    main()
