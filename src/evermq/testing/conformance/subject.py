@@ -38,7 +38,8 @@ class Subject:
     name: the first part of the test's id. open: given a topic name never used before, an async context manager
     that yields an `Opened`, and cleans up. traits: what the queues declare; checks of other promises are not run.
     reopens, places: `Opened.reopen` and `Opened.place` are there. makes_groups: reader() makes a new group; where it
-    does not, `open` declares those of GROUPS.
+    does not, `open` declares those of GROUPS. counts_fetched: `attempt` counts also what
+    the engine sent ahead to a reader that gave it back unseen.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Subject:
     reopens: bool = False
     places: bool = False
     makes_groups: bool = True
+    counts_fetched: bool = False
 
 
 def declared(open_: Open) -> Traits:

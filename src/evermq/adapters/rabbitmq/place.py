@@ -1,0 +1,127 @@
+"""The topics of one virtual host: the control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evermq.adapters.rabbitmq.link import Link
+from evermq.adapters.rabbitmq.options import RabbitOptions
+from evermq.adapters.rabbitmq.publisher import Publisher
+from evermq.adapters.rabbitmq.queue import RabbitQueue
+from evermq.adapters.rabbitmq.readers import Readers
+from evermq.adapters.rabbitmq.registry import Registry
+from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, Misconfigured, NoSuchTopic
+from evermq.port import GroupState, TopicState
+from evermq.topics import check_group, check_topic
+from evermq.traits import Durable
+
+__all__ = ["RabbitPlace"]
+
+_LANES = 4
+
+
+class RabbitPlace:
+    """See `Place`. sending, receiving: connections of their own, because a server that is short of memory stops
+    reading from those that publish. message_bytes_max: what the server takes."""
+
+    def __init__(
+        self,
+        sending: Link,
+        receiving: Link,
+        options: RabbitOptions,
+        *,
+        message_bytes_max: int,
+        durable: Durable,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._sending = sending
+        self._receiving = receiving
+        self._options = options
+        self._durable = durable
+        self._control = Control(receiving)
+        self._registry = Registry(options.registry, self._control, receiving, options.timeout_ms)
+        self._readers: dict[tuple[str, str], Readers] = {}
+        self._queues: list[RabbitQueue] = []
+        self._closed = False
+        self.message_bytes_max = message_bytes_max
+        self.clock = clock
+
+    async def queue(self, topic: str) -> RabbitQueue:
+        """The queue of a topic. Raises NoSuchTopic."""
+        found = await self.find(topic)
+        if self._options.lanes not in (None, found.lanes):
+            raise Misconfigured(f"topic {topic} has {found.lanes} lanes, not lanes = {self._options.lanes}")
+        publisher = Publisher(found, self._sending, self._options.timeout_ms)
+        queue = RabbitQueue(found, self, publisher, self._durable)
+        self._queues.append(queue)
+        return queue
+
+    async def topics(self) -> list[str]:
+        self._check()
+        return sorted(await self._registry.topics())
+
+    async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
+        self._check()
+        check_topic(topic)
+        for group in groups:
+            check_group(group)
+        if lanes is not None and lanes < 1:
+            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        wanted = lanes or self._options.lanes
+        made = await self._registry.change(topic, wanted or _LANES, tuple(groups))
+        await self._control.make(made)
+        if wanted in (None, made.lanes):
+            return []
+        return [f"topic {topic} has {made.lanes} lanes, not {wanted}; it keeps them"]
+
+    async def drop(self, topic: str) -> None:
+        found = await self.find(topic)
+        await self._control.drop(found)
+        await self._registry.forget(topic)
+
+    async def describe(self, topic: str) -> TopicState:
+        """RabbitMQ does not tell how old the oldest message is without taking it, so that is None."""
+        found = await self.find(topic)
+        states = {}
+        for group in found.groups:
+            backlog = sum([await self.backlog(found, group, lane) for lane in range(found.lanes)])
+            states[group] = GroupState(backlog, None)
+        return TopicState(found.lanes, states)
+
+    async def find(self, topic: str) -> Topic:
+        """What the registry says of a topic. Raises NoSuchTopic."""
+        self._check()
+        found = (await self._registry.topics()).get(check_topic(topic))
+        if found is None:
+            raise NoSuchTopic(f"there is no topic {topic}: evermq topics create URL --groups a,b makes it")
+        return found
+
+    def readers(self, topic: Topic, group: str) -> Readers:
+        """Those of a group in this process."""
+        name = (topic.name, group)
+        if name not in self._readers:
+            prefetch = self._options.prefetch
+            self._readers[name] = Readers(topic, group, self._receiving, self._control, prefetch, self.clock)
+        return self._readers[name]
+
+    async def backlog(self, topic: Topic, group: str, lane: int) -> int:
+        """What the lane's queue has, and what readers in this process have of it."""
+        state = await self._control.state(queue_of(topic.name, group, lane))
+        return state.ready + self.readers(topic, group).held(lane)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for queue in self._queues:
+            await queue.close()
+        for readers in self._readers.values():
+            await readers.close()
+        await self._sending.close()
+        await self._receiving.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed("this place was closed: open another one")

@@ -1,0 +1,245 @@
+"""RabbitMQ's topics, rights and bad input, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiormq.connection import Connection
+from pamqp import commands
+
+from evermq.adapters.address import parse
+from evermq.adapters.open import open_place, open_queue
+from evermq.adapters.rabbitmq.connect import connect
+from evermq.adapters.rabbitmq.inspect import inspect
+from evermq.adapters.rabbitmq.place import RabbitPlace
+from evermq.drills.engines.certificates import Secrets
+from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured
+from evermq.errors import Denied, Misconfigured, NoSuchTopic, Partial, TooLarge, Unavailable, Unsupported
+from evermq.message import MessageFactory
+from evermq.traits import Durable
+
+message = MessageFactory()
+
+
+@pytest.fixture
+async def place(rabbitmq_server: RabbitMQ) -> AsyncIterator[RabbitPlace]:
+    place = await connect(parse(rabbitmq_server.url(), topic_needed=False))
+    yield place
+    await place.close()
+
+
+async def raw(server: RabbitMQ) -> Connection:
+    connection = Connection(server.url().replace("rabbitmq://", "amqp://guest:guest@"))
+    await connection.connect()
+    return connection
+
+
+async def test_topics_are_made_listed_and_dropped(place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str) -> None:
+    assert await place.create(topic, groups=["a"], lanes=2) == []
+    assert await place.create(topic, groups=["a", "b"]) == []
+    [sentence] = await place.create(topic, lanes=3)
+    assert topic in sentence
+    other = await open_place(rabbitmq_server.url())
+    assert topic in await other.topics()
+    state = await other.describe(topic)
+    assert (state.lanes, set(state.groups)) == (2, {"a", "b"})
+    await other.drop(topic)
+    assert topic not in await other.topics()
+    for act in (other.drop, other.describe, other.queue):
+        with pytest.raises(NoSuchTopic, match=topic):
+            await act(topic)
+    await other.close()
+
+
+async def test_many_make_topics_at_the_same_time(place: RabbitPlace, topic: str) -> None:
+    names = [f"{topic}-{number}" for number in range(5)]
+    await asyncio.gather(*(place.create(name, groups=["a"], lanes=1) for name in names))
+    assert set(names) <= set(await place.topics())
+    for name in names:
+        await place.drop(name)
+
+
+async def test_topic_without_a_group_takes_nothing(place: RabbitPlace, topic: str) -> None:
+    await place.create(topic, lanes=2)
+    queue = await place.queue(topic)
+    for count in (1, 3):
+        with pytest.raises(NoSuchTopic, match="groups"):
+            await queue.append([message("x") for _ in range(count)])
+    with pytest.raises(NoSuchTopic, match="no group a"):
+        await queue.reader("a")
+    await place.create(topic, groups=["a"])
+    await queue.append([message("now")])
+    [found] = await (await queue.reader("a")).read(count_max=9, wait_ms=10_000)
+    assert found.message.body == b"now"
+    await place.drop(topic)
+
+
+async def test_lane_whose_binding_was_deleted_fails_and_the_others_do_not(
+    place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str
+) -> None:
+    await place.create(topic, groups=["a"], lanes=2)
+    queue = await place.queue(topic)
+    batch = [message("x", key=f"k{number}") for number in range(20)]
+    positions = await queue.append(batch)
+    connection = await raw(rabbitmq_server)
+    channel = await connection.channel()
+    await channel.queue_unbind(f"{topic}:a:1", topic, "1")
+    with pytest.raises(Partial) as caught:
+        await queue.append(batch)
+    for position, outcome in zip(positions, caught.value.outcomes, strict=True):
+        assert isinstance(outcome, NoSuchTopic) == (position.lane == "1")
+    await channel.queue_unbind(f"{topic}:a:0", topic, "0")
+    with pytest.raises(NoSuchTopic):
+        await queue.append(batch)
+    await connection.close()
+    assert await place.create(topic, groups=["a"]) == []
+    assert len(await queue.append(batch)) == 20
+    await place.drop(topic)
+
+
+async def test_exchange_that_was_deleted_is_told_and_nothing_counts_as_sent(
+    place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str
+) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    connection = await raw(rabbitmq_server)
+    channel = await connection.channel()
+    await channel.exchange_delete(topic)
+    await connection.close()
+    queue = await place.queue(topic)
+    for _ in range(2):
+        with pytest.raises(NoSuchTopic, match="no exchange"):
+            await queue.append([message("x") for _ in range(5)])
+    await place.drop(topic)
+
+
+async def test_full_queue_refuses(place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    limit = {
+        "pattern": f"^{topic}:",
+        "apply-to": "queues",
+        "definition": {"max-length": 5, "overflow": "reject-publish"},
+    }
+    await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "PUT", limit)
+    queue = await place.queue(topic)
+    outcome: Exception | None = None
+    for _ in range(100):
+        try:
+            await queue.append([message("x")])
+        except Unavailable as error:
+            outcome = error
+            break
+        await asyncio.sleep(0.05)
+    await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "DELETE")
+    assert outcome
+    assert "refused" in str(outcome)
+    await place.drop(topic)
+
+
+async def test_message_over_the_servers_limit_is_too_large(rabbitmq_server: RabbitMQ, topic: str) -> None:
+    place = await open_place(rabbitmq_server.url() + "?message_bytes_max=150000000")
+    await place.create(topic, groups=["a"], lanes=1)
+    queue = await place.queue(topic)
+    with pytest.raises(TooLarge, match="max size"):
+        await queue.append([message(bytes(140_000_000))])
+    await place.drop(topic)
+    await place.close()
+
+
+async def test_body_of_ten_megabytes_and_a_null_key_arrive(place: RabbitPlace, topic: str) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    queue = await place.queue(topic)
+    await queue.append([message(bytes(10_000_000)), message(b"")])
+    reader = await queue.reader("a")
+    found = []
+    while len(found) < 2:
+        found += await reader.read(count_max=9, wait_ms=10_000)
+    assert [len(each.message.body) for each in found] == [10_000_000, 0]
+    assert found[1].message.key is None
+    await place.drop(topic)
+
+
+async def test_message_of_another_program_is_read(place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    connection = await raw(rabbitmq_server)
+    channel = await connection.channel()
+    properties = commands.Basic.Properties(headers={"n": 7}, content_type="text/plain")
+    await channel.basic_publish(b"hello", exchange=topic, routing_key="0", properties=properties)
+    await connection.close()
+    [found] = await (await (await place.queue(topic)).reader("a")).read(count_max=9, wait_ms=10_000)
+    assert (found.message.body, found.message.key, found.message.headers["n"]) == (b"hello", None, "7")
+    await place.drop(topic)
+
+
+async def test_what_is_asked_wrongly_is_told(rabbitmq_server: RabbitMQ, place: RabbitPlace, topic: str) -> None:
+    for url, error, text in (
+        ("rabbitmq://127.0.0.1:1/x", Unavailable, "127.0.0.1:1"),
+        (rabbitmq_server.url("x") + "?lane=3", Misconfigured, "lanes"),
+        (rabbitmq_server.url("x") + "?lanes=none", Misconfigured, "lanes"),
+        (rabbitmq_server.url("x") + "?password=plain", Misconfigured, "password"),
+        (rabbitmq_server.url("x") + "?username=a", Misconfigured, "password"),
+        (rabbitmq_server.url("x") + "?require=centre", Misconfigured, "centre"),
+        (rabbitmq_server.url("vhost/x"), Denied, "vhost"),
+        (rabbitmq_server.url("missing"), NoSuchTopic, "missing"),
+    ):
+        with pytest.raises(error, match=text):
+            await open_queue(url)
+    await place.create(topic, groups=["a"], lanes=1)
+    with pytest.raises(Unsupported, match="delay"):
+        await (await place.queue(topic)).append([message("x", delay_ms=60_000)])
+    await place.drop(topic)
+
+
+async def test_doctor_names_what_is_missing(place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str) -> None:
+    async def found() -> dict[str, str]:
+        inspection = await inspect(parse(rabbitmq_server.url(topic)))
+        assert inspection.durable == Durable.DISK
+        return {each.setting: each.advice for each in inspection.findings}
+
+    assert (await found())["topic"]
+    await place.create(topic, groups=["a"], lanes=1)
+    assert not (await found())["groups"]
+    connection = await raw(rabbitmq_server)
+    await (await connection.channel()).queue_delete(f"{topic}:a:0")
+    await connection.close()
+    assert (await found())[f"queue {topic}:a:0"]
+    await place.drop(topic)
+
+
+async def test_secured_server_lets_in_who_may_and_says_why_not(
+    rabbitmq_secured_server: RabbitMQSecured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    server = rabbitmq_secured_server
+    other = Secrets.make(tmp_path / "other", ["x"])
+    password = server.secrets.users["app"]
+    monkeypatch.setenv("RABBIT_PASSWORD", password)
+    monkeypatch.setenv("RABBIT_WRONG", "a-wrong-password")
+    base = server.url().partition("?")[0].rstrip("/")
+    ours = f"?username=app&registry=app-topics&ca={server.secrets.ca}"
+    place = await open_place(f"{base}/{ours}&password=env:RABBIT_PASSWORD")
+    await place.create("app-orders", groups=["a"], lanes=1)
+    queue = await place.queue("app-orders")
+    await queue.append([message("secret")])
+    assert len(await (await queue.reader("a")).read(count_max=9, wait_ms=10_000)) == 1
+    with pytest.raises(Denied, match="other-orders"):
+        await place.create("other-orders", groups=["a"])
+    await place.drop("app-orders")
+    await place.close()
+    for url in (
+        f"{base}/{ours}&password=env:RABBIT_WRONG",
+        f"{base}/?username=app&ca={other.ca}&password=env:RABBIT_PASSWORD",
+        f"{base.replace('127.0.0.1', '127.0.0.2')}/{ours}&password=env:RABBIT_PASSWORD",
+    ):
+        with pytest.raises((Denied, Unavailable)) as caught:
+            await open_place(url)
+        assert "127.0.0.2" in url or caught.type is Denied
+        assert password not in str(caught.value)
+        assert "a-wrong-password" not in str(caught.value)
+    printed = capfd.readouterr()
+    assert password not in printed.out + printed.err
+    assert "aiormq" not in printed.err
