@@ -17,8 +17,9 @@ from evermq.adapters.rabbitmq.inspect import inspect
 from evermq.adapters.rabbitmq.place import RabbitPlace
 from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured
-from evermq.errors import Denied, Misconfigured, NoSuchTopic, Partial, TooLarge, Unavailable, Unsupported
+from evermq.errors import Denied, Misconfigured, NoSuchTopic, Partial, Unavailable, Unsupported
 from evermq.message import MessageFactory
+from evermq.port import Delivery
 from evermq.traits import Durable
 
 message = MessageFactory()
@@ -138,22 +139,12 @@ async def test_full_queue_refuses(place: RabbitPlace, rabbitmq_server: RabbitMQ,
     await place.drop(topic)
 
 
-async def test_message_over_the_servers_limit_is_too_large(rabbitmq_server: RabbitMQ, topic: str) -> None:
-    place = await open_place(rabbitmq_server.url() + "?message_bytes_max=150000000")
-    await place.create(topic, groups=["a"], lanes=1)
-    queue = await place.queue(topic)
-    with pytest.raises(TooLarge, match="max size"):
-        await queue.append([message(bytes(140_000_000))])
-    await place.drop(topic)
-    await place.close()
-
-
 async def test_body_of_ten_megabytes_and_a_null_key_arrive(place: RabbitPlace, topic: str) -> None:
     await place.create(topic, groups=["a"], lanes=1)
     queue = await place.queue(topic)
     await queue.append([message(bytes(10_000_000)), message(b"")])
     reader = await queue.reader("a")
-    found = []
+    found: list[Delivery] = []
     while len(found) < 2:
         found += await reader.read(count_max=9, wait_ms=10_000)
     assert [len(each.message.body) for each in found] == [10_000_000, 0]

@@ -11,7 +11,11 @@ from typing import Any, TypeVar
 
 from aiormq.abc import AbstractConnection
 from aiormq.channel import Channel
-from aiormq.connection import Connection, TransportFactory
+from aiormq.connection import Connection, FrameReceiver, TransportFactory
+from aiormq.exceptions import ConnectionClosed, ProbableAuthenticationError
+from pamqp import commands
+from pamqp.base import Frame
+from pamqp.frame import marshal
 from yarl import URL
 
 from evermq.adapters.rabbitmq.errors import failure, refused
@@ -23,6 +27,7 @@ T = TypeVar("T")
 Opened = TypeVar("Opened", bound=Channel)
 
 _CLOSE_S = 1.0
+_REFUSED = 403  # reply code ACCESS-REFUSED
 # Every error reaches the caller as one of evermq's; what the driver logs besides goes where the program wants it.
 logging.getLogger("aiormq").addHandler(logging.NullHandler())
 
@@ -57,6 +62,25 @@ class _Transport(TransportFactory):
     def cut(self) -> None:
         if self._writer:
             self._writer.transport.abort()
+
+
+class _Connection(Connection):
+    """Says why the server closes a connection that is being opened; the driver only says that it did."""
+
+    @staticmethod
+    async def _rpc(
+        request: Frame, writer: asyncio.StreamWriter, frame_receiver: FrameReceiver, wait_response: bool = True
+    ) -> Any:
+        writer.write(marshal(request, 0))
+        await writer.drain()
+        if not wait_response:
+            return None
+        _, _, frame = await frame_receiver.get_frame()
+        if isinstance(frame, commands.Connection.Close):
+            if frame.reply_code == _REFUSED:
+                raise ProbableAuthenticationError(frame.reply_text)
+            raise ConnectionClosed(frame.reply_code, frame.reply_text)
+        return frame  # the caller looks at its kind
 
 
 class Link:
@@ -144,7 +168,7 @@ class Link:
             scheme="amqp", host=host, port=port, user=login.username, password=login.password, path="/"
         ).with_query(heartbeat=login.heartbeat_s, name=self._name)
         transport = _Transport(login.tls)
-        connection = Connection(url, transport_factory=transport)
+        connection = _Connection(url, transport_factory=transport)
         connection.vhost = login.vhost
         try:
             async with asyncio.timeout(login.timeout_ms / 1000):
