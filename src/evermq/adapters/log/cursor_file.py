@@ -74,7 +74,8 @@ class CursorFile:
         while 0 <= at <= len(buffer) - _HEAD.size:
             _, crc, length = _HEAD.unpack_from(buffer, at)
             payload = buffer[at + _HEAD.size : at + _HEAD.size + length]
-            if len(payload) == length and crc32c.crc32c(payload) == crc:
+            # A head torn behind its magic reads as an empty payload, whose checksum is 0 as well.
+            if length and len(payload) == length and crc32c.crc32c(payload) == crc:
                 yield from _decode(payload)
                 at = buffer.find(_MAGIC, at + _HEAD.size + length)
             else:
