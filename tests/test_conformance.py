@@ -18,8 +18,10 @@ from evermq.adapters.memory import MemoryPlace, MemoryQueue
 from evermq.adapters.open import open_log
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.server import Server
+from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.route import Route
+from evermq.ha.spooled import Spooled
 from evermq.port import Queue
 from evermq.testing.conformance import Case, Opened, Subject, cases, declared
 from evermq.testing.faulty import Faulty
@@ -97,20 +99,65 @@ async def shared(topic: str) -> AsyncIterator[Opened]:
         await owner.close()
 
 
-def made(name: str, make: Callable[[str], Queue]) -> Subject:
-    """A queue that is made by a call."""
+PATIENT_MS = 30_000  # a busy machine must not look like a slow rung, which makes doubles
+Make = Callable[[str], Queue]
+
+
+def made(name: str, make: Make) -> Subject:
+    """A queue that is made by a call, and started where it has a pump."""
 
     @asynccontextmanager
     async def open_(topic: str) -> AsyncIterator[Opened]:
         queue = make(topic)
+        for each in pumped(queue):
+            await each.start()
         yield Opened(queue)
         await queue.close()
 
     return Subject(name, open_, declared(open_))
 
 
-def failover(topic: str) -> Failover:
-    return Failover(primary=MemoryQueue(topic), standby=MemoryQueue(topic))
+def pumped(queue: Queue) -> list[Spooled]:
+    """All queues with a pump in a tree, from the outermost on."""
+    inner = list(queue._children.values()) if isinstance(queue, Route) else []
+    if isinstance(queue, Spooled):
+        inner = [queue._local, queue._remote]
+    return [*([queue] if isinstance(queue, Spooled) else []), *(each for child in inner for each in pumped(child))]
+
+
+def failover(primary: Make = MemoryQueue, standby: Make = MemoryQueue) -> Make:
+    return lambda topic: Failover(primary=primary(topic), standby=standby(topic), append_ms_max=PATIENT_MS)
+
+
+def spooled(local: Make = MemoryQueue, remote: Make = MemoryQueue) -> Make:
+    return lambda topic: Spooled(local=local(topic), remote=remote(topic))
+
+
+def buffered(local: Make = MemoryQueue, remote: Make = MemoryQueue) -> Make:
+    return lambda topic: Buffered(local=local(topic), remote=remote(topic), slow_ms=PATIENT_MS)
+
+
+def route(a: Make = MemoryQueue, b: Make = MemoryQueue) -> Make:
+    return lambda topic: Route({"a": a(topic), "b": b(topic)}, append_ms_max=PATIENT_MS)
+
+
+def on_logs(name: str, techniques: Callable[..., Queue], *keys: str) -> Subject:
+    """A technique over logs under these keys, each a directory of its own; memory under the others."""
+
+    @asynccontextmanager
+    async def open_(topic: str) -> AsyncIterator[Opened]:
+        with tempfile.TemporaryDirectory() as directory:
+            places = {key: await LogPlace.open(Path(directory) / key, segment_bytes=4 << 20) for key in keys}
+            children = {key: await place.queue(topic) for key, place in places.items()}
+            queue = techniques(topic, **children)
+            for each in pumped(queue):
+                await each.start()
+            yield Opened(queue)
+            await queue.close()
+            for place in places.values():
+                await place.close()
+
+    return Subject(name, open_, declared(open_))
 
 
 SUBJECTS = [
@@ -119,9 +166,39 @@ SUBJECTS = [
     Subject("socket-door", door, declared(door), places=True),
     Subject("shared-log", shared, declared(shared), reopens=True, places=True),
     made("faulty", lambda topic: Faulty(MemoryQueue(topic))),
-    made("route", lambda topic: Route({"a": MemoryQueue(topic), "b": MemoryQueue(topic)})),
-    made("failover", lambda topic: Failover(primary=MemoryQueue(topic), standby=MemoryQueue(topic))),
-    made("route-of-failover", lambda topic: Route({"a": failover(topic), "b": MemoryQueue(topic)})),
+    made("route-of-one", lambda topic: Route({"a": MemoryQueue(topic)})),
+    made("route", route()),
+    made("failover", failover()),
+    made("spooled", spooled()),
+    made("buffered", buffered()),
+    made("route-of-failover", route(failover())),
+    made("route-of-spooled", route(spooled(), spooled())),
+    made("route-of-buffered", route(buffered())),
+    made("failover-of-failover", failover(failover(), failover())),
+    made("failover-of-spooled", failover(spooled())),
+    made("failover-on-spooled", failover(MemoryQueue, spooled())),
+    made("failover-of-buffered", failover(buffered())),
+    made("spooled-over-failover", spooled(remote=failover())),
+    made("spooled-over-route", spooled(remote=route())),
+    made("spooled-over-spooled", spooled(remote=spooled())),
+    made("spooled-over-buffered", spooled(remote=buffered())),
+    made("spooled-from-failover", spooled(local=failover())),
+    made("spooled-from-spooled", spooled(local=spooled())),
+    made("buffered-over-failover", buffered(remote=failover())),
+    made("buffered-over-route", buffered(remote=route())),
+    made("buffered-over-spooled", buffered(remote=spooled())),
+    made("buffered-over-buffered", buffered(remote=buffered())),
+    made("buffered-from-failover", buffered(local=failover())),
+    on_logs("failover-log-memory", lambda t, primary: failover(lambda _: primary)(t), "primary"),
+    on_logs("spooled-log-memory", lambda t, local: Spooled(local=local, remote=MemoryQueue(t)), "local"),
+    on_logs("spooled-logs", lambda t, local, remote: Spooled(local=local, remote=remote), "local", "remote"),
+    on_logs("buffered-log-memory", lambda t, local: buffered(lambda _: local)(t), "local"),
+    on_logs(
+        "buffered-log-failover",
+        lambda t, local, primary: buffered(lambda _: local, failover(lambda _: primary))(t),
+        "local",
+        "primary",
+    ),
 ]
 
 

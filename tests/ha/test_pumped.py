@@ -1,14 +1,20 @@
 """Spooled, Buffered and their pump: nothing is lost on the way, and refused messages are buried first."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 
-from evermq import MessageFactory, Queue
+import pytest
+
+from evermq import Message, MessageFactory, Position, Queue
 from evermq.adapters.memory import MemoryQueue
+from evermq.errors import TooLarge, Unavailable
 from evermq.ha.buffered import Buffered
+from evermq.ha.failover import Failover
 from evermq.ha.pump import Pump
 from evermq.ha.spooled import Spooled
 from evermq.message import HOPS
-from evermq.testing.faulty import Faulty
+from evermq.testing.faulty import Fault, Faulty
 
 make = MessageFactory()
 
@@ -75,3 +81,100 @@ async def test_message_carried_in_a_ring_is_buried() -> None:
     assert await bodies(target, 1) == [b"b"]
     assert await bodies(dead, 1) == [b"a"]
     await pump.close()
+
+
+async def test_message_that_fits_locally_and_not_remotely_is_refused_at_once() -> None:
+    for kind in (Spooled, Buffered):
+        queue = kind(local=MemoryQueue("t"), remote=MemoryQueue("t", message_bytes_max=1000))
+        assert queue.traits.message_bytes_max < 1000
+        with pytest.raises(TooLarge):
+            await queue.append([make(b"x" * 1000)])
+
+
+async def test_nothing_is_sent_past_a_message_of_its_key_when_the_target_is_asked_message_by_message() -> None:
+    source, target = MemoryQueue("s"), Faulty(MemoryQueue("t", lanes=1))
+    await source.append([make(b"%d" % i, key="k") for i in range(4)])
+    # The batch is refused, then its first half, then the first message is not taken.
+    for fault in (Fault.REJECT, Fault.REJECT, Fault.REFUSE):
+        target.next(fault)
+    pump = Pump(source, target, dead=MemoryQueue("dead"))
+    pump.start()
+    assert await bodies(target, 4) == [b"0", b"1", b"2", b"3"]
+    await pump.close()
+    assert await target.backlog("g") == 0
+
+
+async def test_pump_outlives_errors_that_nobody_listed() -> None:
+    class Moody(MemoryQueue):
+        bad = 2
+
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            self.bad -= 1
+            if self.bad >= 0:
+                raise ValueError("a driver's own error")
+            return await super().append(messages)
+
+    source, target = MemoryQueue("s"), Moody("t")
+    await source.append([make("a")])
+    pump = Pump(source, target)
+    pump.start()
+    assert await bodies(target, 1) == [b"a"]
+    await pump.close()
+    assert pump.counts.uncertain == 2
+
+
+async def test_pump_keeps_to_the_batches_that_its_target_takes() -> None:
+    class Small(MemoryQueue):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.sizes: list[int] = []
+            self.traits = replace(self.traits, batch_count_max=3)
+
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            self.sizes.append(len(messages))
+            return await super().append(messages)
+
+    target = Small("t")
+    async with Spooled(local=MemoryQueue("t"), remote=target) as queue:
+        await queue.append([make("x") for _ in range(10)])
+        await bodies(queue, 10)
+    assert max(target.sizes) <= 3
+
+
+async def test_spooled_starts_while_its_local_queue_is_away() -> None:
+    local = Faulty(MemoryQueue("t"))
+    local.down()
+    async with Spooled(local=local, remote=MemoryQueue("t")) as queue:
+        local.up()
+        await queue.append([make("a")])
+        assert await bodies(queue, 1) == [b"a"]
+
+
+async def test_buffered_that_cannot_ask_its_local_queue_keeps_its_order_or_its_service() -> None:
+    local, remote = Faulty(MemoryQueue("t")), MemoryQueue("t")
+    strict = Buffered(local=local, remote=remote)
+    local.down()
+    with pytest.raises(Unavailable):
+        await strict.append([make("a", key="k")])
+    loose = Buffered(local=local, remote=Failover(primary=MemoryQueue("t"), standby=MemoryQueue("t")))
+    assert (await loose.append([make("a", key="k")]))[0].via == ("remote", "primary")
+
+
+async def test_delivery_of_a_spool_names_the_remote_queue() -> None:
+    async with Spooled(local=MemoryQueue("t"), remote=MemoryQueue("t")) as queue:
+        await queue.append([make("a")])
+        reader = await queue.reader("g")
+        [delivery] = await reader.read(count_max=1, wait_ms=10_000)
+        assert delivery.position.via == ("remote",)
+
+
+async def test_what_the_dead_letters_refuse_too_is_counted_as_stuck_and_kept() -> None:
+    source, target = MemoryQueue("s"), MemoryQueue("t", message_bytes_max=100)
+    await source.append([make(b"x" * 1000)])
+    pump = Pump(source, target, dead=MemoryQueue("dead", message_bytes_max=100))
+    pump.start()
+    async with asyncio.timeout(20):
+        while not pump.counts.stuck:
+            await asyncio.sleep(0.01)
+    await pump.close()
+    assert await source.backlog("pump") == 1

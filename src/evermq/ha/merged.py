@@ -4,86 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
+from evermq.errors import Closed, Unavailable, Uncertain
+from evermq.ha.leg import Leg
+from evermq.ha.together import close_all, together
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["Merged"]
 
-_POLL_MS = 5_000
-_PAUSE_MS = 200
-
-
-@dataclass(slots=True, eq=False)
-class _Leg:
-    """One child: its reader is opened when it can be, and again when it was lost."""
-
-    key: str
-    queue: Queue
-    group: str
-    start: Start
-    clock: Clock
-    reader: Reader | None = None
-    task: asyncio.Task[list[Delivery]] | None = None
-
-    async def open(self) -> Reader:
-        if self.reader is None:
-            self.reader = await self.queue.reader(self.group, start=self.start)
-        return self.reader
-
-    async def poll(self, count_max: int) -> list[Delivery]:
-        """Wait for messages as long as it takes; a child that cannot be read is tried again after a pause."""
-        while True:
-            try:
-                reader = await self.open()
-                found = await reader.read(count_max=count_max, wait_ms=_POLL_MS)
-            except Closed:
-                self.reader = None
-                await self.clock.sleep(_PAUSE_MS)
-            except (Unavailable, Uncertain):
-                await self.clock.sleep(_PAUSE_MS)
-            else:
-                if found:
-                    return [self._wrap(delivery) for delivery in found]
-
-    def _wrap(self, delivery: Delivery) -> Delivery:
-        message, position, _, attempt = delivery
-        return Delivery(message, position._replace(via=(self.key, *position.via)), (self, delivery), attempt)
-
-    async def close(self) -> None:
-        if self.task:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
-        if self.reader:
-            await self.reader.close()
+_OPEN_MS_MAX = 800
 
 
 class Merged:
     """See `Reader`. Every child is polled all the time, so one that is slow or gone stops no other.
 
-    What a child yields while nobody reads waits here, at most one read of each child.
+    What a child yields while nobody reads waits here, at most one read of each child; closing gives it back. A child's
+    reader is read and acknowledged at the same time. An error of a child that is neither Unavailable nor Uncertain is
+    raised, once nothing else is there to be returned.
     """
 
     def __init__(
         self, children: Mapping[str, Queue], group: str, *, start: Start = Start.OLDEST, clock: Clock = SYSTEM
     ) -> None:
-        self._legs = [_Leg(key, queue, group, start, clock) for key, queue in children.items()]
+        self._legs = [Leg(key, queue, group, start, clock) for key, queue in children.items()]
         self._surplus: list[Delivery] = []
+        self._errors: list[Exception] = []
         self.closed = False
 
     @classmethod
     async def open(
-        cls, children: Mapping[str, Queue], group: str, *, start: Start = Start.OLDEST, clock: Clock = SYSTEM
+        cls,
+        children: Mapping[str, Queue],
+        group: str,
+        *,
+        start: Start = Start.OLDEST,
+        open_ms_max: int = _OPEN_MS_MAX,
+        clock: Clock = SYSTEM,
     ) -> Merged:
-        """Make the group on every child that answers; the others follow when they do."""
+        """Make the group on every child that answers in time; the others follow when they do."""
         merged = cls(children, group, start=start, clock=clock)
-        for leg in merged._legs:
-            try:
-                await leg.open()
-            except (Unavailable, Uncertain):
-                continue
+        opening = [asyncio.ensure_future(leg.open()) for leg in merged._legs]
+        try:
+            await asyncio.wait(opening, timeout=open_ms_max / 1000)
+            for task in opening:
+                task.cancel()
+            for result in await asyncio.gather(*opening, return_exceptions=True):
+                if isinstance(result, Exception) and not isinstance(result, Unavailable | Uncertain):
+                    raise result
+        except BaseException:
+            for task in opening:
+                task.cancel()
+            await merged.close()
+            raise
         return merged
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
@@ -100,30 +73,48 @@ class Merged:
             self._check()
             self._collect()
         found, self._surplus = self._surplus[:count_max], self._surplus[count_max:]
+        if not found and self._errors:
+            raise self._errors.pop()
         return found
-
-    def _collect(self) -> None:
-        for leg in self._legs:
-            if leg.task and leg.task.done():
-                task, leg.task = leg.task, None
-                self._surplus += task.result()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
-        await asyncio.gather(*[reader.ack(mine) for reader, mine in self._by_reader(deliveries)])
+        await together([reader.ack(mine) for reader, mine in self._by_reader(deliveries)])
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        parts = self._by_reader(deliveries)
-        await asyncio.gather(*[reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
+        self._collect()
+        behind = self._take_behind(deliveries)
+        parts = self._by_reader([*deliveries, *behind])
+        await together([reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
 
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            results = await asyncio.gather(*[leg.close() for leg in self._legs], return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException) and not isinstance(result, EvermqError):
-                    raise result
+            self._surplus.clear()
+            await close_all(self._legs)
+
+    def _collect(self) -> None:
+        """Take over what the legs have found."""
+        self._errors.clear()
+        for leg in self._legs:
+            if leg.task and leg.task.done():
+                task, leg.task = leg.task, None
+                error = None if task.cancelled() else task.exception()
+                if isinstance(error, Exception):
+                    self._errors.append(error)
+                elif not task.cancelled():
+                    self._surplus += task.result()
+
+    def _take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """What waits here of the keys that are released: a child that keeps order releases it as well."""
+        keys = {(delivery.receipt[0].key, delivery.message.key) for delivery in deliveries if delivery.message.key}
+        behind: list[Delivery] = []
+        rest: list[Delivery] = []
+        for waiting in self._surplus:
+            (behind if (waiting.receipt[0].key, waiting.message.key) in keys else rest).append(waiting)
+        self._surplus = rest
+        return behind
 
     def _by_reader(self, deliveries: Sequence[Delivery]) -> list[tuple[Reader, list[Delivery]]]:
         parts: dict[int, tuple[Reader, list[Delivery]]] = {}

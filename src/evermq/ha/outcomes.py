@@ -12,13 +12,16 @@ __all__ = ["Outcomes"]
 
 
 class Outcomes:
-    """The batch, what is still to be placed of it, and the worst that was heard of each message that is not."""
+    """The batch, what is still to be placed of it, and the worst that was heard of each message that is not.
+
+    Uncertain, heard once, stays: whatever a later queue says, an earlier one may have stored it. A refusal is final
+    only from the first queue that was heard; after another one was Unavailable that one may yet take the message.
+    """
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self._messages = messages
         self._placed: list[Position | EvermqError | None] = [None] * len(messages)
-        self._uncertain: set[int] = set()
-        self._last: EvermqError = Unavailable("no queue took it")
+        self._heard: dict[int, EvermqError] = {}
         self._rows: Sequence[int] = range(len(messages))
 
     @property
@@ -47,25 +50,27 @@ class Outcomes:
         for row, outcome in zip(self._rows, outcomes, strict=True):
             if isinstance(outcome, Position):
                 self._placed[row] = outcome._replace(via=(child, *outcome.via)) if child else outcome
-            elif isinstance(outcome, Rejected) and row not in self._uncertain:
+            elif isinstance(outcome, Rejected) and row not in self._heard:
                 self._placed[row] = outcome
             else:
-                if not isinstance(outcome, Unavailable):
-                    self._uncertain.add(row)
-                self._last = outcome
+                self._hear(row, outcome)
                 rest.append(row)
         self._rows = rest
 
     def result(self) -> Sequence[Position]:
         """The positions; or the error that says the same of all, or Partial, is raised."""
         for row in self._rows:
-            uncertain = row in self._uncertain
-            self._placed[row] = Uncertain(f"perhaps stored: {self._last}") if uncertain else self._last
+            self._placed[row] = self._heard.get(row) or Unavailable("no queue took it")
         outcomes = [outcome for outcome in self._placed if outcome is not None]
         errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
         if not errors:
             return [outcome for outcome in outcomes if isinstance(outcome, Position)]
-        kinds = {type(error) for error in errors}
-        if len(errors) == len(outcomes) and len(kinds) == 1:
+        if len(errors) == len(outcomes) and len({type(error) for error in errors}) == 1:
             raise errors[0]
         raise Partial(outcomes)
+
+    def _hear(self, row: int, error: EvermqError) -> None:
+        if isinstance(error, Rejected) or isinstance(self._heard.get(row), Uncertain):
+            return
+        known = isinstance(error, Unavailable | Uncertain)
+        self._heard[row] = error if known else Uncertain(f"perhaps stored: {error!r}")

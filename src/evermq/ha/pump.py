@@ -12,23 +12,33 @@ from evermq.message import HOPS, Message
 from evermq.port import Delivery, Queue, Reader
 from evermq.position import Position
 
-__all__ = ["Pump", "PumpCounts"]
+__all__ = ["HOPS_BYTES_MAX", "Pump", "PumpCounts"]
 
+HOPS_BYTES_MAX = 64  # what the header of the pump takes of the target's limit at most
 _HOPS_MAX = 8
 _WAIT_MS = 1_000
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 2_000
+_CLOSE_MS_MAX = 5_000
+_REASON_CHARS_MAX = 500
+
+_BURIED = Position("dead", None, ("dead",))
+
+Outcome = Position | EvermqError
 
 
 @dataclass(slots=True)
 class PumpCounts:
     """What a pump did. uncertain: appends whose outcome was not known and that were repeated, each a possible
-    double; stuck: refused messages for which there is no dead-letter queue."""
+    double; stuck: refusals for which there is no dead-letter queue, or which that refused as well; failed: rounds that
+    began again from the source, after an error of which the last is in `error`."""
 
     carried: int = 0
     dead: int = 0
     uncertain: int = 0
     stuck: int = 0
+    failed: int = 0
+    error: str = ""
 
 
 class Pump:
@@ -36,8 +46,9 @@ class Pump:
 
     What the target refuses for ever goes to `dead`, before it is acknowledged; without `dead` it stays in the
     source and what follows it waits. A message that was carried more than 8 times is refused: pumps form a ring.
-    A batch is repeated, under the same ids, until every message of it is acknowledged, so order is kept and a
-    crash or an uncertain append makes doubles, never a loss.
+    A batch is repeated, under the same ids, until every message of it is acknowledged, and nothing is sent past a
+    message of its key that failed, so order is kept and a crash or an uncertain append makes doubles, never a loss.
+    Nothing stops a pump but `close`: an error that nobody listed is taken for an uncertain append.
     """
 
     def __init__(
@@ -54,7 +65,7 @@ class Pump:
         self._target = target
         self._group = group
         self._dead = dead
-        self._batch_count_max = batch_count_max
+        self._batch_count_max = min(batch_count_max, target.traits.batch_count_max)
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self.counts = PumpCounts()
@@ -69,7 +80,9 @@ class Pump:
         while True:
             try:
                 await self._carry_all()
-            except EvermqError:
+            except Exception as error:  # a pump that died of something unforeseen would strand what is acknowledged
+                self.counts.failed += 1
+                self.counts.error = repr(error)
                 await self._clock.sleep(_PAUSE_MS_MAX / 4)
 
     async def close(self) -> None:
@@ -92,36 +105,50 @@ class Pump:
     async def _carry(self, reader: Reader, deliveries: list[Delivery]) -> None:
         pause_ms = _PAUSE_MS_FIRST
         while deliveries:
-            outcomes = await self._append([_hopped(delivery.message) for delivery in deliveries])
+            outcomes = await self._append([delivery.message for delivery in deliveries])
             done, deliveries = await self._settle(deliveries, outcomes)
             await reader.ack(done)
+            if done:
+                pause_ms = _PAUSE_MS_FIRST
             if deliveries:
                 await self._clock.sleep(pause_ms)
                 pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
 
-    async def _append(self, messages: list[Message]) -> Sequence[Position | EvermqError]:
+    async def _append(self, messages: list[Message]) -> Sequence[Outcome]:
         """One outcome per message, all in order."""
-        looping = [int(message.headers[HOPS]) > _HOPS_MAX for message in messages]
+        looping = [_hops(message) >= _HOPS_MAX for message in messages]
         if any(looping):
             refused = Rejected(f"carried by more than {_HOPS_MAX} pumps: they form a ring")
-            if all(looping):
-                return [refused] * len(messages)
-            good = iter(await self._append([m for m, loops in zip(messages, looping, strict=True) if not loops]))
+            straight = [message for message, loops in zip(messages, looping, strict=True) if not loops]
+            good = iter(await self._append(straight) if straight else ())
             return [refused if loops else next(good) for loops in looping]
         try:
-            return await self._target.append(messages)
+            return await self._target.append([_hopped(message) for message in messages])
         except Partial as error:
             return error.outcomes
         except Rejected as error:
-            if len(messages) == 1:
-                return [error]
-            # The target said no to the batch, not which message is meant: ask one by one.
-            return [(await self._append([message]))[0] for message in messages]
+            if len(messages) > 1:
+                return await self._append_halves(messages)
+            return [await self._bury(messages[0], error) if self._dead else error]
         except (Unavailable, Uncertain) as error:
             return [error] * len(messages)
+        except Exception as error:  # nobody listed it
+            return [Uncertain(f"perhaps stored: {error!r}")] * len(messages)
+
+    async def _append_halves(self, messages: list[Message]) -> Sequence[Outcome]:
+        """The target said no to the batch, not which message is meant. A refused one is buried before what is behind
+        it is sent: if that fails, and the target thinks better of it, it must not come late."""
+        half = len(messages) // 2
+        first = await self._append(messages[:half])
+        failed = {m.key for m, outcome in zip(messages, first, strict=False) if isinstance(outcome, EvermqError)}
+        failed.discard(None)
+        rest = [message for message in messages[half:] if message.key not in failed]
+        second = iter(await self._append(rest) if rest else ())
+        behind = Unavailable("what is before it of its key was not appended")
+        return [*first, *(behind if m.key in failed else next(second) for m in messages[half:])]
 
     async def _settle(
-        self, deliveries: list[Delivery], outcomes: Sequence[Position | EvermqError]
+        self, deliveries: list[Delivery], outcomes: Sequence[Outcome]
     ) -> tuple[list[Delivery], list[Delivery]]:
         """Which are done, and which must be sent again: with one that failed, all behind it of its key."""
         done, again = [], []
@@ -130,40 +157,44 @@ class Pump:
             key = delivery.message.key
             if isinstance(outcome, Uncertain):
                 self.counts.uncertain += 1
-            is_done = not isinstance(outcome, EvermqError)
-            if isinstance(outcome, Rejected):
-                is_done = await self._bury(delivery.message, outcome)
-            if is_done and key not in late:
-                done.append(delivery)
-            else:
+            if isinstance(outcome, Rejected) and key not in late:
+                outcome = await self._bury(delivery.message, outcome)
+            if isinstance(outcome, EvermqError) or key in late:
                 again.append(delivery)
                 if key is not None:
                     late.add(key)
-        self.counts.carried += len(done)
+            else:
+                done.append(delivery)
+                self.counts.carried += outcome is not _BURIED
         return done, again
 
-    async def _bury(self, message: Message, why: Rejected) -> bool:
+    async def _bury(self, message: Message, why: Rejected) -> Outcome:
+        """Put it to the dead letters; the reason comes back where that fails."""
         if self._dead is None:
             self.counts.stuck += 1
-            return False
-        headers = {**message.headers, "evermq-dead-reason": str(why)}
+            return why
+        headers = {**message.headers, "evermq-dead-reason": str(why)[:_REASON_CHARS_MAX]}
         try:
             await self._dead.append([message._replace(headers=headers)])
-        except EvermqError:
-            return False
+        except EvermqError as error:
+            self.counts.stuck += isinstance(error, Rejected)
+            return Unavailable(f"refused ({why}), and the dead letters did not take it: {error}")
         self.counts.dead += 1
-        self.counts.carried -= 1
-        return True
+        return _BURIED
+
+
+def _hops(message: Message) -> int:
+    hops = message.headers.get(HOPS, "0")
+    return int(hops) if hops.isdigit() else 0
 
 
 def _hopped(message: Message) -> Message:
-    hops = message.headers.get(HOPS, "0")
-    carried = int(hops) + 1 if hops.isdigit() else 1
-    return message._replace(headers={**message.headers, HOPS: str(carried)})
+    return message._replace(headers={**message.headers, HOPS: str(_hops(message) + 1)})
 
 
 async def _close(reader: Reader) -> None:
     try:
-        await reader.close()
-    except EvermqError:
+        async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
+            await reader.close()
+    except (EvermqError, TimeoutError):
         pass  # it is gone, and its messages with it to the next reader

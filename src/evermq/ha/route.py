@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import cached_property, reduce
 from operator import and_
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Uncertain, Unsupported
+from evermq.ha.admission import admit
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import Outcomes
+from evermq.ha.together import close_all, together
 from evermq.message import Message
 from evermq.port import Queue, Start
 from evermq.position import Position
@@ -19,7 +21,8 @@ from evermq.traits import Order, Traits
 
 __all__ = ["Route", "first"]
 
-_ABANDONED_MAX = 4  # appends to one child that nobody waits for any more; beyond it the child is passed over
+Append = asyncio.Future[Sequence[Position]]
+_LATE_MAX = 4  # appends to one child that timed out and have not ended; beyond it the child is passed over
 
 
 def first() -> int:
@@ -31,11 +34,15 @@ class Route:
     """See `Queue`.
 
     children: by configuration key, in the order they are tried. choice: index of the child to begin with; after
-    the last one come those before it. append_ms_max: what takes longer is Uncertain and goes on to the next child.
+    the last one come those before it. append_ms_max: what takes longer is Uncertain and goes on to the next child;
+    a reader that a child does not open, and a backlog that it does not tell, is not waited for longer either.
 
-    An append goes on with the same messages after Unavailable and after Uncertain, so a message may stand in two
-    children under one id; it is never sent on once it was acknowledged or Rejected. Traits: the weakest of the
-    children's, and no order with more than one child, since they are read side by side.
+    An append goes on with the same messages after Unavailable and after Uncertain (an error nobody listed is that
+    too), so a message may stand in two children under one id; it is never sent on once it was acknowledged, or
+    Rejected by the first child that was heard. What one of the children could not take is refused before any is
+    asked. Traits: the weakest of the children's; with more than one child no order, since they are read side by side,
+    and no replay, since offsets are each child's own. A backlog is that of all children, or Unavailable: one that does
+    not answer may hold anything.
     """
 
     def __init__(
@@ -48,12 +55,15 @@ class Route:
     ) -> None:
         if not children:
             raise Misconfigured("a route needs at least one child")
+        if len({id(child) for child in children.values()}) < len(children):
+            raise Misconfigured("a route has the same queue twice: everything in it would be read by two readers")
         self._children = dict(children)
         self._keys = list(children)
         self._choice = choice
         self._append_ms_max = append_ms_max
         self._clock = clock
-        self._abandoned: dict[str, set[asyncio.Task[Sequence[Position]]]] = {key: set() for key in children}
+        self._late: dict[str, dict[Append, None]] = {key: {} for key in children}
+        self._unwatched: dict[Append, None] = {}  # of callers that were cancelled
         self._readers: list[Merged] = []
         self._closed = False
 
@@ -61,15 +71,16 @@ class Route:
     def name(self) -> str:
         return self._children[self._keys[0]].name
 
-    @property
+    @cached_property
     def traits(self) -> Traits:
         weakest = reduce(and_, (child.traits for child in self._children.values()))
-        return weakest if len(self._children) == 1 else replace(weakest, order=Order.NONE)
+        return weakest if len(self._children) == 1 else replace(weakest, order=Order.NONE, replay=False)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self._check()
         if not messages:
             return ()
+        admit(messages, self.traits, self._clock.now_ms())
         outcomes = Outcomes(messages)
         begin = self._choice()
         for i in range(len(self._keys)):
@@ -87,50 +98,69 @@ class Route:
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
         self._check()
-        reader = await Merged.open(self._children, group, start=start, clock=self._clock)
+        if start.at == "offset" and len(self._keys) > 1:
+            raise Unsupported(f"offsets of {self.name} are each child's own: start by time, or read one child alone")
+        reader = await Merged.open(
+            self._children, group, start=start, open_ms_max=self._append_ms_max, clock=self._clock
+        )
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
-        return sum([await child.backlog(group, lane) for child in self._children.values()])
+        return sum(await together([self._backlog(key, group, lane) for key in self._keys]))
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            for reader in self._readers:
-                await reader.close()
-            for child in self._children.values():
-                await child.close()
-            left = [task for tasks in self._abandoned.values() for task in tasks]
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            # Their outcome was Uncertain already; an engine that never answers must not hold up the others.
+            left = [*self._unwatched, *(append for appends in self._late.values() for append in appends)]
+            for append in left:
+                append.cancel()
+            await close_all(self._readers)
+            await close_all(self._children.values())
 
     async def _offer(self, key: str, messages: Sequence[Message]) -> Sequence[Position]:
-        abandoned = self._abandoned[key]
-        if len(abandoned) >= _ABANDONED_MAX:
-            raise Unavailable(f"{key} has not answered {len(abandoned)} appends yet")
-        task = asyncio.ensure_future(self._children[key].append(messages))
+        late = self._late[key]
+        if len(late) >= _LATE_MAX:
+            raise Unavailable(f"{key} has not answered {len(late)} appends yet")
+        append = asyncio.ensure_future(self._children[key].append(messages))
         # Not cancelled when its time is up: only its own outcome says when the child lives again.
-        done = False
         try:
-            done = bool((await asyncio.wait([task], timeout=self._append_ms_max / 1000))[0])
-        finally:
-            if not done:
-                abandoned.add(task)
-                task.add_done_callback(lambda late: _settle(abandoned, late))
-        if not done:
+            await asyncio.wait([append], timeout=self._append_ms_max / 1000)
+        except asyncio.CancelledError:
+            _keep(self._unwatched, append)
+            raise
+        if not append.done():
+            _keep(late, append)
             raise Uncertain(f"{key} did not answer within append_ms_max = {self._append_ms_max}")
-        return task.result()
+        if append.cancelled():
+            raise Uncertain(f"{key} gave the append up")
+        error = append.exception()
+        if error and not isinstance(error, EvermqError):
+            raise Uncertain(f"{key} failed in a way nobody listed: {error!r}") from error
+        return append.result()
+
+    async def _backlog(self, key: str, group: str, lane: str | None) -> int:
+        try:
+            async with asyncio.timeout(self._append_ms_max / 1000):
+                return await self._children[key].backlog(group, lane)
+        except TimeoutError as error:
+            raise Unavailable(f"{key} did not answer within append_ms_max = {self._append_ms_max}") from error
 
     def _check(self) -> None:
         if self._closed:
             raise Closed(f"queue {self.name} was closed: open it again")
 
 
-def _settle(abandoned: set[asyncio.Task[Sequence[Position]]], task: asyncio.Task[Sequence[Position]]) -> None:
-    abandoned.discard(task)
-    if not task.cancelled():
-        task.exception()  # looked at: nobody else waits for it
+def _keep(appends: dict[Append, None], append: Append) -> None:
+    """Remember an append until it has ended; nobody waits for it any more."""
+    appends[append] = None
+    append.add_done_callback(lambda ended: _forget(appends, ended))
+
+
+def _forget(appends: dict[Append, None], append: Append) -> None:
+    del appends[append]
+    if not append.cancelled():
+        append.exception()  # looked at

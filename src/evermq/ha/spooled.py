@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Misconfigured
-from evermq.ha.pump import Pump, PumpCounts
+from evermq.errors import Misconfigured, Unavailable, Uncertain, Unsupported
+from evermq.ha.admission import admit
+from evermq.ha.pump import HOPS_BYTES_MAX, Pump, PumpCounts
+from evermq.ha.together import close_all
+from evermq.ha.under import Under
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
 from evermq.position import Position, Via
@@ -18,15 +22,17 @@ from evermq.traits import Traits
 __all__ = ["Spooled"]
 
 _CARRIED_MS_MAX = 5_000
-_HOPS_BYTES_MAX = 64  # the pump's header takes a little of the remote queue's limit
 
 
 class Spooled:
     """See `Queue`. The pump runs from `start` (or `async with`) to `close`.
 
     Appends go to `local`, readers read `remote`: a child is either pumped or read, never both. Traits: the weaker
-    of the two, but durable is the local queue's, which gives the acknowledgement. Per key, first copies keep their
-    order where both keep it; a repeated append of the pump may put a double behind.
+    of the two, with room for the pump's header, but durable is the local queue's, which gives the acknowledgement,
+    and there is no replay, since positions of appends are local and those of deliveries remote. What the remote queue
+    could not take is refused at once. Per key, first copies keep their order where both keep it; a repeated append of
+    the pump may put a double behind. Without `dead`, a message that the remote queue refuses all the same stops the
+    pump.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class Spooled:
             raise Misconfigured("local and remote are the same queue: it would be pumped into itself")
         self._local = local
         self._remote = remote
+        self._dead = dead
         self._group = group
         self._clock = clock
         self._pump = Pump(local, remote, group=group, dead=dead, clock=clock)
@@ -44,41 +51,56 @@ class Spooled:
     def name(self) -> str:
         return self._remote.name
 
-    @property
+    @cached_property
     def traits(self) -> Traits:
-        weaker = self._local.traits & self._remote.traits
-        room = weaker.message_bytes_max - _HOPS_BYTES_MAX
-        return replace(weaker, durable=self._local.traits.durable, message_bytes_max=room)
+        local, weaker = self._local.traits, self._local.traits & self._remote.traits
+        room = weaker.message_bytes_max - HOPS_BYTES_MAX
+        # A delayed message waits in the local queue, and the pump cuts its own batches.
+        return replace(
+            weaker,
+            durable=local.durable,
+            replay=False,
+            message_bytes_max=room,
+            batch_count_max=local.batch_count_max,
+        )
 
     @property
     def counts(self) -> PumpCounts:
         return self._pump.counts
 
     async def start(self) -> None:
-        """Make the pump's group and begin to carry."""
-        await (await self._local.reader(self._group)).close()
+        """Make the pump's group, if the local queue answers (else the pump does when it can), and begin to carry."""
+        try:
+            await (await self._local.reader(self._group)).close()
+        except (Unavailable, Uncertain):
+            pass
         self._pump.start()
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
-        return Via("local", await self._local.append(messages)) if messages else ()
+        if not messages:
+            return ()
+        admit(messages, self.traits, self._clock.now_ms())
+        return Via("local", await self._local.append(messages))
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
         """As the remote queue's. Other starts than OLDEST wait a little for what is on its way, which is older."""
+        if start.at == "offset":
+            raise Unsupported(f"offsets of {self.name} are local or remote: start by time, or read the remote alone")
         if start != Start.OLDEST:
             until_ms = self._clock.monotonic_ms() + _CARRIED_MS_MAX
             while await self._local.backlog(self._group) and self._clock.monotonic_ms() < until_ms:
                 await self._clock.sleep(5)
-        return await self._remote.reader(group, start=start)
+        return Under("remote", await self._remote.reader(group, start=start))
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
-        """Of the remote queue, and all that is still to be carried there."""
+        """Of the remote queue, and all that is still to be carried there; on its way it may be counted twice."""
         waiting = await self._local.backlog(self._group) if lane is None else 0
         return waiting + await self._remote.backlog(group, lane)
 
     async def close(self) -> None:
+        """Stop the pump, then close all its queues; what was not carried waits in the local one."""
         await self._pump.close()
-        await self._local.close()
-        await self._remote.close()
+        await close_all([self._local, self._remote, *([self._dead] if self._dead else [])])
 
     async def __aenter__(self) -> Self:
         await self.start()

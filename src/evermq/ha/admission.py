@@ -1,0 +1,46 @@
+"""What a queue made of queues refuses at its own door: what one of its children would refuse later.
+
+A message that only some rungs could take would be accepted or refused by the weather; and one that was acknowledged
+locally and is too large for the remote queue would end among the dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evermq.errors import TooLarge, Unsupported
+from evermq.message import DELIVER_AT, Message
+from evermq.traits import Traits
+
+__all__ = ["admit"]
+
+
+def admit(messages: Sequence[Message], traits: Traits, now_ms: int) -> None:
+    """Raise TooLarge over message_bytes_max or batch_count_max, Unsupported over delay_ms_max."""
+    if len(messages) > traits.batch_count_max:
+        raise TooLarge(f"a batch of {len(messages)} messages is over batch_count_max = {traits.batch_count_max}")
+    for message in messages:
+        if _size(message) > traits.message_bytes_max:
+            raise TooLarge(f"message {message.id} is over message_bytes_max = {traits.message_bytes_max}")
+        if message.headers and DELIVER_AT in message.headers:
+            _admit_delay(message, traits.delay_ms_max, now_ms)
+
+
+def _size(message: Message) -> int:
+    _, key, body, headers, _ = message
+    try:
+        size = len(body) + (len(key) if key else 0)
+        for name, value in headers.items() if headers else ():
+            size += len(name.encode(errors="surrogateescape")) + len(value.encode(errors="surrogateescape"))
+    except (TypeError, AttributeError, UnicodeError):
+        return 0  # no message at all: the child says what is wrong with it
+    return size
+
+
+def _admit_delay(message: Message, delay_ms_max: int, now_ms: int) -> None:
+    try:
+        delay_ms = int(message.headers[DELIVER_AT]) - now_ms
+    except ValueError:
+        return  # likewise
+    if delay_ms > delay_ms_max:
+        raise Unsupported(f"message {message.id}: a delay of {delay_ms} ms is over delay_ms_max = {delay_ms_max} here")
