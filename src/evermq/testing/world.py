@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,11 +15,14 @@ __all__ = ["World", "WorldResult", "run_world", "worlds"]
 @dataclass(slots=True)
 class WorldResult:
     """What one seed gave. histories: runs that were judged; crash_points: of them, after a crash. failures: what was
-    wrong, a sentence each. trace: what happened, in an order and form that only the seed decides."""
+    wrong, a sentence each. invalid: why it proves nothing, likewise. seen: how often what was meant to happen did.
+    trace: what happened, in an order and form that only the seed decides."""
 
     histories: int = 0
     crash_points: int = 0
     failures: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
     trace: Any = field(default_factory=lambda: blake2b(digest_size=8))
 
     def note(self, *what: object) -> None:
@@ -37,9 +41,10 @@ class World:
 
 def worlds() -> dict[str, World]:
     """All worlds by name."""
-    from evermq.testing.worlds import log_crash, log_failing, log_rot
+    from evermq.testing.worlds import composites, log_crash, log_failing, log_rot
 
-    return {world.name: world for world in (*log_crash.WORLDS, *log_failing.WORLDS, *log_rot.WORLDS)}
+    each = (*log_crash.WORLDS, *log_failing.WORLDS, *log_rot.WORLDS, *composites.WORLDS)
+    return {world.name: world for world in each}
 
 
 def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:
@@ -48,12 +53,16 @@ def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:
     began = time.monotonic()
     played = list(seeds)
     histories = crash_points = 0
-    failed, reasons, trace = [], [], ""
+    failed, invalid, reasons, trace = [], [], [], ""
+    seen: Counter[str] = Counter()
     for seed in played:
         result = world.run(seed)
         histories += result.histories
         crash_points += result.crash_points
+        seen += result.seen
         trace = result.trace.hexdigest()
+        if result.invalid and not result.failures:
+            invalid.append(seed)
         if result.failures:
             failed.append(seed)
             reasons += [f"seed {seed}: {failure}" for failure in result.failures[:3]]
@@ -63,10 +72,13 @@ def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:
         "histories": histories,
         "crash_points": crash_points,
         "failed": failed,
+        "invalid": invalid,
         "elapsed_s": round(time.monotonic() - began, 1),
     }
     if reasons:
         summary["reasons"] = reasons[:20]
+    if seen:
+        summary["seen"] = dict(sorted(seen.items()))
     if len(played) == 1:
         summary["trace_hash"] = trace
     return summary

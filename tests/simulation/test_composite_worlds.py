@@ -1,0 +1,41 @@
+"""Techniques over failing engines in dying processes: nothing is lost or out of order, and the faults did bite."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from evermq.testing.world import run_world
+from evermq.testing.worlds.composite_weather import STORM
+
+SEEDS = 20
+RUNS = [(f"composite-{kind}", 1) for kind in ("route", "failover", "spooled", "buffered", "pump")]
+RUNS += [("composite-nested", first) for first in (1, 21)]
+BITES = {f"{verb.value} {fault.name.lower()}" for verb, faults in STORM.items() for fault in faults}
+TROUBLES = {"storm", "out", "crash", "kill", "power cut"}
+INVERSIONS = "inversions where no order is promised"
+
+
+@pytest.mark.parametrize(("world", "first"), RUNS)
+def test_nothing_is_lost_whatever_fails(world: str, first: int) -> None:
+    summary = run_world(world, range(first, first + SEEDS))
+    assert summary["failed"] == [], summary.get("reasons")
+    assert len(summary["invalid"]) <= SEEDS * 0.4, f"seeds {summary['invalid']} prove nothing"
+    seen = summary["seen"]
+    assert seen.keys() >= TROUBLES | BITES, f"never happened: {sorted((TROUBLES | BITES) - seen.keys())}"
+    if world in ("composite-route", "composite-failover", "composite-nested"):
+        assert seen[INVERSIONS] > 0, "order is not promised and never broken: the checker is blind"
+    if world == "composite-failover":
+        assert seen["choice"] > 0
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_seed_is_the_same_run_in_every_process(seed: int) -> None:
+    script = f"from evermq.testing.world import run_world; print(run_world('composite-nested', [{seed}])['trace_hash'])"
+    hashes = set()
+    for hash_seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        hashes.add(done.stdout)
+    assert len(hashes) == 1
