@@ -51,6 +51,7 @@ GOALS = {
     "D4": Goal("kafka send_many, 1 KB", "FastStream publish (confluent broker)", 10.0, 20.0),
     "D5": Goal("kafka read and ack, 1 KB", "confluent-kafka consume(500) and commit", 0.45, 0.8),
     "D6": Goal("kafka handler a message, 1 KB", "FastStream subscriber", 8.0, 20.0),
+    "D7": Goal("rabbitmq confirmed append, batches of 500, 1 KB", "aio-pika, window of 500", 0.90, 1.00),
     "E1": Goal("Watermark, window 4096, random completion", "empty method call", 0.18, 0.40),
     "E2": Goal("Watermark, window 1e6, random completion", _SET, 1.0, 1.2),
     "E3": Goal("Watermark, window 1e6, head stuck", _SET, 1.3, 1.6),

@@ -51,5 +51,5 @@ async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed(
     rabbitmq_three_server: RabbitMQ, topic: str
 ) -> None:
     fault = killed(rabbitmq_three_server, f"{topic}:", times=2, pause_s=5)
-    verdict = await run_load(rabbitmq_three_server.url(topic) + OPTIONS, fault=fault, load=LOAD)
+    verdict = await run_load(rabbitmq_three_server.url(topic) + "?timeout_ms=10000", fault=fault, load=LOAD)
     assert verdict.verdict == "PASS", str(verdict)
