@@ -1,5 +1,5 @@
 # Two commands are a developer's life: `make demo` shows it, `make test` proves it. Both set themselves up.
-.PHONY: demo test lint types setup clean
+.PHONY: demo test chaos lint setup clean
 
 demo: setup
 	.venv/bin/evermq demo
@@ -13,6 +13,10 @@ test: setup
 	.venv/bin/mypy
 	@echo "==> tests"
 	.venv/bin/pytest -n 2 --durations=10
+
+chaos: setup
+	tools/setup engines
+	.venv/bin/pytest -m chaos -v --durations=10
 
 setup:
 	tools/setup

@@ -14,13 +14,18 @@ import pytest
 from evermq.drills.engines.catalog import CATALOG
 from evermq.drills.engines.engine import Engine, Missing
 
+CLUSTERS = {"kafka-three", "rabbitmq-three", "rocketmq-three", "rocketmq-secured"}  # minutes to start: `make chaos`
 START_S = 400  # of the slowest cluster on a machine that is busy, and of the test itself
 FIXTURES = {f"{name.replace('-', '_')}_server": name for name in CATALOG}
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+        servers = {FIXTURES[name] for name in FIXTURES.keys() & set(getattr(item, "fixturenames", ()))}
+        if servers & CLUSTERS:
+            item.add_marker(pytest.mark.chaos)
+        if servers:
             item.add_marker(pytest.mark.engine)
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(START_S))
