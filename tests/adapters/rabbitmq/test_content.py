@@ -77,6 +77,7 @@ def test_attempt_is_the_delivery_count() -> None:
         Message("a", None, b"", {"n" * 256: ""}, 0),
         Message(7, None, b"", {}, 0),  # type: ignore[arg-type]
         Message("a", None, b"", {}, 1 << 70),
+        Message("a", None, b"", {"n": "\udcc3\udca9"}, 0),
     ],
     ids=repr,
 )

@@ -54,8 +54,20 @@ def size_of(message: Message) -> int:
             raise Rejected(f"message {id}: header {name!r} is to be text")
         if len(name) > 255 or len(name.encode("utf-8", "surrogateescape")) > 255:
             raise Rejected(f"message {id}: the name of header {name[:40]}… is over 255 bytes, RabbitMQ takes no more")
-        size += len(name) + len(text.encode("utf-8", "surrogateescape"))
+        size += len(name) + _raw_size(id, text)
+    if not id.isascii():
+        _raw_size(id, id)
     return size
+
+
+def _raw_size(id: str, text: str) -> int:
+    """Bytes of a text; escaped bytes that together are UTF-8 would read back as another one."""
+    if text.isascii():
+        return len(text)
+    raw = text.encode("utf-8", "surrogateescape")
+    if raw.decode("utf-8", "surrogateescape") != text:
+        raise Rejected(f"message {id!r}: {text[:40]!r} has escaped bytes that are UTF-8: decode them")
+    return len(raw)
 
 
 def frames_of(message: Message, channel: int, body_bytes_max: int) -> list[bytes]:
