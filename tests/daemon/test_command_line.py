@@ -69,6 +69,16 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     assert b"primary" in ran.stderr
 
 
+def test_group_is_made_where_it_reads_and_the_pump_s_where_that_does(tmp_path: Path) -> None:
+    config = tmp_path / "evermq.toml"
+    local, remote = f"log://{tmp_path}/local", f"log://{tmp_path}/remote"
+    config.write_text(f'[topics.orders]\nuse = "spooled"\nlocal = "{local}/orders"\nremote = "{remote}/orders"\n')
+    made = evermq("topics", "create", "orders", "--groups", "billing", "--config", str(config))
+    assert made.returncode == 0, made.stderr
+    groups = [json.loads(evermq("topics", place).stdout)["groups"] for place in (local, remote)]
+    assert groups == [["pump"], ["billing"]]
+
+
 def test_sigterm_flushes_and_reports(tmp_path: Path) -> None:
     command = [*EVERMQ, "send", f"log://{tmp_path}/log/t", "--linger-ms", "10"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

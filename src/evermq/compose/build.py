@@ -14,9 +14,10 @@ from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
 from evermq.port import Queue
 
-__all__ = ["build", "create", "open", "urls_of"]
+__all__ = ["build", "create", "groups_of", "open", "urls_of"]
 
 DEFAULT = "evermq.toml"
+_PUMP = ("pump",)  # the group of Spooled and Buffered
 
 
 async def open(target: str, config: str | Path | None = None) -> Queue:
@@ -78,6 +79,20 @@ async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:
 def urls_of(child: Child) -> list[str]:
     """The URLs of all bare queues below a child."""
     return [child.url] if child.url else [url for each in child.children.values() for url in urls_of(each)]
+
+
+def groups_of(child: Child, groups: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """The URLs of all bare queues below a child, each with the groups that read it where `groups` read the child.
+
+    What is local is read by the pump alone: a group that nobody reads would keep everything there for ever.
+    """
+    if child.url:
+        return [(child.url, groups)]
+    found = []
+    for key, each in child.children.items():
+        pumped = key == "local" and child.use in ("buffered", "spooled")
+        found += groups_of(each, _PUMP if pumped else groups)
+    return found
 
 
 async def create(urls: list[str], groups: tuple[str, ...], lanes: int | None) -> list[str]:

@@ -70,16 +70,17 @@ def create(
 
 async def _create(target: str, groups: tuple[str, ...], lanes: int | None, config: Path | None) -> int:
     from evermq.compose.build import create as create_all
-    from evermq.compose.build import find, urls_of
+    from evermq.compose.build import find, groups_of
 
-    urls = [target]
+    queues = [(target, groups)]
     if "://" not in target:
         if "/" in target:
             raise Misconfigured(f"{target!r} is neither a URL (log:///dir/topic) nor the name of a topic")
         topic = find(target, config)
-        urls, groups, lanes = urls_of(topic.root), groups or topic.groups, lanes or topic.lanes
-    for difference in await create_all(urls, groups, lanes):
-        say(difference)
+        queues, lanes = groups_of(topic.root, groups or topic.groups), lanes or topic.lanes
+    for url, readers in queues:
+        for difference in await create_all([url], readers, lanes):
+            say(difference)
     return 0
 
 
