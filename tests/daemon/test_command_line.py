@@ -43,6 +43,7 @@ def test_bad_line_is_named_and_the_rest_is_sent(tmp_path: Path) -> None:
         (["send", "kafak://h/t"], 2, b"kafak"),
         (["send", "log:///tmp/x/t?fsinc=always"], 2, b"did you mean fsync"),
         (["send", "log:///tmp/x/a%0Ab"], 2, b"letters, digits"),
+        (["backlog", "log:///tmp/x/t?fsinc=always"], 2, b"did you mean fsync"),
         (["read", "log:///tmp/x/t", "--group", "a/b", "--until-empty"], 2, b"letters, digits"),
         (["read", "log:///tmp/x/t", "--group", "g", "--from", "whenever"], 2, b"--from"),
         (["verify", "/no/such/directory"], 2, b"no directory"),

@@ -34,7 +34,8 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
     for url in urls:
         address = parse(url)
         topic = address.topic
-        place = await open_place(f"{address.scheme}://{address.place}")
+        query = f"?{url.partition('?')[2]}" if "?" in url else ""  # secrets and certificates among it
+        place = await open_place(f"{address.scheme}://{address.place}{query}")
         try:
             state = await place.describe(address.topic)
         finally:

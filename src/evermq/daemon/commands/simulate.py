@@ -51,4 +51,5 @@ def _sentence(summary: dict[str, object]) -> str:
     verdict = f"FAIL, seeds {summary['failed']}" if summary["failed"] else "PASS"
     trace = f", trace {summary['trace_hash']}" if "trace_hash" in summary else ""
     what = f"{summary['histories']} histories, {summary['crash_points']} crash points"
-    return f"{summary['world']}: {verdict}: {what} in {summary['elapsed_s']} s{trace}"
+    invalid = f", seeds {summary['invalid']} prove nothing" if summary["invalid"] else ""
+    return f"{summary['world']}: {verdict}: {what} in {summary['elapsed_s']} s{invalid}{trace}"
