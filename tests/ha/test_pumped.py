@@ -38,6 +38,37 @@ async def test_spooled_message_is_acknowledged_locally_and_arrives_in_order() ->
         assert await bodies(queue, 20) == [b"%d" % i for i in range(20)]
 
 
+async def test_pump_that_is_closed_while_it_carries_makes_no_double() -> None:
+    local, target = MemoryQueue("t"), MemoryQueue("t")
+    taken = asyncio.Event()
+
+    class Slow(Faulty):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            positions = await super().append(messages)
+            taken.set()
+            await asyncio.sleep(0.05)
+            return positions
+
+    pump = Pump(local, Slow(target))
+    pump.start()
+    await local.append([make("a", key="k")])
+    await taken.wait()
+    await pump.close()
+    assert (await local.backlog("pump"), await target.backlog("g")) == (0, 1)
+
+
+async def test_pump_that_waits_for_a_dead_target_closes_and_keeps_what_it_had() -> None:
+    local, remote = MemoryQueue("t"), Faulty(MemoryQueue("t"))
+    remote.hang()
+    pump = Pump(local, remote)
+    pump.start()
+    await local.append([make("a")])
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        await pump.close()
+    assert await local.backlog("pump") == 1
+
+
 async def test_spooled_waits_for_a_remote_that_is_down() -> None:
     remote = Faulty(MemoryQueue("t"))
     remote.down()

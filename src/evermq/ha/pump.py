@@ -20,6 +20,7 @@ _WAIT_MS = 1_000
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 2_000
 _CLOSE_MS_MAX = 5_000
+_FINISH_MS_MAX = 1_000
 _REASON_CHARS_MAX = 500
 
 _BURIED = Position("dead", None, ("dead",))
@@ -68,16 +69,19 @@ class Pump:
         self._batch_count_max = min(batch_count_max, target.traits.batch_count_max)
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._is_carrying = False
         self.counts = PumpCounts()
 
     def start(self) -> None:
         """Run in a task of its own until `close`."""
         if self._task is None:
+            self._stopping = False
             self._task = asyncio.create_task(self.run())
 
     async def run(self) -> None:
-        """Carry until cancelled; a source or target that fails is tried again."""
-        while True:
+        """Carry until `close`, or cancelled; a source or target that fails is tried again."""
+        while not self._stopping:
             try:
                 await self._carry_all()
             except Exception as error:  # a pump that died of something unforeseen would strand what is acknowledged
@@ -86,8 +90,11 @@ class Pump:
                 await self._clock.sleep(_PAUSE_MS_MAX / 4)
 
     async def close(self) -> None:
-        """Stop; what was not acknowledged stays in the source."""
+        """Stop, a second at most after what is under way; what was not acknowledged stays in the source."""
+        self._stopping = True
         if self._task:
+            if self._is_carrying:  # cancelled now, it would be carried twice
+                await asyncio.wait([self._task], timeout=_FINISH_MS_MAX / 1000)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
@@ -95,7 +102,7 @@ class Pump:
     async def _carry_all(self) -> None:
         reader = await self._source.reader(self._group)
         try:
-            while True:
+            while not self._stopping:
                 found = await reader.read(count_max=self._batch_count_max, wait_ms=_WAIT_MS)
                 if found:
                     await self._carry(reader, found)
@@ -104,13 +111,17 @@ class Pump:
 
     async def _carry(self, reader: Reader, deliveries: list[Delivery]) -> None:
         pause_ms = _PAUSE_MS_FIRST
-        while deliveries:
-            outcomes = await self._append([delivery.message for delivery in deliveries])
-            done, deliveries = await self._settle(deliveries, outcomes)
-            await reader.ack(done)
+        while deliveries and not self._stopping:
+            self._is_carrying = True
+            try:
+                outcomes = await self._append([delivery.message for delivery in deliveries])
+                done, deliveries = await self._settle(deliveries, outcomes)
+                await reader.ack(done)
+            finally:
+                self._is_carrying = False
             if done:
                 pause_ms = _PAUSE_MS_FIRST
-            if deliveries:
+            if deliveries and not self._stopping:
                 await self._clock.sleep(pause_ms)
                 pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
 
