@@ -15,6 +15,7 @@ from evermq.adapters.memory import MemoryQueue
 from evermq.adapters.open import open_log, open_place
 from evermq.drills.engines.engine import Engine
 from evermq.ha.failover import Failover
+from evermq.ha.pump import HOPS_BYTES_MAX
 from evermq.ha.spooled import Spooled
 from evermq.port import Queue
 from evermq.testing.conformance import Case, Opened, Subject, cases
@@ -62,7 +63,8 @@ async def failover(topic: str) -> AsyncIterator[Opened]:
     """Kafka in front of memory."""
     place = await connected()
     await place.create(topic)
-    queue = Failover(primary=await place.queue(topic), standby=MemoryQueue(topic, lanes=LANES))
+    standby = MemoryQueue(topic, lanes=LANES)
+    queue = Failover(primary=await place.queue(topic), standby=standby, append_ms_max=10_000)
     yield Opened(queue)
     await queue.close()
     await place.close()
@@ -82,8 +84,14 @@ async def spooled(topic: str) -> AsyncIterator[Opened]:
         await place.close()
 
 
-SPOOLED = replace(TRAITS, durable=Durable.DISK, message_bytes_max=TRAITS.message_bytes_max - 64)
-FAILOVER = replace(TRAITS & MemoryQueue("traits", lanes=LANES).traits, order=Order.NONE)
+SPOOLED = replace(
+    TRAITS,
+    durable=Durable.DISK,
+    replay=False,
+    message_bytes_max=TRAITS.message_bytes_max - HOPS_BYTES_MAX,
+    batch_count_max=65_536,
+)
+FAILOVER = replace(TRAITS & MemoryQueue("traits", lanes=LANES).traits, order=Order.NONE, replay=False)
 SUBJECTS = [
     Subject("kafka", kafka, TRAITS, reopens=True, places=True),
     Subject("failover-kafka-memory", failover, FAILOVER),
