@@ -7,10 +7,10 @@ import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Backoff, Consumer, Producer, blocking
-from evermq.errors import Closed, Overloaded, Unavailable
+from evermq.errors import Closed, Overloaded, Rejected, Unavailable, Uncertain
 from evermq.message import Message
 from evermq.port import Delivery
-from evermq.testing.faulty import Faulty
+from evermq.testing.faulty import Fault, Faulty
 
 QUICK = Backoff(first_ms=1, max_ms=5)
 
@@ -55,6 +55,26 @@ async def test_error_goes_to_the_caller_when_no_retry_is_wanted() -> None:
     async with Producer(queue) as producer:
         with pytest.raises(Unavailable):
             await producer.send(b"x")
+
+
+async def test_refusal_of_a_second_try_does_not_settle_what_the_first_may_have_stored() -> None:
+    queue = Faulty(MemoryQueue("t"))
+    queue.next(Fault.FORGET)
+    queue.next(Fault.REJECT)
+    async with Producer(queue, retry_ms_max=5_000) as producer:
+        with pytest.raises(Uncertain):
+            await producer.send(b"x")
+    assert await queue.backlog("g") == 1
+
+
+async def test_refusal_of_a_second_try_is_final_where_the_first_was_not_done() -> None:
+    queue = Faulty(MemoryQueue("t"))
+    queue.next(Fault.REFUSE)
+    queue.next(Fault.REJECT)
+    async with Producer(queue, retry_ms_max=5_000) as producer:
+        with pytest.raises(Rejected):
+            await producer.send(b"x")
+    assert await queue.backlog("g") == 0
 
 
 async def test_consumer_keeps_order_per_key_while_a_handler_fails() -> None:

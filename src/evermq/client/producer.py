@@ -240,14 +240,16 @@ class Producer:
         until_ms = self._clock.monotonic_ms() + self._retry_ms_max
         pause_ms = _PAUSE_MS_FIRST
         settled = list(outcomes)
-        while rows := [i for i, outcome in enumerate(settled) if isinstance(outcome, Unavailable | Uncertain)]:
-            if self._clock.monotonic_ms() >= until_ms:
-                break
+        rows = [row for row, outcome in enumerate(settled) if _may_succeed(outcome)]
+        while rows and self._clock.monotonic_ms() < until_ms:
             await self._clock.sleep(pause_ms)
             pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
-            for row, outcome in zip(rows, await self._try([messages[row] for row in rows]), strict=True):
-                was_uncertain = isinstance(settled[row], Uncertain)
-                settled[row] = settled[row] if was_uncertain and isinstance(outcome, Unavailable) else outcome
+            heard = dict(zip(rows, await self._try([messages[row] for row in rows]), strict=True))
+            for row, outcome in heard.items():
+                # Whatever a later try says but yes, an earlier one may have stored it.
+                if isinstance(outcome, Position) or not isinstance(settled[row], Uncertain):
+                    settled[row] = outcome
+            rows = [row for row, outcome in heard.items() if _may_succeed(outcome)]
         return settled
 
     async def _try(self, messages: Sequence[Message]) -> Sequence[Outcome]:
@@ -261,3 +263,7 @@ class Producer:
     def _check(self) -> None:
         if self._closed:
             raise Closed("this producer was closed: make another one")
+
+
+def _may_succeed(outcome: Outcome) -> bool:
+    return isinstance(outcome, Unavailable | Uncertain)
