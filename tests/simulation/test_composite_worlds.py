@@ -30,11 +30,13 @@ def test_nothing_is_lost_whatever_fails(world: str, first: int) -> None:
         assert seen["choice"] > 0
 
 
-@pytest.mark.parametrize("seed", [3, 8])
+@pytest.mark.parametrize("seed", [1, 8])
 def test_seed_is_the_same_run_in_every_process(seed: int) -> None:
-    script = f"from evermq.testing.world import run_world; print(run_world('composite-nested', [{seed}])['trace_hash'])"
     hashes = set()
-    for hash_seed in ("1", "2"):
+    for hash_seed, before in (("1", []), ("2", [1, 2, 3])):  # nor does it matter what the process has played before
+        script = "from evermq.testing.world import run_world\n"
+        script += f"run_world('composite-route', {before})\n"
+        script += f"print(run_world('composite-nested', [{seed}])['trace_hash'])"
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
         hashes.add(done.stdout)

@@ -39,9 +39,9 @@ async def close_all(things: Iterable[Closes], limit_ms: int = _CLOSE_MS_MAX) -> 
     """
     closing = [asyncio.ensure_future(thing.close()) for thing in things]
     if closing:
-        _, late = await asyncio.wait(closing, timeout=limit_ms / 1000)
-        for task in late:
-            task.cancel()
+        await asyncio.wait(closing, timeout=limit_ms / 1000)
+    for task in closing:
+        task.cancel()  # of no effect on one that has ended
     for task in closing:
         error = task.exception() if task.done() and not task.cancelled() else None
         if error and not isinstance(error, EvermqError):

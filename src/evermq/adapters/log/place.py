@@ -54,7 +54,7 @@ class LogPlace:
         self.lock = RLock()
         self._owner = owner
         self._failure = ""
-        self._fresh: dict[asyncio.AbstractEventLoop, set[Topic]] = {}
+        self._fresh: dict[asyncio.AbstractEventLoop, dict[Topic, None]] = {}
         self.ballast = Ballast(disk, options.segment_bytes)
         self.catalog = Catalog(disk)
         self.journal = Journal.open(
@@ -288,7 +288,7 @@ class LogPlace:
                 if piece.kind == Kind.DELAYED:
                     topic.note_delayed(piece)
                 for loop in list(topic.waiting) if topic.waiting else ():
-                    self._fresh.setdefault(loop, set()).add(topic)
+                    self._fresh.setdefault(loop, {})[topic] = None
                     loops.add(loop)
         if segment != self._segment_seen:
             self._segment_seen = segment

@@ -49,7 +49,7 @@ class Topic:
         self.lock = place.lock
         self.groups: dict[str, Group] = {}
         self.delays = Delays(self.lanes, place.reading, place.committer, place.journal.bytes_max // 8)
-        self.waiting: dict[asyncio.AbstractEventLoop, set[Member]] = {}
+        self.waiting: dict[asyncio.AbstractEventLoop, dict[Member, None]] = {}  # the first to wait wakes first
         self.dropped = False
 
     @property
@@ -158,13 +158,13 @@ class Topic:
     def listen(self, loop: asyncio.AbstractEventLoop, reader: Member) -> None:
         """Wake this reader when something is appended."""
         with self.lock:
-            self.waiting.setdefault(loop, set()).add(reader)
+            self.waiting.setdefault(loop, {})[reader] = None
 
     def forget(self, loop: asyncio.AbstractEventLoop, reader: Member) -> None:
         """It no longer waits."""
         with self.lock:
             readers = self.waiting.get(loop)
             if readers:
-                readers.discard(reader)
+                readers.pop(reader, None)
                 if not readers:
                     del self.waiting[loop]
