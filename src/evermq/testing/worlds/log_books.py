@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 
-from evermq.message import Message
+from evermq.message import DELIVER_AT, Message
 from evermq.testing.simulation.disk import FakeDisk
 
 __all__ = ["Books"]
@@ -43,6 +43,10 @@ class Books:
     def done(self, before: int, *, synced_only: bool) -> set[str]:
         """The settled messages that must not come again after it."""
         return _known(self.settled, self.cursor_syncs, before, synced_only)
+
+    def delayed(self) -> set[str]:
+        """The messages that had to wait for their time."""
+        return {id for id, message in self.messages.items() if DELIVER_AT in message.headers}
 
     def perhaps_done(self, before: int) -> set[str]:
         """The messages that may be settled after it."""
