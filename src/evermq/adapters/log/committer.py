@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
+from typing import Any
 
 from evermq.adapters.log.batch import Batch, TopicLanes, assemble, is_plain, load, piece_of
 from evermq.adapters.log.buffers import Buffers
@@ -25,6 +26,7 @@ from evermq.position import Position, Run
 __all__ = ["Committer"]
 
 Loop = asyncio.AbstractEventLoop
+News = dict[Loop, Any]
 _COMMIT_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
 _COMMIT_BATCHES_MAX = 65_536
 _OVERHEAD_BYTES = 64  # of a message beside its body, roughly
@@ -34,8 +36,8 @@ _ENCODED_FROM = 64  # messages; smaller batches are encoded together
 class Committer:
     """`threaded=False` writes in the calling thread: for simulation and for tools without a loop.
 
-    on_commit(pieces, segment): called after each group by whoever had the turn; returns the loops to be woken for it.
-    on_wake(loop): called in each of those loops.
+    on_commit(pieces, segment): called after each group by whoever had the turn; returns by loop what is news there.
+    on_wake(loop, news): called in each of those loops.
     """
 
     def __init__(
@@ -45,8 +47,8 @@ class Committer:
         message_bytes_max: int,
         threaded: bool = True,
         now_ms: Callable[[], int],
-        on_commit: Callable[[list[Piece], int], set[Loop]],
-        on_wake: Callable[[Loop], None],
+        on_commit: Callable[[list[Piece], int], News],
+        on_wake: Callable[[Loop, Any], None],
     ) -> None:
         self.buffers = Buffers()
         self._journal = journal
@@ -155,15 +157,15 @@ class Committer:
             if self._busy or self._pending:
                 return None
             self._busy = True
-        loops: set[Loop] = set()
+        news: News = {}
         try:
-            outcome, loops = self._write_one(topic, message)
+            outcome, news = self._write_one(topic, message)
         except EvermqError:
             raise
         except Exception as error:
             raise self._defect(error) from error
         finally:
-            self._tell(None, loops)
+            self._tell(None, news)
         return outcome
 
     def quiet(self) -> bool:
@@ -195,31 +197,38 @@ class Committer:
     def _turn(self) -> None:
         with self._lock:
             commit = self._pending.popleft() if self._pending else None
-        self._tell(commit, self._write(commit.batches) if commit else set())
+        self._tell(commit, self._write(commit.batches) if commit else {})
 
-    def _write(self, batches: list[Batch]) -> set[Loop]:
-        """Write one group and set what became of its batches; returns the loops whose readers have news."""
+    def _write(self, batches: list[Batch]) -> News:
+        """Write one group and set what became of its batches; returns by loop what is news there."""
         try:
             first = batches[0]
             if len(batches) == 1 and not first.load and is_plain(first.messages):
-                first.outcome, loops = self._write_one(first.topic, first.messages[0])
-                return loops
+                first.outcome, news = self._write_one(first.topic, first.messages[0])
+                return news
             return self._write_all(batches)
         except TooLarge as error:
             if len(batches) > 1:  # keys and headers were larger than thought: each for itself
-                return set().union(*[self._write([batch]) for batch in batches])
+                return self._one_by_one(batches)
             _fail(batches, error)
         except EvermqError as error:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
             _fail(batches, self._defect(error))
-        return set()
+        return {}
+
+    def _one_by_one(self, batches: list[Batch]) -> News:
+        news: News = {}
+        for batch in batches:
+            for loop, fresh in self._write([batch]).items():
+                news[loop] = {**news.get(loop, {}), **fresh}
+        return news
 
     def _defect(self, error: Exception) -> Uncertain:
         self._journal.failure = self._journal.failure or f"a defect ({error!r})"
         return Uncertain(f"the writer failed: {error!r}")
 
-    def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run, set[Loop]]:
+    def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run, News]:
         """As `_write`, of a single message that need not wait for its time."""
         journal = self._journal
         piece = piece_of(topic, message, journal.state.index.ends)
@@ -229,25 +238,25 @@ class Committer:
         segment = journal.write(pieces)
         return Run(topic.names[piece[1]], piece[5], 1), self._on_commit(pieces, segment)
 
-    def _write_all(self, batches: list[Batch]) -> set[Loop]:
+    def _write_all(self, batches: list[Batch]) -> News:
         journal = self._journal
         pieces, loads = assemble(batches, journal.state.index.ends, self._now_ms(), self.buffers)
         try:
-            return self._on_commit(pieces, journal.write(pieces)) if pieces else set()
+            return self._on_commit(pieces, journal.write(pieces)) if pieces else {}
         finally:
             for each in loads:
                 each.give_back()
 
-    def _tell(self, commit: Commit | None, loops: Iterable[Loop]) -> None:
+    def _tell(self, commit: Commit | None, news: News) -> None:
         """Hand the turn on or give it up, then wake everybody whom this commit or its messages concern."""
         next_loops, next_latch = self._pass_on()
-        if commit is None and not (loops or next_loops or next_latch):
+        if commit is None and not (news or next_loops or next_latch):
             return
         if next_latch:
             next_latch.open()
         tickets = commit.tickets if commit else {}
-        for loop in {*loops, *tickets, *next_loops}:
-            self._call(loop, self._arrive, loop, tickets.get(loop))
+        for loop in {*news, *tickets, *next_loops}:
+            self._call(loop, self._arrive, loop, tickets.get(loop), news.get(loop))
         for latch in commit.latches if commit else ():
             if not latch.leads:
                 latch.open()
@@ -274,10 +283,11 @@ class Committer:
         except RuntimeError:
             pass  # the loop was closed: nobody waits there any more
 
-    def _arrive(self, loop: Loop, ticket: Ticket | None) -> None:
+    def _arrive(self, loop: Loop, ticket: Ticket | None, news: Any) -> None:
         if ticket:
             ticket.settle()
-        self._on_wake(loop)
+        if news:
+            self._on_wake(loop, news)
         if self._pending:
             # After the callers that were just woken, so that what they append next goes in one group.
             loop.call_soon(self._kick, loop)

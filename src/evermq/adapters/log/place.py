@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -54,7 +54,6 @@ class LogPlace:
         self.lock = RLock()
         self._owner = owner
         self._failure = ""
-        self._fresh: dict[asyncio.AbstractEventLoop, dict[Topic, None]] = {}
         self.ballast = Ballast(disk, options.segment_bytes)
         self.catalog = Catalog(disk)
         self.journal = Journal.open(
@@ -280,22 +279,22 @@ class LogPlace:
                 keys_of = partial(group.keys, lane)
                 group.cursors.append(progress.cursor(record.number, lane, index.start, keys_of))
 
-    def _committed(self, pieces: list[Piece], segment: int) -> set[asyncio.AbstractEventLoop]:
-        loops: set[asyncio.AbstractEventLoop] = set()
+    def _committed(self, pieces: list[Piece], segment: int) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
+        """Returns by loop the topics whose waiting readers there have news."""
+        news: dict[asyncio.AbstractEventLoop, dict[Topic, None]] = {}
         for piece in pieces:
             topic = self.topics_by_number.get(piece.topic)
             if topic:
                 if piece.kind == Kind.DELAYED:
                     topic.note_delayed(piece)
                 for loop in list(topic.waiting) if topic.waiting else ():
-                    self._fresh.setdefault(loop, {})[topic] = None
-                    loops.add(loop)
+                    news.setdefault(loop, {})[topic] = None
         if segment != self._segment_seen:
             self._segment_seen = segment
             self._housekeeper.wake()
-        return loops
+        return news
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        for topic in self._fresh.pop(loop, ()):
+    def _wake(self, loop: asyncio.AbstractEventLoop, topics: Iterable[Topic]) -> None:
+        for topic in topics:
             for reader in list(topic.waiting.get(loop, ())):
                 reader.wake()
