@@ -6,6 +6,7 @@ far less, and the median of such ratios less again. So a case never compares fig
 
 from __future__ import annotations
 
+import gc
 import random
 import statistics
 from collections.abc import Sequence
@@ -42,6 +43,11 @@ def run(cases: Sequence[Case], *, rounds: int, seconds: float) -> list[Row]:
     """Measure all cases `rounds` times, each contender for about `seconds`, in a new order each time."""
     with ExitStack() as stack:
         measures, reasons = _open(cases, stack)
+        # What all contenders made ready lies in one heap: without this, each allocation of a measurement pays for
+        # walking through the others' messages again and again.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         pairs: dict[Case, list[Pair]] = {case: [] for case in cases}
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
