@@ -143,7 +143,7 @@ class Committer:
                 self._open(batch).latches.append(latch)
             self._busy = True
         if latch is None:
-            self._tell(None, self._write([batch]))
+            self._lead(None, [batch])
         else:
             latch.wait()
             if latch.leads:
@@ -164,6 +164,9 @@ class Committer:
             raise
         except Exception as error:
             raise self._defect(error) from error
+        except BaseException as error:
+            self._defect(error)
+            raise
         finally:
             self._tell(None, news)
         return outcome
@@ -197,7 +200,15 @@ class Committer:
     def _turn(self) -> None:
         with self._lock:
             commit = self._pending.popleft() if self._pending else None
-        self._tell(commit, self._write(commit.batches) if commit else {})
+        self._lead(commit, commit.batches if commit else [])
+
+    def _lead(self, commit: Commit | None, batches: list[Batch]) -> None:
+        """Write and tell; the turn is handed on even if the writing thread is interrupted."""
+        news: News = {}
+        try:
+            news = self._write(batches) if batches else news
+        finally:
+            self._tell(commit, news)
 
     def _write(self, batches: list[Batch]) -> News:
         """Write one group and set what became of its batches; returns by loop what is news there."""
@@ -215,6 +226,9 @@ class Committer:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
             _fail(batches, self._defect(error))
+        except BaseException as error:  # Ctrl-C in the thread that writes: nobody knows how far it came
+            _fail(batches, self._defect(error))
+            raise
         return {}
 
     def _one_by_one(self, batches: list[Batch]) -> News:
@@ -224,7 +238,7 @@ class Committer:
                 news[loop] = {**news.get(loop, {}), **fresh}
         return news
 
-    def _defect(self, error: Exception) -> Uncertain:
+    def _defect(self, error: BaseException) -> Uncertain:
         self._journal.failure = self._journal.failure or f"a defect ({error!r})"
         return Uncertain(f"the writer failed: {error!r}")
 
