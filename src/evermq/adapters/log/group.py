@@ -50,12 +50,21 @@ class Group:
         held = self.readers[reader]
         if cursor.holder is not None and cursor.holder is not reader:
             return False
-        share = -(-len(self.cursors) // len(self.readers))
+        share = self._share()
         rank = list(held).index(lane) if lane in held else len(held)
-        return rank < share or not any(self._is_hungry(other, share) for other in self.readers if other is not reader)
+        return rank < share or not self.is_anyone_hungry_beside(reader)
 
-    def _is_hungry(self, reader: Member, share: int) -> bool:
-        return reader.is_waiting and len(self.readers[reader]) < share
+    def _share(self) -> int:
+        return -(-len(self.cursors) // len(self.readers))
+
+    def is_anyone_hungry_beside(self, reader: Member) -> bool:
+        """Whether another reader waits and holds less than its fair share."""
+        if len(self.readers) < 2:
+            return False
+        share = self._share()
+        return any(
+            other.is_waiting and len(held) < share for other, held in self.readers.items() if other is not reader
+        )
 
     def candidates(self, end: Callable[[int], int]) -> list[int]:
         """The lanes that have something: what comes again, then the oldest first, so that readers

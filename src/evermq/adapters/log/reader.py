@@ -39,6 +39,8 @@ class LogReader:
         while True:
             self._check()
             await self._topic.delays.move_due(clock.now_ms())
+            if self._group.is_anyone_hungry_beside(self):
+                await asyncio.sleep(0)  # it was woken, but has not run yet: who never pauses would take its lanes too
             found = self._take(count_max)
             left_ms = until_ms - clock.monotonic_ms()
             if found or left_ms <= 0:
