@@ -6,7 +6,7 @@ import re
 
 from evermq.errors import Misconfigured
 
-__all__ = ["check_group", "check_topic", "dead_topic"]
+__all__ = ["check_entry", "check_group", "check_topic", "dead_topic"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
@@ -19,6 +19,11 @@ def check_topic(name: str) -> str:
 def check_group(name: str) -> str:
     """Return the name. Raises Misconfigured where it is no name for a group."""
     return _check("group", name)
+
+
+def check_entry(name: str) -> str:
+    """Return the name. Raises Misconfigured where it is no name for a member or a lease of a coordinator."""
+    return _check("entry", name)
 
 
 def dead_topic(topic: str, group: str) -> str:

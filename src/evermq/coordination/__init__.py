@@ -1,0 +1,1 @@
+"""Adapters of the coordinator port: a directory of this machine, ZooKeeper, etcd."""

@@ -1,0 +1,94 @@
+"""From a URL to a coordinator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from evermq.coordination.remembered import Remembered
+from evermq.coordinator import Coordinator
+from evermq.errors import Misconfigured
+
+__all__ = ["Target", "open", "parse"]
+
+_SHAPES = {
+    "file": "file:///directory",
+    "zookeeper": "zookeeper://host:2181,host:2181/path",
+    "etcd": "etcd://host:2379,host:2379/path",
+}
+Secret = Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the URL of a coordinator says. hosts: with ports, none for file. options: from the query, as text."""
+
+    scheme: str
+    hosts: str
+    path: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The URL without its options, which may name secrets."""
+        return f"{self.scheme}://{self.hosts}{self.path}"
+
+
+def parse(url: str) -> Target:
+    """Take a URL apart. Raises Misconfigured."""
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError as error:
+        raise Misconfigured(f"{url!r} is no URL of a coordinator: {error}") from error
+    shape = _SHAPES.get(parts.scheme)
+    if shape is None:
+        raise Misconfigured(f"{parts.scheme or url!r} is no coordinator: known are {', '.join(_SHAPES.values())}")
+    if "@" in parts.netloc:
+        raise Misconfigured(f"{shape} with a user or password: URLs get logged: give ?username=NAME&password=env:NAME")
+    path = unquote(parts.path).rstrip("/")
+    if not path or parts.fragment or bool(parts.netloc) == (parts.scheme == "file"):
+        raise Misconfigured(f"{url}: write {shape}")
+    return Target(parts.scheme, parts.netloc, path, options)
+
+
+def _no_secret(option: str, reference: str) -> str:
+    raise Misconfigured(f"{option} = {reference}: nothing here reads secrets")
+
+
+async def open(url: str, *, secret: Secret = _no_secret) -> Coordinator:
+    """The coordinator of a URL, with what it said last kept on this machine (`?remember=FILE` says where).
+
+    It need not be there yet: calls raise Unavailable until it is. secret: gives the password that an option refers to.
+    Raises Misconfigured for a wrong URL, Denied where this process has not the rights it needs.
+    """
+    target = parse(url)
+    remember = target.options.pop("remember", None)
+    inner = await _connect(target, secret)
+    return Remembered(inner, Path(remember) if remember else _place_of(target))
+
+
+async def _connect(target: Target, secret: Secret) -> Coordinator:
+    if target.scheme == "file":
+        from evermq.coordination.file import FileCoordinator
+
+        known(target, ())
+        return await FileCoordinator.open(Path(target.path))
+    raise Misconfigured(f"{target}: this version of evermq has no such coordinator")
+
+
+def known(target: Target, names: tuple[str, ...]) -> None:
+    """Raises Misconfigured for an option of another name."""
+    for option in target.options:
+        if option not in names:
+            raise Misconfigured(f"{target}: option {option!r} is not known: {', '.join(('remember', *names))} are")
+
+
+def _place_of(target: Target) -> Path:
+    """A file of this user: $XDG_STATE_HOME, or what stands for it."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    name = hashlib.blake2b(str(target).encode(), digest_size=8).hexdigest()
+    return Path(state).expanduser() / "evermq" / f"{target.scheme}-{name}"

@@ -1,0 +1,144 @@
+"""The coordinator of one machine: what the suite asks of all, and what only a directory can go through."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evermq.coordination.file import FileCoordinator
+from evermq.coordination.open import open as open_coordinator
+from evermq.coordinator import Versioned
+from evermq.errors import Denied, Fenced, Misconfigured, Unavailable
+from evermq.testing.coordinating import CHECKS, check
+
+MEMBER = """
+import asyncio, sys
+from pathlib import Path
+from evermq.coordination.file import FileCoordinator
+
+async def main():
+    coordinator = await FileCoordinator.open(Path(sys.argv[1]))
+    await coordinator.join("child", b"here", ttl_ms=1000)
+    lease = await coordinator.lease("decider", ttl_ms=1000)
+    print(lease.number, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def child(directory: Path) -> subprocess.Popen[bytes]:
+    started = subprocess.Popen([sys.executable, "-c", MEMBER, str(directory)], stdout=subprocess.PIPE)
+    assert started.stdout
+    assert started.stdout.readline() == b"1\n"
+    return started
+
+
+@pytest.mark.parametrize("name", CHECKS)
+async def test_file_coordinator_conforms(name: str, tmp_path: Path) -> None:
+    await check(name, lambda: FileCoordinator.open(tmp_path / "switch"))
+
+
+@pytest.mark.parametrize("name", CHECKS)
+async def test_remembered_coordinator_conforms(name: str, tmp_path: Path) -> None:
+    files = iter(range(100))
+    await check(name, lambda: open_coordinator(f"file://{tmp_path}/switch?remember={tmp_path}/kept-{next(files)}"))
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+async def test_process_that_is_killed_or_frozen_is_no_member_and_holds_no_lease(end: int, tmp_path: Path) -> None:
+    other = child(tmp_path)
+    coordinator = await FileCoordinator.open(tmp_path)
+    assert await coordinator.members() == {"child": b"here"}
+    other.send_signal(end)
+    lease = await coordinator.lease("decider", ttl_ms=1000)
+    assert lease.number == 2
+    while await coordinator.members():
+        await asyncio.sleep(0.02)
+    other.kill()
+    other.communicate()
+    await coordinator.close()
+
+
+async def test_lease_that_was_taken_over_is_no_longer_held(tmp_path: Path) -> None:
+    one, other = [await FileCoordinator.open(tmp_path) for _ in range(2)]
+    first = await one.lease("decider", ttl_ms=300)
+    os.utime(tmp_path / "leases" / "decider", ns=(0, 0))  # as if it had been frozen
+    second = await other.lease("decider", ttl_ms=300)
+    assert (first.held, second.held) == (False, True)
+    await one.close()
+    assert second.held
+    await other.close()
+
+
+async def test_wall_clock_that_jumps_takes_nobody_off_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinator = await FileCoordinator.open(tmp_path)
+    await coordinator.join("one", b"", ttl_ms=1000)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert await coordinator.members() == {"one": b""}
+    await coordinator.close()
+
+
+async def test_value_written_by_hand_has_no_version_and_is_replaced(tmp_path: Path) -> None:
+    coordinator = await FileCoordinator.open(tmp_path)
+    await coordinator.put(b"mine", version=0)
+    (tmp_path / "value").write_bytes(b"by hand")
+    assert await coordinator.get() == Versioned(b"by hand", 0)
+    with pytest.raises(Fenced):
+        await coordinator.put(b"mine", version=1)
+    assert await coordinator.put(b"mine", version=0) == Versioned(b"mine", 1)
+    await coordinator.close()
+
+
+async def test_directory_that_vanishes_is_unavailable(tmp_path: Path) -> None:
+    coordinator = await FileCoordinator.open(tmp_path / "switch")
+    (tmp_path / "switch").rename(tmp_path / "moved")
+    for act in (coordinator.get(), coordinator.put(b"", version=0), coordinator.members()):
+        with pytest.raises(Unavailable, match="switch"):
+            await act
+    await coordinator.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_directory_of_somebody_else_is_denied(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(Denied, match="let"):
+        await FileCoordinator.open(tmp_path / "switch")
+
+
+async def test_last_value_is_known_after_a_restart_though_nobody_answers(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/switch?remember={tmp_path}/state/kept"
+    first = await open_coordinator(url)
+    await first.put(b"degraded", version=0)
+    await first.close()
+    (tmp_path / "switch" / "value").unlink()
+    second = await open_coordinator(url)
+    watch = second.watch()
+    assert await anext(watch) == Versioned(b"degraded", 1)
+    assert await anext(watch) == Versioned(b"", 0)
+    assert await anext((await open_coordinator(url)).watch()) == Versioned(b"degraded", 1)
+    (tmp_path / "state" / "kept").write_bytes(b"1 00000000\nforged")
+    assert await anext((await open_coordinator(url)).watch()) == Versioned(b"", 0)
+    await second.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("ftp://x/y", "known are file:///directory"),
+        ("file://host/dir", "write file:///directory"),
+        ("file:///", "write file:///directory"),
+        ("file:///d?x=1", "option 'x'"),
+        ("zookeeper:///evermq", "write zookeeper://"),
+        ("zookeeper://user:pw@h/evermq", "password=env:NAME"),
+        ("file:///d?x", "is no URL"),
+    ],
+)
+async def test_wrong_url_is_refused_with_the_way_out(url: str, says: str) -> None:
+    with pytest.raises(Misconfigured, match=says):
+        await open_coordinator(url)
