@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,11 +105,23 @@ async def test_directory_that_vanishes_is_unavailable(tmp_path: Path) -> None:
     await coordinator.close()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_directory_of_somebody_else_is_denied(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(Denied, match="let"):
-        await FileCoordinator.open(tmp_path / "switch")
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Root may write everywhere."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65_534)
+    yield
+    os.seteuid(0)
+
+
+async def test_directory_of_somebody_else_is_denied(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "there").mkdir(mode=0o555)
+    request.getfixturevalue("nobody")
+    for directory in (tmp_path / "there", tmp_path / "there" / "below"):
+        with pytest.raises(Denied, match="let"):
+            await FileCoordinator.open(directory)
 
 
 async def test_last_value_is_known_after_a_restart_though_nobody_answers(tmp_path: Path) -> None:

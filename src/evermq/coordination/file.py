@@ -40,7 +40,7 @@ class FileCoordinator:
         with _typed(directory):
             for each in (directory, directory / "members", directory / "leases"):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             raise Denied(f"{directory}: this user may not read and write there: let it, or name another directory")
         return cls(directory)
 
