@@ -211,8 +211,6 @@ def _typed(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise Denied(
-            f"{error.filename or path}: {error.strerror}: give this user the right to read and write"
-        ) from None
+        raise Denied(f"{error.filename or path}: {error.strerror}: let this user read and write there") from None
     except OSError as error:
         raise Unavailable(f"{error.filename or path}: {error.strerror}") from None
