@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Misconfigured
+from evermq.errors import EvermqError, Partial
+from evermq.ha.admission import admit
+from evermq.ha.outcomes import settled
 from evermq.ha.route import Route
+from evermq.ha.steering import Choice, Steers
+from evermq.ha.together import together
+from evermq.lanes import lane_of
+from evermq.message import Message
 from evermq.port import Queue
+from evermq.position import Position
 
 __all__ = ["Choice", "Failover"]
-
-
-class Choice:
-    """Which rung is tried first, given by hand. `epoch` counts the changes."""
-
-    def __init__(self, rung: int = 0) -> None:
-        self.rung = rung
-        self.epoch = 0
-
-    def set(self, rung: int) -> None:
-        """Begin with this rung from now on."""
-        if rung < 0:
-            raise Misconfigured(f"rung {rung}: rungs count from 0, the primary")
-        if rung != self.rung:
-            self.rung = rung
-            self.epoch += 1
 
 
 class Failover(Route):
     """A Route over `primary`, `standby`, further rungs by name, and `last`.
 
     The choice only says where appends begin: a rung that fails is passed over by itself, and all rungs are read
-    all the time, so two processes that disagree on the choice lose nothing. See Route for the rest.
+    all the time, so two processes that disagree on the choice lose nothing. It hears what became of every attempt, and
+    may divert single lanes of the primary: then a batch is parted, and the parts go their ways side by side. It is
+    closed with the ladder. See Route for the rest.
     """
 
     def __init__(
@@ -39,7 +34,7 @@ class Failover(Route):
         primary: Queue,
         standby: Queue,
         last: Queue | None = None,
-        choice: Choice | None = None,
+        choice: Steers | None = None,
         append_ms_max: int = 800,
         clock: Clock = SYSTEM,
         **rungs: Queue,
@@ -47,8 +42,53 @@ class Failover(Route):
         children = {"primary": primary, "standby": standby, **rungs}
         if last is not None:
             children["last"] = last
-        self.choice = choice or Choice()
+        self.choice: Steers = choice or Choice()
         super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, clock=clock)
 
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        away = self.choice.away()
+        if not away:
+            return await super().append(messages)
+        self._check()
+        admit(messages, self.traits, self._clock.now_ms())
+        return await self._append_parted(messages, away)
+
+    async def close(self) -> None:
+        await self.choice.close()
+        await super().close()
+
     def _begin(self) -> int:
-        return min(self.choice.rung, len(self._keys) - 1)
+        return min(self.choice.begin(), len(self._keys) - 1)
+
+    async def _append_parted(self, messages: Sequence[Message], away: Collection[int]) -> Sequence[Position]:
+        """What belongs to a lane that is away begins one rung lower."""
+        lanes, begin = self._children["primary"].traits.lanes, self._begin()
+        stays: list[int] = []
+        goes: list[int] = []
+        for row, message in enumerate(messages):
+            (goes if message.key is not None and lane_of(message.key, lanes) in away else stays).append(row)
+        parts = [(rows, first) for rows, first in ((stays, begin), (goes, max(begin, 1))) if rows]
+        found = await together([self._outcomes([messages[row] for row in rows], first) for rows, first in parts])
+        outcomes: dict[int, Position | EvermqError] = {}
+        for (rows, _), each in zip(parts, found, strict=True):
+            outcomes.update(zip(rows, each, strict=True))
+        return settled([outcomes[row] for row in range(len(messages))])
+
+    async def _outcomes(self, messages: Sequence[Message], begin: int) -> Sequence[Position | EvermqError]:
+        try:
+            return await self._place(messages, begin)
+        except Partial as error:
+            return error.outcomes
+        except EvermqError as error:
+            return [error] * len(messages)
+
+    async def _offer(self, key: str, messages: Sequence[Message]) -> Sequence[Position]:
+        steers, clock = self.choice, self._clock
+        epoch, began_ms = steers.epoch, clock.monotonic_ms()
+        try:
+            positions = await super()._offer(key, messages)
+        except EvermqError as error:
+            steers.saw(key, messages, error, began_ms=began_ms, ended_ms=clock.monotonic_ms(), epoch=epoch)
+            raise
+        steers.saw(key, messages, None, began_ms=began_ms, ended_ms=clock.monotonic_ms(), epoch=epoch)
+        return positions

@@ -8,7 +8,7 @@ from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import Message
 from evermq.position import Position, Via
 
-__all__ = ["Outcomes"]
+__all__ = ["Outcomes", "settled"]
 
 
 class Outcomes:
@@ -61,16 +61,20 @@ class Outcomes:
         """The positions; or the error that says the same of all, or Partial, is raised."""
         for row in self._rows:
             self._placed[row] = self._heard.get(row) or Unavailable("no queue took it")
-        outcomes = [outcome for outcome in self._placed if outcome is not None]
-        errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
-        if not errors:
-            return [outcome for outcome in outcomes if isinstance(outcome, Position)]
-        if len(errors) == len(outcomes) and len({type(error) for error in errors}) == 1:
-            raise errors[0]
-        raise Partial(outcomes)
+        return settled([outcome for outcome in self._placed if outcome is not None])
 
     def _hear(self, row: int, error: EvermqError) -> None:
         if isinstance(error, Rejected) or isinstance(self._heard.get(row), Uncertain):
             return
         known = isinstance(error, Unavailable | Uncertain)
         self._heard[row] = error if known else Uncertain(f"perhaps stored: {error!r}")
+
+
+def settled(outcomes: Sequence[Position | EvermqError]) -> Sequence[Position]:
+    """The positions of a batch; or the error that says the same of all, or Partial, is raised."""
+    errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
+    if not errors:
+        return [outcome for outcome in outcomes if isinstance(outcome, Position)]
+    if len(errors) == len(outcomes) and len({type(error) for error in errors}) == 1:
+        raise errors[0]
+    raise Partial(outcomes)

@@ -81,8 +81,11 @@ class Route:
         if not messages:
             return ()
         admit(messages, self.traits, self._clock.now_ms())
+        return await self._place(messages, self._choice())
+
+    async def _place(self, messages: Sequence[Message], begin: int) -> Sequence[Position]:
+        """Offer them to one child after the other, from `begin` on."""
         outcomes = Outcomes(messages)
-        begin = self._choice()
         for i in range(len(self._keys)):
             key = self._keys[(begin + i) % len(self._keys)]
             try:
