@@ -56,6 +56,10 @@ class Breaker:
             self.reason = reason
             self._enter(State.DEGRADED, now_ms)
 
+    def follow(self, state: State, now_ms: int) -> None:
+        """Others found it so, and nothing was seen here that says otherwise."""
+        self._enter(state, now_ms)
+
     def good(self, now_ms: int) -> None:
         """A round trip went well."""
         self.heard_ms = now_ms

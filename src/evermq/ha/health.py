@@ -97,6 +97,11 @@ class Health:
         self._slow = _Row()
         self._parts = [_Part(-_PARTS)] * _PARTS
 
+    @property
+    def fails(self) -> bool:
+        """Whether the last attempts went badly."""
+        return bool(self._failed.count or self._slow.count)
+
     def saw(
         self, messages: Sequence[Message], error: EvermqError | None, took_ms: int, now_ms: int, generation: int
     ) -> None:

@@ -1,0 +1,209 @@
+"""The processes of a system decide together: each says what it sees, one of them counts, all follow.
+
+Whoever holds the lease counts, so that a coordinator is not asked by everybody; what it writes is checked by
+compare-and-set all the same. Where the coordinator is gone, or says something that nobody can understand, what was
+agreed last goes on to hold, and each process diverts itself by what it sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from evermq.clock import SYSTEM, Clock
+from evermq.coordinator import Coordinator, Membership, Versioned
+from evermq.errors import Damaged, EvermqError, Fenced
+from evermq.ha.agreement import Agreement, decode, encode
+from evermq.ha.breaker import State
+from evermq.ha.switch import Switch
+from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
+
+__all__ = ["Counts", "Quorum"]
+
+_PAUSE_MS = 1_000
+
+
+@dataclass(slots=True)
+class Counts:
+    """adopted: agreements followed; written: by this process; refused: values that were none, or older ones."""
+
+    adopted: int = 0
+    written: int = 0
+    refused: int = 0
+
+
+class Quorum:
+    """Ties a switch to a coordinator, from `start` to `close`.
+
+    host, name: of this process; a host is one voter. trouble: why the coordinator could not be used the last time, else
+    empty; refused: the last value that was not followed, and why. tick_ms: how often the switch looks at the time;
+    decide_ms: how often votes are counted; ttl_ms: a process that is silent for so long has no vote.
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        coordinator: Coordinator | None,
+        *,
+        host: str,
+        name: str,
+        tick_ms: int = 200,
+        decide_ms: int = 300,
+        ttl_ms: int = 5_000,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.trouble = ""
+        self.refused = ""
+        self.counts = Counts()
+        self._switch = switch
+        self._coordinator = coordinator
+        self._host, self._name = host, name
+        self._tick_ms, self._decide_ms, self._ttl_ms = tick_ms, decide_ms, ttl_ms
+        self._clock = clock
+        self._stored: Versioned | None = None  # as it stands there, followed or not
+        self._unfit = False
+        self._changed_ms = clock.monotonic_ms()
+        self._said: bytes | None = None
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to follow, to vote and to count."""
+        self._switch.runner = self
+        acts = [self._tick]
+        if self._coordinator:
+            acts += [self._follow, self._speak, self._count]
+        self._tasks = [asyncio.create_task(self._again(act)) for act in acts]
+
+    async def close(self) -> None:
+        """End, and close the coordinator; again is harmless."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks and self._coordinator:
+            await self._coordinator.close()
+
+    async def _again(self, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await act()
+            except Exception as error:  # steering must outlive whatever befalls a coordinator
+                self.trouble = str(error) if isinstance(error, EvermqError) else f"a defect: {error!r}"
+            await self._clock.sleep(_PAUSE_MS)
+
+    async def _tick(self) -> None:
+        while True:
+            self._switch.tick()
+            if self._ballot() != self._said:
+                self._news.set()
+            await self._clock.sleep(self._tick_ms)
+
+    def _ballot(self) -> bytes:
+        return encode_vote(replace(self._switch.vote(), host=self._host))
+
+    async def _follow(self) -> None:
+        assert self._coordinator
+        async for found in self._coordinator.watch():
+            self.trouble = ""
+            self._stored = found
+            self._take(found)
+
+    def _take(self, found: Versioned) -> None:
+        known = self._switch.agreed
+        try:
+            agreed = decode(found.value)
+            if agreed.epoch < known.epoch:
+                raise Damaged(f"it went back from epoch {known.epoch} to {agreed.epoch}")
+            if agreed.epoch == known.epoch and agreed != known and known.epoch:
+                raise Damaged(f"it is another one of epoch {known.epoch}")
+        except Damaged as error:
+            self._unfit = True
+            self.counts.refused += 1
+            self.refused = f"version {found.version}: {error}"
+            return
+        self._unfit = False
+        if agreed.epoch > known.epoch:
+            self._adopt(agreed)
+
+    def _adopt(self, agreed: Agreement) -> None:
+        self.counts.adopted += 1
+        self._changed_ms = self._clock.monotonic_ms()
+        self._switch.adopt(agreed)
+        self._news.set()
+
+    async def _speak(self) -> None:
+        assert self._coordinator
+        membership: Membership | None = None
+        try:
+            while True:
+                self._news.clear()
+                ballot = self._ballot()
+                if membership is None:
+                    membership = await self._coordinator.join(self._name, ballot, ttl_ms=self._ttl_ms)
+                elif ballot != self._said:
+                    await membership.update(ballot)
+                self._said = ballot
+                await self._news.wait()
+        finally:
+            self._said = None
+            if membership:
+                await membership.leave()
+
+    async def _count(self) -> None:
+        assert self._coordinator
+        lease = await self._coordinator.lease("decider", ttl_ms=self._ttl_ms)
+        try:
+            while lease.held:
+                votes = [vote for value in (await self._coordinator.members()).values() if (vote := _vote(value))]
+                await self._decide(votes)
+                await self._clock.sleep(self._decide_ms)
+        finally:
+            await lease.release()
+
+    async def _decide(self, votes: list[Vote]) -> None:
+        known, stored = self._switch.agreed, self._stored
+        if stored is None:
+            return
+        settled = self._clock.monotonic_ms() - self._changed_ms >= self._switch.settings.pace.returning_ms
+        away = decide(known.away, votes, settled=settled and self._switch.clear)
+        # Others may follow a later epoch than this process ever saw, where a coordinator lost what it had.
+        latest = replace(known, epoch=max([known.epoch, *(vote.epoch for vote in votes)]))
+        at_ms = self._clock.now_ms()
+        if away != known.away:
+            await self._write(latest.next(by="votes", why=_why(known, away, votes), at_ms=at_ms, away=away))
+        elif self._unfit or (settled and latest.epoch > known.epoch):
+            why = self.refused if self._unfit else f"others follow epoch {latest.epoch}"
+            await self._write(latest.next(by="repair", why=why, at_ms=at_ms))
+
+    async def _write(self, agreed: Agreement) -> None:
+        assert self._coordinator
+        assert self._stored
+        try:
+            self._stored = await self._coordinator.put(encode(agreed), version=self._stored.version)
+        except Fenced:
+            self._stored = await self._coordinator.get()
+            self._take(self._stored)
+            return
+        self.counts.written += 1
+        self._unfit = False
+        self._adopt(agreed)
+
+
+def _vote(value: bytes) -> Vote | None:
+    try:
+        return decode_vote(value)
+    except Damaged:
+        return None  # of a member of another version, or a forged one: it has no say
+
+
+def _why(known: Agreement, away: dict[str, State], votes: list[Vote]) -> str:
+    said = []
+    for scope in sorted({*known.away, *away}):
+        state = away.get(scope, State.NORMAL)
+        if state is not known.away.get(scope, State.NORMAL):
+            count = tally(scope, votes)
+            alike = (count.normal, count.returning, count.degraded)[state]
+            said.append(f"{scope} is {state.name.lower()}: {alike} of {count.asked} hosts find so")
+    return "; ".join(said)

@@ -1,0 +1,300 @@
+"""Where appends begin, by what is seen here and what is agreed with others. No I/O and no waiting in it.
+
+Every rung has a breaker of this process; the agreement of all processes says the same of the whole system. A rung is
+as far away as the more careful of the two finds it, so a process never waits for others to divert itself, and one that
+cannot reach the coordinator keeps what was agreed last. Single lanes of the primary have breakers too, once they fail
+alone; beyond half of them the whole rung is away.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import EvermqError, Partial
+from evermq.ha.agreement import Agreement
+from evermq.ha.breaker import Breaker, Pace, State
+from evermq.ha.health import Health, Limits, tells
+from evermq.ha.votes import Vote
+from evermq.lanes import lane_of
+from evermq.message import Message
+
+__all__ = ["Change", "Settings", "Switch"]
+
+_CHANGES_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Of a switch. canary: of a rung on its way back, one batch in so many begins there. probe_ms: one that is away is
+    tried so often. trickle: one batch in so many begins one rung lower while all is well, so that no fallback is ever
+    cold; 0 for none. evidence_ms: what was seen longer ago counts for nothing when others ask."""
+
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+    canary: int = 100
+    probe_ms: int = 2_000
+    trickle: int = 1_000
+    evidence_ms: int = 10_000
+
+
+class Change(NamedTuple):
+    """Of what holds for this process. at_ms: wall clock."""
+
+    at_ms: int
+    scope: str
+    state: State
+    why: str
+
+
+class _Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+class _Scope:
+    """A rung, or a lane of the primary. probed: something else than the traffic tries it while it is away."""
+
+    def __init__(self, settings: Settings, now_ms: int) -> None:
+        self.health = Health(settings.limits)
+        self.breaker = Breaker(settings.pace, now_ms)
+        self.state = State.NORMAL
+        self.good_ms: int | None = None  # when it last answered, None after it did not
+        self.bad_ms = now_ms
+        self.try_ms = 0
+        self.probed = False
+        self.follows = False  # it is away because others said so, and nothing bad was seen of it here
+
+
+class Switch:
+    """See `Steers`.
+
+    rungs: their keys, the primary first. lanes: how many the primary has. `tick` is to be called a few times a second.
+    runner: closed with it. clear: whether nothing stands in the way of going back to normal.
+    """
+
+    def __init__(
+        self, rungs: Sequence[str], *, lanes: int = 1, settings: Settings | None = None, clock: Clock = SYSTEM
+    ) -> None:
+        self.settings = settings or Settings()
+        self.rungs = list(rungs)
+        self.agreed = Agreement()
+        self.epoch = 0
+        self.changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
+        self.runner: _Closes | None = None
+        self.clear = True
+        self._clock = clock
+        self._lanes = lanes
+        self._scopes = {rung: _Scope(self.settings, clock.monotonic_ms()) for rung in self.rungs}
+        self._primary = self._scopes[self.rungs[0]]
+        self._away_lanes: dict[int, _Scope] = {}
+        self._watches_lanes = False
+        self._calm = True
+        self._pinned: int | None = None
+        self._turn = 0
+
+    @property
+    def state(self) -> State:
+        """Of the primary, as it holds for this process."""
+        return self._primary.state
+
+    @property
+    def states(self) -> dict[str, State]:
+        """Of every rung, and of the lanes that are not normal."""
+        lanes = {f"{self.rungs[0]}/{lane}": scope.state for lane, scope in self._away_lanes.items()}
+        return {rung: self._scopes[rung].state for rung in self.rungs} | lanes
+
+    def begin(self) -> int:
+        self._turn += 1
+        if self._calm:
+            trickle = self.settings.trickle
+            return self._lower() if trickle and not self._turn % trickle else 0
+        if self._pinned is not None:
+            return self._pinned
+        chosen = len(self.rungs) - 1
+        for rung, key in enumerate(self.rungs):
+            if not self._is_passed_over(self._scopes[key]):
+                chosen = rung
+                break
+        lower = (rung for rung in range(chosen + 1, len(self.rungs)) if self._is_due(self._scopes[self.rungs[rung]]))
+        return next(lower, chosen)
+
+    def away(self) -> Collection[int]:
+        if not self._away_lanes or self._primary.state or self._pinned is not None:
+            return ()
+        return {lane for lane, scope in self._away_lanes.items() if self._is_passed_over(scope)}
+
+    def saw(
+        self,
+        rung: str,
+        messages: Sequence[Message],
+        error: EvermqError | None,
+        *,
+        began_ms: int,
+        ended_ms: int,
+        epoch: int,
+    ) -> None:
+        if epoch != self.epoch:
+            return  # it began before the last change, and speaks of another time
+        scope = self._scopes[rung]
+        if isinstance(error, Partial):
+            self._saw_partial(rung, messages, error, ended_ms - began_ms, ended_ms)
+        else:
+            self._heard(scope, messages, error, ended_ms - began_ms, ended_ms)
+            if error is None and scope is self._primary and self._watches_lanes:
+                self._saw_lanes(messages, [None] * len(messages), 0, ended_ms)
+        if scope.health.verdict or scope.breaker.state > scope.state:
+            self.tick()
+
+    def probed(self, rung: str, error: EvermqError | None, *, took_ms: int) -> None:
+        """A probe went to a rung and came back; or it did not, or took too long."""
+        scope, now_ms = self._scopes[rung], self._clock.monotonic_ms()
+        scope.probed = True
+        if scope.breaker.state:
+            self._heard(scope, (), error, took_ms, now_ms)
+            self.tick()
+        elif error is None and took_ms < self.settings.limits.slow_ms and not scope.health.fails:
+            scope.good_ms = now_ms
+
+    def adopt(self, agreed: Agreement) -> None:
+        """This is agreed from now on. What is away for all is away here too, until it is seen here to be well, or is
+        agreed to be where nothing was seen of it here."""
+        now_ms = self._clock.monotonic_ms()
+        for key, state in agreed.away.items():
+            scope = self._find(key, now_ms)
+            news = state is State.DEGRADED and self.agreed.away.get(key) is not state
+            if news and scope and not scope.breaker.state:
+                scope.breaker.trip(f"agreed: {agreed.why}", now_ms)
+                scope.follows = True
+        for key, scope in self._scopes.items():
+            state = agreed.away.get(key, State.NORMAL)
+            if scope.follows and state < scope.breaker.state:
+                scope.breaker.follow(state, now_ms)
+        self.agreed = agreed
+        self.tick()
+
+    def vote(self) -> Vote:
+        """What this process has to say; the host is for whoever sends it to fill in."""
+        since_ms = self._clock.monotonic_ms() - self.settings.evidence_ms
+        seen = {rung for rung in self.rungs if (self._scopes[rung].good_ms or -1) >= since_ms}
+        away = {
+            key: scope.breaker.state
+            for key, scope in self._scopes.items()
+            if scope.breaker.state and (scope.breaker.heard_ms or -1) >= since_ms - 2 * self.settings.probe_ms
+        }
+        return Vote("", frozenset(seen - away.keys()), away, self.agreed.epoch)
+
+    def tick(self) -> None:
+        """Time passes."""
+        now_ms = self._clock.monotonic_ms()
+        for key, scope in list(self._scopes.items()):
+            if scope.health.verdict and not scope.breaker.state:
+                scope.breaker.heard_ms = now_ms
+                scope.breaker.trip(scope.health.verdict, now_ms)
+            scope.breaker.tick(now_ms, clear=self.clear)
+            self._enter(key, scope, max(scope.breaker.state, self.agreed.away.get(key, State.NORMAL)))
+        self._spread(now_ms)
+        pin = self.agreed.pin
+        self._pinned = self.rungs.index(pin.rung) if pin and pin.rung in self.rungs else None
+        self._away_lanes = {
+            int(key.partition("/")[2]): scope for key, scope in self._scopes.items() if "/" in key and scope.state
+        }
+        self._calm = self._pinned is None and not any(self._scopes[rung].state for rung in self.rungs)
+
+    async def close(self) -> None:
+        if self.runner:
+            await self.runner.close()
+
+    def _enter(self, key: str, scope: _Scope, state: State) -> None:
+        if state is not scope.state:
+            scope.state = state
+            scope.good_ms = None
+            scope.health.reset()
+            self.epoch += 1
+            why = scope.breaker.reason if state else "it is well again"
+            self.changes.append(Change(self._clock.now_ms(), key, state, why))
+
+    def _is_passed_over(self, scope: _Scope) -> bool:
+        if scope.state is State.NORMAL:
+            return False
+        if scope.state is State.RETURNING:
+            return bool(self._turn % self.settings.canary)
+        return not self._is_due(scope)
+
+    def _is_due(self, scope: _Scope) -> bool:
+        """Whether what is away, and nothing else tries, is to be tried with this batch."""
+        now_ms = self._clock.monotonic_ms()
+        if not scope.state or scope.probed or now_ms < scope.try_ms:
+            return False
+        scope.try_ms = now_ms + self.settings.probe_ms
+        return True
+
+    def _lower(self) -> int:
+        """The rung whose turn it is to be kept warm."""
+        return 1 + self._turn // self.settings.trickle % (len(self.rungs) - 1)
+
+    def _heard(
+        self, scope: _Scope, messages: Sequence[Message], error: EvermqError | None, took_ms: int, now_ms: int
+    ) -> None:
+        if error is not None and not tells(error):
+            return
+        good = error is None and took_ms < self.settings.limits.slow_ms
+        scope.good_ms = now_ms if good else None
+        scope.bad_ms = scope.bad_ms if good else now_ms
+        scope.follows = scope.follows and good
+        if not scope.breaker.state:
+            scope.health.saw(messages, error, took_ms, now_ms, scope.health.generation)
+        elif good:
+            scope.breaker.good(now_ms)
+        else:
+            scope.breaker.bad(str(error) if error else f"it took {took_ms} ms", now_ms)
+
+    def _saw_partial(self, rung: str, messages: Sequence[Message], error: Partial, took_ms: int, now_ms: int) -> None:
+        """More than half failed: the rung did. Less: the lanes did that can be told."""
+        errors = [each if isinstance(each, EvermqError) and tells(each) else None for each in error.outcomes]
+        failed = [each for each in errors if each]
+        whole = failed[0] if 2 * len(failed) > len(errors) else None
+        self._heard(self._scopes[rung], messages, whole, took_ms, now_ms)
+        if rung == self.rungs[0] and self._lanes > 1:
+            self._saw_lanes(messages, errors, took_ms, now_ms)
+
+    def _saw_lanes(
+        self, messages: Sequence[Message], errors: Iterable[EvermqError | None], took_ms: int, now_ms: int
+    ) -> None:
+        found: dict[int, tuple[list[Message], EvermqError | None]] = {}
+        for message, error in zip(messages, errors, strict=True):
+            if message.key is not None:
+                lane = lane_of(message.key, self._lanes)
+                mine, heard = found.get(lane, ([], None))
+                mine.append(message)
+                found[lane] = mine, heard or error
+        for lane, (mine, error) in found.items():
+            key = f"{self.rungs[0]}/{lane}"
+            scope = self._scopes.get(key) if error is None else self._find(key, now_ms)
+            if scope:
+                self._heard(scope, mine, error, took_ms if error else 0, now_ms)
+        self.tick()
+
+    def _find(self, key: str, now_ms: int) -> _Scope | None:
+        """The scope of a name; a lane gets one when it is first heard of."""
+        rung, _, lane = key.partition("/")
+        if key not in self._scopes and rung == self.rungs[0] and lane.isdecimal() and int(lane) < self._lanes:
+            self._scopes[key] = _Scope(self.settings, now_ms)
+        return self._scopes.get(key)
+
+    def _spread(self, now_ms: int) -> None:
+        """Beyond half of the lanes the whole rung is away; and what has long been well is forgotten."""
+        lanes = {key: scope for key, scope in self._scopes.items() if "/" in key}
+        sick = [key for key, scope in lanes.items() if scope.breaker.state is State.DEGRADED]
+        if 2 * len(sick) > self._lanes and not self._primary.breaker.state:
+            self._primary.breaker.heard_ms = now_ms
+            self._primary.breaker.trip(f"{len(sick)} of {self._lanes} lanes are away", now_ms)
+            self._enter(self.rungs[0], self._primary, State.DEGRADED)
+        for key, scope in lanes.items():
+            keep_ms = self.settings.pace.dwell_ms_max if scope.breaker.trips else self.settings.limits.window_ms
+            if not scope.state and now_ms - scope.bad_ms > keep_ms:
+                del self._scopes[key]
+        recent_ms = now_ms - self.settings.limits.window_ms
+        self._watches_lanes = any(scope.state or scope.bad_ms >= recent_ms for scope in lanes.values())

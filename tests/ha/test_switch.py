@@ -1,0 +1,269 @@
+"""What one process makes of what it sees and of what is agreed."""
+
+from collections.abc import Sequence
+
+from evermq import Message, MessageFactory
+from evermq.clock import SystemClock
+from evermq.errors import EvermqError, Partial, TooLarge, Unavailable
+from evermq.ha.agreement import Agreement, Pin
+from evermq.ha.breaker import State
+from evermq.ha.switch import Settings, Switch
+from evermq.lanes import lane_of
+from evermq.position import Position
+
+make = MessageFactory()
+DOWN = Unavailable("refused")
+LANES = 8
+KEYS = {lane_of(b"%d" % i, LANES): b"%d" % i for i in range(200)}
+
+
+class Hand(SystemClock):
+    """A clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.at_ms = 1_000_000
+
+    def monotonic_ms(self) -> int:
+        return self.at_ms
+
+
+class Stand:
+    """A switch that is told what happens."""
+
+    def __init__(self, settings: Settings | None = None, lanes: int = LANES) -> None:
+        self.clock = Hand()
+        self.switch = Switch(["primary", "standby", "last"], lanes=lanes, settings=settings, clock=self.clock)
+
+    def saw(
+        self,
+        error: EvermqError | None = None,
+        rung: str = "primary",
+        *,
+        after_ms: int = 0,
+        messages: Sequence[Message] | None = None,
+        took_ms: int = 1,
+        epoch: int | None = None,
+    ) -> None:
+        self.clock.at_ms += after_ms
+        self.switch.saw(
+            rung,
+            messages or [make("x")],
+            error,
+            began_ms=self.clock.at_ms - took_ms,
+            ended_ms=self.clock.at_ms,
+            epoch=self.switch.epoch if epoch is None else epoch,
+        )
+
+    def fails(self, rung: str = "primary") -> None:
+        for _ in range(10):
+            self.saw(DOWN, rung, after_ms=100)
+
+    def passes(self, for_ms: int, *, good: bool, rung: str = "primary") -> None:
+        for _ in range(0, for_ms, 1_000):
+            self.clock.at_ms += 1_000
+            self.switch.probed(rung, None if good else DOWN, took_ms=3)
+            self.switch.tick()
+
+    def begins(self, count: int = 1_000) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for _ in range(count):
+            rung = self.switch.begin()
+            found[rung] = found.get(rung, 0) + 1
+        return found
+
+
+def lane_batch(*lanes: int) -> list[Message]:
+    return [make("x", key=KEYS[lane]) for lane in lanes]
+
+
+def partial(messages: Sequence[Message], *sick: int) -> Partial:
+    return Partial([DOWN if lane_of(m.key or b"", LANES) in sick else Position("0", 1) for m in messages])
+
+
+def test_it_diverts_itself_at_once_and_returns_by_itself() -> None:
+    stand = Stand()
+    assert stand.switch.begin() == 0
+    stand.fails()
+    assert stand.switch.state is State.DEGRADED
+    stand.switch.probed("primary", DOWN, took_ms=3)
+    assert stand.begins() == {1: 1_000}
+    stand.passes(20_000, good=False)
+    stand.passes(11_000, good=True)
+    assert stand.switch.state.name == "RETURNING"
+    assert stand.begins() == {0: 10, 1: 990}
+    stand.passes(6_000, good=True)
+    assert stand.switch.state.name == "NORMAL"
+    assert [change.state.name for change in stand.switch.changes] == ["DEGRADED", "RETURNING", "NORMAL"]
+
+
+def test_relapse_of_the_canary_sends_everything_down_again() -> None:
+    stand = Stand()
+    stand.fails()
+    stand.passes(16_000, good=True)
+    stand.saw(DOWN)
+    assert stand.switch.state is State.DEGRADED
+    assert stand.begins() == {1: 1_000}
+
+
+def test_next_rung_is_away_too_then_the_one_below_begins() -> None:
+    stand = Stand()
+    stand.fails()
+    stand.fails("standby")
+    for rung in ("primary", "standby"):
+        stand.switch.probed(rung, DOWN, took_ms=3)
+    assert stand.begins() == {2: 1_000}
+    stand.passes(17_000, good=True, rung="standby")
+    assert stand.begins().keys() == {1, 2}
+
+
+def test_without_a_probe_the_traffic_tries_what_is_away_now_and_then() -> None:
+    stand = Stand()
+    stand.fails()
+    first = stand.begins()
+    assert first == {0: 1, 1: 999}
+    stand.clock.at_ms += 2_000
+    assert stand.begins() == {0: 1, 1: 999}
+
+
+def test_standby_that_is_away_is_tried_while_the_primary_is_well() -> None:
+    stand = Stand(Settings(trickle=0))
+    stand.fails("standby")
+    assert stand.begins() == {0: 999, 1: 1}
+    for _ in range(10):
+        stand.clock.at_ms += 2_000
+        assert stand.switch.begin() == 1
+        stand.saw(rung="standby")
+        stand.switch.tick()
+    assert stand.switch.states["standby"] is State.RETURNING
+
+
+def test_trickle_keeps_every_rung_warm() -> None:
+    stand = Stand()
+    assert stand.begins(10_000) == {0: 9_990, 1: 5, 2: 5}
+    assert Stand(Settings(trickle=0)).begins(10_000) == {0: 10_000}
+
+
+def test_outcome_of_an_attempt_begun_before_the_change_says_nothing() -> None:
+    stand = Stand()
+    before = stand.switch.epoch
+    stand.fails()
+    stand.passes(16_000, good=True)
+    stand.saw(DOWN, epoch=before)
+    assert stand.switch.state is State.RETURNING
+
+
+def test_poison_diverts_nobody() -> None:
+    stand = Stand()
+    for _ in range(10_000):
+        stand.saw(TooLarge("no"), after_ms=100)
+    assert stand.switch.state is State.NORMAL
+
+
+def test_one_lane_that_fails_is_diverted_alone_and_comes_back() -> None:
+    stand = Stand()
+    for _ in range(10):
+        batch = lane_batch(1, 2, 3, 4)
+        stand.saw(partial(batch, 3), after_ms=100, messages=batch)
+    assert stand.switch.state is State.NORMAL
+    assert stand.switch.states["primary/3"] is State.DEGRADED
+    assert not stand.switch.away()  # it is tried at once, and then every two seconds
+    assert set(stand.switch.away()) == {3}
+    assert stand.begins(10) == {0: 10}
+    for _ in range(8):
+        stand.clock.at_ms += 2_000
+        assert not stand.switch.away()
+        stand.saw(messages=lane_batch(1, 3))
+        stand.switch.tick()
+    assert stand.switch.states["primary/3"].name == "RETURNING"
+    for _ in range(6):
+        stand.saw(messages=lane_batch(3), after_ms=1_000)
+        stand.switch.tick()
+    assert "primary/3" not in stand.switch.states
+
+
+def test_lane_whose_batches_go_in_again_is_not_diverted() -> None:
+    stand = Stand()
+    for i in range(100):
+        batch = lane_batch(1, 2, 3, 4)
+        stand.saw(None if i % 3 else partial(batch, 3), after_ms=100, messages=batch)
+    assert set(stand.switch.states) == {"primary", "standby", "last"}
+
+
+def test_beyond_half_of_the_lanes_the_whole_primary_is_away() -> None:
+    stand = Stand()
+    for _ in range(10):
+        for lane in range(5):
+            batch = lane_batch(5, 6, 7, lane)
+            stand.saw(partial(batch, lane), after_ms=20, messages=batch)
+    assert stand.switch.state is State.DEGRADED
+    assert "lanes are away" in stand.switch.changes[-1].why
+
+
+def test_more_than_half_of_each_batch_refused_is_the_rungs_failure() -> None:
+    stand = Stand(lanes=1)
+    for _ in range(10):
+        batch = [make("x") for _ in range(3)]
+        stand.saw(Partial([DOWN, DOWN, Position("0", 1)]), after_ms=100, messages=batch)
+    assert stand.switch.state is State.DEGRADED
+
+
+def test_what_is_agreed_holds_here_though_all_is_well_here() -> None:
+    stand = Stand()
+    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}, why="two of three"))
+    assert stand.switch.begin() in (0, 1)
+    assert stand.switch.state is State.DEGRADED
+    stand.passes(40_000, good=True)
+    assert stand.switch.state is State.DEGRADED  # nobody comes back alone
+    assert stand.switch.vote().seen == {"primary"}
+    stand.switch.adopt(Agreement(epoch=2, away={"primary": State.RETURNING}))
+    assert stand.switch.state.name == "RETURNING"
+    stand.switch.adopt(Agreement(epoch=3))
+    assert stand.switch.state.name == "NORMAL"
+
+
+def test_own_breaker_diverts_though_others_find_all_well() -> None:
+    stand = Stand()
+    stand.fails()
+    stand.switch.adopt(Agreement(epoch=1))
+    assert stand.switch.state is State.DEGRADED
+    assert stand.switch.vote().away == {"primary": State.DEGRADED}
+
+
+def test_pin_overrides_everything_until_it_is_released() -> None:
+    stand = Stand()
+    stand.fails()
+    stand.switch.adopt(Agreement(epoch=1, pin=Pin("primary", "ann", "it is fine", 1)))
+    assert stand.begins() == {0: 1_000}
+    stand.switch.adopt(Agreement(epoch=2, pin=Pin("last", "ann", "maintenance", 1)))
+    assert stand.begins() == {2: 1_000}
+    stand.switch.adopt(Agreement(epoch=3, pin=Pin("no such rung", "ann", "a slip", 1)))
+    stand.switch.probed("primary", DOWN, took_ms=3)
+    assert stand.begins() == {1: 1_000}
+
+
+def test_one_that_has_tried_nothing_lately_has_nothing_to_say() -> None:
+    stand = Stand()
+    stand.saw()
+    assert stand.switch.vote().seen == {"primary"}
+    stand.saw(DOWN)
+    assert not stand.switch.vote().seen
+    stand.saw()
+    stand.clock.at_ms += 11_000
+    assert not stand.switch.vote().seen
+    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}))
+    assert not stand.switch.vote().away
+
+
+def test_probe_that_goes_well_hides_no_failing_traffic() -> None:
+    stand = Stand()
+    for _ in range(10):
+        stand.saw(DOWN, after_ms=100)
+        stand.switch.probed("primary", None, took_ms=1)
+        assert not stand.switch.vote().seen
+    assert stand.switch.state is State.DEGRADED
+
+
+def test_failing_probe_alone_diverts_nobody() -> None:
+    stand = Stand()
+    stand.passes(100_000, good=False)
+    assert stand.switch.state is State.NORMAL
