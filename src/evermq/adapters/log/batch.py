@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import overload
 
 from evermq.adapters.log.buffers import Buffers
@@ -26,7 +27,9 @@ __all__ += ["is_plain", "piece_of"]
 
 DELAY_LANE = 0xFFFF_FFFF  # messages that wait for their time
 DUE_LANE = 0xFFFF_FFFE  # which of those were moved to their lanes
+_NOWHERE: tuple[str, ...] = ()
 _new_piece = partial(tuple.__new__, Piece)
+_new_position = partial(tuple.__new__, Position)
 _NOT_A_MESSAGE = (TypeError, AttributeError, OverflowError, ValueError, struct.error)
 
 
@@ -92,6 +95,20 @@ class Load:
             lane = self.parts[0][0]
             return Run(self.topic.names[lane], self.bases[lane] + start, stop - start)
         return Placed(self, start, stop)
+
+    @property
+    def count(self) -> int:
+        """How many messages."""
+        return sum(part[3] for part in self.parts)
+
+    def every_position(self) -> Iterable[Position]:
+        """Where each message landed."""
+        if self.lanes is not None:
+            return self.placed
+        lane, _, _, count, _, _ = self.parts[0]
+        base = self.bases[lane]
+        offsets = range(base, base + count)
+        return map(_new_position, zip(repeat(self.topic.names[lane]), offsets, repeat(_NOWHERE), strict=False))
 
     @property
     def placed(self) -> list[Position]:
@@ -247,21 +264,28 @@ def assemble(
     ends: dict[tuple[int, int], int] = {}
     pieces: list[Piece] = []
     loads: list[Load] = []
-    together: dict[int, list[Batch]] = {}
-    for batch in batches:
-        if batch.load:
-            loads.append(batch.load)
-            _place(batch.load, ends, end, pieces)
-            batch.outcome = batch.load.positions(0, len(batch.messages))
-        else:
-            together.setdefault(batch.topic.number, []).append(batch)
-    for small in together.values():
-        made = _load_together(small, now_ms, buffers)
-        if made:
-            loads.append(made)
-            _place(made, ends, end, pieces)
-            _tell_apart(made, small)
+    encoded = [batch for batch in batches if batch.load]
+    for batch in encoded:
+        made = batch.load
+        assert made
+        loads.append(made)
+        _place(made, ends, end, pieces)
+        batch.outcome = made.positions(0, len(batch.messages))
+    small = [batch for batch in batches if not batch.load] if encoded else batches
+    for together in _by_topic(small):
+        joined = _load_together(together, now_ms, buffers)
+        if joined:
+            loads.append(joined)
+            _place(joined, ends, end, pieces)
+            _tell_apart(joined, together)
     return pieces, loads
+
+
+def _by_topic(batches: list[Batch]) -> Iterable[list[Batch]]:
+    topics = {batch.topic.number for batch in batches}
+    if len(topics) == 1:
+        return [list(batches)]
+    return [[batch for batch in batches if batch.topic.number == number] for number in sorted(topics)]
 
 
 def _place(
@@ -289,6 +313,10 @@ def _load_together(small: list[Batch], now_ms: int, buffers: Buffers) -> Load | 
 
 
 def _tell_apart(made: Load, batches: list[Batch]) -> None:
+    if made.count == len(batches):
+        for batch, placed in zip(batches, zip(made.every_position(), strict=False), strict=True):
+            batch.outcome = placed
+        return
     at = 0
     for batch in batches:
         stop = at + len(batch.messages)
@@ -297,7 +325,9 @@ def _tell_apart(made: Load, batches: list[Batch]) -> None:
 
 
 def _all_messages(batches: list[Batch]) -> Sequence[Message]:
-    return batches[0].messages if len(batches) == 1 else [m for batch in batches for m in batch.messages]
+    if len(batches) == 1:
+        return batches[0].messages
+    return list(chain.from_iterable([batch.messages for batch in batches]))
 
 
 def _reject_if_bad(batch: Batch, now_ms: int) -> bool:

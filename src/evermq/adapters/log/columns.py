@@ -35,7 +35,6 @@ _KEYS = 1
 _HEADERS = 2
 _JOIN_BYTES_MAX = 5000  # above this mean body length, copying costs more than another buffer in the write call
 _CHUNK_BYTES = 64 << 10  # joined at a time: larger fresh memory costs more in page faults than a second copy
-_ROWS = 2048  # transposed at a time, for the same reason
 _NUL = "the id of a message contains NUL; take it out"
 
 Columns = tuple[Sequence[str], Sequence[bytes | None], Sequence[bytes], Sequence[Mapping[str, str]], Sequence[int]]
@@ -48,13 +47,8 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 def transpose(messages: Sequence[Message]) -> Columns:
     """The five columns of a batch that is not empty."""
-    columns: tuple[list[Any], ...] = ([], [], [], [], [])
-    for first in range(0, len(messages), _ROWS):
-        # Flattened and sliced, because zip(*messages) takes twice as long.
-        flat = list(chain.from_iterable(messages[first : first + _ROWS]))
-        for i, column in enumerate(columns):
-            column += flat[i::5]
-    if len(columns[0]) != len(messages):
+    columns = tuple(zip(*messages, strict=True))
+    if len(columns) != len(Message._fields):
         raise ValueError("something in the batch is not a Message")
     return columns  # type: ignore[return-value]
 

@@ -8,6 +8,7 @@ blocking caller that finds the log busy waits, and may be handed the turn when i
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
@@ -28,7 +29,6 @@ __all__ = ["Committer"]
 Loop = asyncio.AbstractEventLoop
 News = dict[Loop, Any]
 _COMMIT_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
-_COMMIT_BATCHES_MAX = 65_536
 _OVERHEAD_BYTES = 64  # of a message beside its body, roughly
 _ENCODED_FROM = 64  # messages; smaller batches are encoded together
 
@@ -81,12 +81,18 @@ class Committer:
 
     def join(self, batch: Batch) -> Ticket:
         """Let a batch go with the next group; its ticket's future is done when it is."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            ticket = self._open(batch).ticket(loop)
-            idle, self._busy = not self._busy, True
-        if idle:
-            self._begin(loop)
+        loop = get_running_loop()
+        lock = self._lock
+        lock.acquire()  # `with` costs twice as much, which single messages feel
+        try:
+            commit = self._open(batch)
+            ticket = commit.tickets.get(loop) or commit.ticket(loop)
+            if self._busy:
+                return ticket
+            self._busy = True
+        finally:
+            lock.release()
+        self._begin(loop)
         return ticket
 
     def batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
@@ -100,7 +106,7 @@ class Committer:
                 self._check_sizes([len(message[2]) for message in messages])
             return Batch(topic, messages, made.size, made)
         try:
-            size = sum([len(message[2]) for message in messages])
+            size = len(messages[0][2]) if count == 1 else sum([len(message[2]) for message in messages])
         except TypeError as error:
             raise Rejected(f"a message's body is not bytes: {error}") from error
         if size > self._message_bytes_max:
@@ -117,16 +123,17 @@ class Committer:
     def _open(self, batch: Batch) -> Commit:
         """Put the batch into the commit that is still open, or open another one."""
         pending = self._pending
-        commit = pending[-1] if pending else None
-        if (
-            commit is None
-            or commit.size + batch.size > self._commit_bytes_max
-            or len(commit.batches) >= _COMMIT_BATCHES_MAX
-        ):
-            commit = Commit()
-            pending.append(commit)
+        if pending:
+            commit = pending[-1]
+            size = commit.size + batch.size
+            if size <= self._commit_bytes_max:
+                commit.batches.append(batch)
+                commit.size = size
+                return commit
+        commit = Commit()
         commit.batches.append(batch)
-        commit.size += batch.size
+        commit.size = batch.size
+        pending.append(commit)
         return commit
 
     def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:

@@ -25,6 +25,8 @@ class LogQueue:
 
     def __init__(self, topic: Topic, *, durable: Durable, message_bytes_max: int) -> None:
         self._topic = topic
+        self._lanes = topic.lanes
+        self._committer = topic.place.committer
         self._readers: list[LogReader] = []
         self._closed = False
         self.name = topic.name
@@ -43,19 +45,20 @@ class LogQueue:
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not self._check_append(messages):
             return ()
-        committer = self._topic.place.committer
-        batch = committer.batch(self._topic.lanes, messages)
+        committer = self._committer
+        batch = committer.batch(self._lanes, messages)
         ticket = committer.join(batch)
         try:
             await ticket.future
         except asyncio.CancelledError:
             await ticket.wait_on()
-        return batch.result()
+        outcome = batch.outcome
+        return outcome if type(outcome) is tuple else batch.result()
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not self._check_append(messages):
             return ()
-        return self._topic.place.committer.append_blocking(self._topic.lanes, messages)
+        return self._committer.append_blocking(self._lanes, messages)
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> LogReader:
         self._check()
@@ -83,11 +86,12 @@ class LogQueue:
                 await reader.close()
 
     def _check_append(self, messages: Sequence[Message]) -> int:
-        if self._closed or self._topic.dropped or self._topic.place.journal.failure:
+        if self._closed or self._topic.dropped:
             self._check()
-        if len(messages) > _BATCH_COUNT_MAX:
-            raise Unsupported(f"a batch of {len(messages)} messages: at most {_BATCH_COUNT_MAX} fit, append in parts")
-        return len(messages)
+        count = len(messages)
+        if count > _BATCH_COUNT_MAX:
+            raise Unsupported(f"a batch of {count} messages: at most {_BATCH_COUNT_MAX} fit, append in parts")
+        return count
 
     def _check(self) -> None:
         self._topic.check()
