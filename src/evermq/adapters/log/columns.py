@@ -142,10 +142,22 @@ def _decode(payload: memoryview, count: int) -> list[Message]:
     if flags & _HEADERS:
         headers = _decode_headers(payload[at : at + headers_bytes])
         at += headers_bytes
-    bodies = [bytes(payload[a:b]) for a, b in pairwise(accumulate(lengths, initial=at))]
+    bodies = _cut(payload[at:], lengths)
     if not len(ids) == len(bodies) == len(created) == count:
         raise ValueError(f"columns of {len(ids)} ids, {len(bodies)} bodies, {len(created)} times")
     return list(map(_new_message, zip(ids, keys, bodies, headers, created, strict=False)))
+
+
+def _cut(column: memoryview, lengths: array[int]) -> Sequence[bytes]:
+    """One after the other. Equal lengths in one call; else from bytes, which are cut twice as fast as a view."""
+    if not lengths:
+        return ()
+    if lengths.count(lengths[0]) == len(lengths):
+        return struct.unpack_from(f"{lengths[0]}s" * len(lengths), column)
+    if len(column) > _JOIN_BYTES_MAX * len(lengths):
+        return [bytes(column[a:b]) for a, b in pairwise(accumulate(lengths, initial=0))]
+    joined = bytes(column)
+    return [joined[a:b] for a, b in pairwise(accumulate(lengths, initial=0))]
 
 
 def _decode_keys(joined: bytes, lengths: array[int]) -> list[bytes | None]:

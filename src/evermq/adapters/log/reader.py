@@ -124,15 +124,10 @@ class LogReader:
     def _release(self, lane: int, offsets: Iterable[int], due_ms: int) -> Change | None:
         return self._group.cursors[lane].release(offsets, due_ms, lambda wanted: self._group.keys(lane, wanted))
 
-    def _change(self, deliveries: Sequence[Delivery], act: Callable[[int, list[int]], Change | None]) -> list[Change]:
-        by_lane: dict[str, list[int]] = {}
-        for delivery in deliveries:
-            position = delivery[2]
-            offsets = by_lane.get(position[0])
-            if offsets is None:
-                by_lane[position[0]] = [position[1]]
-            else:
-                offsets.append(position[1])
+    def _change(
+        self, deliveries: Sequence[Delivery], act: Callable[[int, Sequence[int]], Change | None]
+    ) -> list[Change]:
+        by_lane = _by_lane([delivery[2] for delivery in deliveries])
         changes = []
         for name, offsets in by_lane.items():
             lane = int(name)
@@ -142,6 +137,21 @@ class LogReader:
                     changes.append(change)
                 self._group.drop_hold(lane)
         return changes
+
+
+def _by_lane(positions: list[Position]) -> dict[str, Sequence[int]]:
+    if not positions:
+        return {}
+    lanes, offsets, _ = zip(*positions, strict=True)
+    if lanes.count(lanes[0]) == len(lanes):
+        return {lanes[0]: offsets}
+    found: dict[str, list[int]] = {}
+    for lane, offset in zip(lanes, offsets, strict=True):
+        if lane in found:
+            found[lane].append(offset)
+        else:
+            found[lane] = [offset]
+    return dict(found)
 
 
 def _deliver(lane: str, handed: Handed) -> list[Delivery]:
