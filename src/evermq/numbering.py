@@ -1,0 +1,144 @@
+"""The counters of one producer, in memory that survives its process: which numbers it gave, which of them landed.
+
+Layout, in words of 8 bytes of the machine's order: the head; for each lane the next number and the first that may not
+have landed; for each bucket its last number. A number is taken before anything else is written, so that a process
+killed at any point leaves at worst a number that never left, which the next one voids.
+"""
+
+from __future__ import annotations
+
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Sequence
+from zlib import crc32
+
+from evermq.errors import Misconfigured
+from evermq.lanes import murmur2
+from evermq.message import Message
+from evermq.numbers import SEQ, key_of_lane, void
+
+__all__ = ["LANES_MAX", "Numbering", "in_flight", "land_all", "voids_in_flight"]
+
+LANES_MAX = 65_536
+_BUCKETS = 65_536
+_MAGIC = int.from_bytes(b"evermqN1", "little")
+_HEAD = 8  # magic, incarnation, lanes, buckets a lane, token
+_PLACES_MAX = 131_072
+
+Place = tuple[int, int]
+
+
+def _buckets(lanes: int) -> int:
+    return max(1, _BUCKETS // lanes)
+
+
+class Numbering:
+    """memory: of `size_bytes(lanes)`, zeros at first. incarnation: a change begins new streams, since what the memory
+    says was not true any more. token: sixteen hexadecimal characters, to name the new streams."""
+
+    def __init__(self, memory: memoryview, *, lanes: int, incarnation: int, token: Callable[[], str]) -> None:
+        if not 1 <= lanes <= LANES_MAX:
+            raise Misconfigured(f"lanes = {lanes}: numbers need 1 to {LANES_MAX} lanes")
+        self.lanes = lanes
+        self._words = words = memory.cast("B").cast("Q")
+        self._per_lane = _buckets(lanes)
+        if [words[0], words[1], words[2]] != [_MAGIC, incarnation, lanes]:
+            self._begin(incarnation, int(token(), 16))
+        self._next = words[_HEAD : _HEAD + lanes]
+        self._landed = words[_HEAD + lanes : _HEAD + 2 * lanes]
+        self._last = words[_HEAD + 2 * lanes : _HEAD + 2 * lanes + lanes * self._per_lane]
+        self._streams = [_stream(words[4], lane) for lane in range(lanes)]
+        self._places: dict[bytes, Place] = {}
+        self._turn = 0
+
+    @staticmethod
+    def size_bytes(lanes: int) -> int:
+        """How much memory it needs."""
+        return 8 * (_HEAD + 2 * lanes + lanes * _buckets(lanes))
+
+    def places(self, messages: Iterable[Message]) -> list[Place]:
+        """Lane and bucket of each; messages without a key take lanes in turn, and have bucket -1."""
+        known, find = self._places, self._find
+        return [(known.get(m[1]) or find(m[1])) if m[1] is not None else self._next_turn() for m in messages]
+
+    def number(self, messages: Sequence[Message], places: Sequence[Place]) -> list[Message]:
+        """Number what leaves now; nothing of the same lanes may be under way."""
+        following, landed, last, streams, lanes = self._next, self._landed, self._last, self._streams, self.lanes
+        numbered = []
+        for (id, key, body, headers, created_ms), (lane, bucket) in zip(messages, places, strict=True):
+            seq = following[lane]
+            following[lane] = seq + 1
+            if bucket < 0:
+                key = key_of_lane(lane, lanes)
+                text = f"{streams[lane]} {seq:x} - {seq - landed[lane]:x}"
+            else:
+                before = last[bucket]
+                last[bucket] = seq
+                text = f"{streams[lane]} {seq:x} {seq - before if before else 0:x} {seq - landed[lane]:x}"
+            numbered.append(Message(id, key, body, {**headers, SEQ: text} if headers else {SEQ: text}, created_ms))
+        return numbered
+
+    def landed(self, lanes: Iterable[int]) -> None:
+        """Every number given in these lanes so far has landed."""
+        for lane in lanes:
+            self._landed[lane] = self._next[lane]
+
+    def _next_turn(self) -> Place:
+        self._turn += 1
+        return self._turn % self.lanes, -1
+
+    def _find(self, key: bytes) -> Place:
+        lane = (murmur2(key) & 0x7FFFFFFF) % self.lanes
+        if len(self._places) >= _PLACES_MAX:
+            self._places.clear()
+        found = self._places[key] = (lane, lane * self._per_lane + crc32(key) % self._per_lane)
+        return found
+
+    def _begin(self, incarnation: int, token: int) -> None:
+        words, lanes = self._words, self.lanes
+        words[0] = 0
+        words[_HEAD : _HEAD + 2 * lanes] = memoryview(bytes(_ones(2 * lanes))).cast("Q")
+        end = _HEAD + 2 * lanes + lanes * self._per_lane
+        words[_HEAD + 2 * lanes : end] = memoryview(bytes(8 * lanes * self._per_lane)).cast("Q")
+        words[1], words[2], words[3], words[4] = incarnation, lanes, self._per_lane, token
+        words[0] = _MAGIC
+
+
+def in_flight(memory: memoryview) -> dict[int, range]:
+    """By lane, the numbers that were given and may not have landed. Nothing for memory that was never used."""
+    words = memory.cast("B").cast("Q")
+    if words[0] != _MAGIC:
+        return {}
+    lanes = words[2]
+    pairs = ((lane, words[_HEAD + lanes + lane], words[_HEAD + lane]) for lane in range(lanes))
+    return {lane: range(landed, following) for lane, landed, following in pairs if landed < following}
+
+
+def voids_in_flight(memory: memoryview) -> list[Message]:
+    """What must land before anything else does, where a producer went while numbers were under way: a void for each.
+
+    Each waits for the number before it, whatever its bucket was, since that is not known any more."""
+    words = memory.cast("B").cast("Q")
+    voids = []
+    for lane, numbers in in_flight(memory).items():
+        for seq in numbers:
+            opened, key = seq - numbers.start, key_of_lane(lane, words[2])
+            back = 1 if seq > 1 else 0
+            voids.append(void(_stream(words[4], lane), seq, key=key, back=back, opened=opened, created_ms=0))
+    return voids
+
+
+def land_all(memory: memoryview) -> None:
+    """The voids have landed."""
+    words = memory.cast("B").cast("Q")
+    if words[0] == _MAGIC:
+        lanes = words[2]
+        words[_HEAD + lanes : _HEAD + 2 * lanes] = words[_HEAD : _HEAD + lanes]
+
+
+def _stream(token: int, lane: int) -> str:
+    return f"{urlsafe_b64encode(token.to_bytes(8, 'big')).rstrip(b'=').decode()}.{lane:x}"
+
+
+def _ones(count: int) -> bytes:
+    return (1).to_bytes(8, sys.byteorder) * count

@@ -1,0 +1,84 @@
+"""The number that a message carries through a ladder: its stream, its place in it, and what must come before it.
+
+It is one header, `STREAM SEQ BACK OPEN`, the last three in hexadecimal:
+
+STREAM  producer and lane, `TOKEN.LANE`; numbers are dense in a stream, and begin at 1
+BACK    how far back the message before it of the same key bucket is; 0: none; -: a message without a key, which only
+        carries one so that it keeps to its lane
+OPEN    how far back the first number is that had not landed when this one was sent: what is older has landed for good
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from evermq.lanes import lane_of
+from evermq.message import Message
+
+__all__ = ["FLAGGED", "SEQ", "VOID", "Number", "key_of_lane", "lane_of_stream", "number_of", "void", "void_of"]
+
+SEQ = "evermq-seq"
+VOID = "evermq-void"  # it takes a number that no message will have; readers settle it and hand it to nobody
+FLAGGED = "evermq-flagged"  # handed out although its order is not known; the value says why
+
+_LANES_MAX = 65_536
+
+
+class Number(NamedTuple):
+    """prev: the number before it of its bucket, 0 for none. open: numbers below it had landed when this one left."""
+
+    stream: str
+    seq: int
+    prev: int
+    open: int
+    has_key: bool
+
+
+def number_of(message: Message) -> Number | None:
+    """The number of a message, None for a foreign one (or where the header is not what evermq writes)."""
+    text = message.headers.get(SEQ)
+    if text is None:
+        return None
+    try:
+        stream, seq_text, back_text, open_text = text.split(" ")
+        seq, opened = int(seq_text, 16), int(open_text, 16)
+        back = 0 if back_text == "-" else int(back_text, 16)
+        lane_of_stream(stream)
+    except ValueError:
+        return None
+    if not 0 <= back < seq or not 0 <= opened < seq:
+        return None
+    return Number(stream, seq, seq - back if back else 0, seq - opened, back_text != "-")
+
+
+@lru_cache(maxsize=65_536)
+def lane_of_stream(stream: str) -> int:
+    """The lane that a stream is in. Raises ValueError."""
+    lane = int(stream.rpartition(".")[2], 16)
+    if not 0 <= lane < _LANES_MAX:
+        raise ValueError(f"lane {lane} of stream {stream!r} is over {_LANES_MAX}")
+    return lane
+
+
+@lru_cache(maxsize=65_536)
+def key_of_lane(lane: int, lanes: int) -> bytes:
+    """A key that lies in this lane, for what has none of its own."""
+    attempt = 0
+    while lane_of(key := b"%x.%x" % (lane, attempt), lanes) != lane:
+        attempt += 1
+    return key
+
+
+def void(stream: str, seq: int, *, key: bytes | None, back: int, opened: int, created_ms: int) -> Message:
+    """What takes the place of a number that no message has."""
+    headers = {SEQ: f"{stream} {seq:x} {back:x} {opened:x}", VOID: "1"}
+    return Message(f"{stream}-{seq:x}-void", key, b"", headers, created_ms)
+
+
+def void_of(message: Message) -> Message | None:
+    """The void that takes the number of a message which was refused; None for a foreign message."""
+    if number_of(message) is None:
+        return None
+    headers = {SEQ: message.headers[SEQ], VOID: "1"}
+    return Message(f"{message.id}-void", message.key, b"", headers, message.created_ms)

@@ -1,0 +1,78 @@
+"""Which numbers of one stream a group has settled: a prefix, and runs beyond it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+__all__ = ["Settled"]
+
+
+class Settled:
+    """next: all numbers below it are settled. floor: the first number that the group ever saw of the stream, so that
+    what is older is from before its time. absent: numbers that were passed over, since they were nowhere."""
+
+    __slots__ = ("_starts", "_stops", "absent", "floor", "next")
+
+    def __init__(self, next: int = 1, floor: int = 1) -> None:
+        self.next = next
+        self.floor = floor
+        self.absent: set[int] = set()
+        self._starts: list[int] = []  # of the runs beyond `next`, in order; no two of them touch
+        self._stops: list[int] = []
+
+    def __contains__(self, seq: int) -> bool:
+        if seq < self.next:
+            return True
+        at = bisect_right(self._starts, seq)
+        return at > 0 and seq < self._stops[at - 1]
+
+    def add(self, seq: int) -> None:
+        """This number is settled; again is harmless."""
+        if seq == self.next:
+            self.next = seq + 1
+            if self._starts and self._starts[0] == self.next:
+                self.next = self._stops.pop(0)
+                del self._starts[0]
+        elif seq > self.next and seq not in self:
+            self._insert(seq)
+        if self.absent:
+            self.absent.discard(seq)
+
+    def pack(self) -> str:
+        """As text: next, floor, the runs, and what is absent; the inverse of `unpack`."""
+        runs = ",".join(f"{a:x}-{b:x}" for a, b in zip(self._starts, self._stops, strict=True))
+        absent = ",".join(f"{seq:x}" for seq in sorted(self.absent))
+        return f"{self.next:x};{self.floor:x};{runs};{absent}"
+
+    @classmethod
+    def unpack(cls, text: str) -> Settled:
+        """Raises ValueError."""
+        following, floor, runs, absent = text.split(";")
+        found = cls(int(following, 16), int(floor, 16))
+        for run in runs.split(",") if runs else ():
+            start, _, stop = run.partition("-")
+            found._starts.append(int(start, 16))
+            found._stops.append(int(stop, 16))
+        found.absent = {int(seq, 16) for seq in absent.split(",")} if absent else set()
+        return found
+
+    @property
+    def holes(self) -> int:
+        """How many gaps there are below the highest settled number."""
+        return len(self._starts)
+
+    def _insert(self, seq: int) -> None:
+        starts, stops = self._starts, self._stops
+        at = bisect_right(starts, seq)
+        joins_left = at > 0 and stops[at - 1] == seq
+        joins_right = at < len(starts) and starts[at] == seq + 1
+        if joins_left and joins_right:
+            stops[at - 1] = stops.pop(at)
+            del starts[at]
+        elif joins_left:
+            stops[at - 1] = seq + 1
+        elif joins_right:
+            starts[at] = seq
+        else:
+            starts.insert(at, seq)
+            stops.insert(at, seq + 1)

@@ -1,0 +1,79 @@
+"""The fourth port: what a group has settled, of every stream, and which of its readers may handle a lane.
+
+The queue knows what was acknowledged on each rung; only here stands what was *done*, on whatever rung it came. A lane
+is handled by one reader at a time: by the one that has claimed it, which works from memory and writes down what
+changed. A state is text, `Settled.pack`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
+
+__all__ = ["Bounded", "Part", "Progress", "Renewed", "Report", "States"]
+
+States = dict[int, dict[str, str]]  # by lane and stream, the packed state
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """at: by `rung/lane`, the offset that a reader will read next. held: `stream seq` of what it has and does not
+    handle. Both belong together: what is below `at` is settled, or held by somebody."""
+
+    at: Mapping[str, int] = field(default_factory=dict)
+    held: Collection[str] = ()
+
+
+class Renewed(NamedTuple):
+    """wanted: lanes of this reader that another one asks for. reports: of all readers that are alive."""
+
+    wanted: frozenset[int]
+    reports: tuple[Report, ...]
+
+
+class Part(Protocol):
+    """One reader's part in the progress of a group. Every call raises Unavailable where the store does not answer."""
+
+    async def claim(self, lanes: Collection[int]) -> States:
+        """The lanes that are this reader's from now on, with the states of their streams. The rest is asked for."""
+        ...
+
+    async def give_back(self, lanes: Collection[int]) -> None:
+        """Others may have these; what is not claimed is passed over."""
+        ...
+
+    async def settle(self, states: States) -> None:
+        """Write these states down, all or none. Raises Fenced where a lane is not this reader's any more."""
+        ...
+
+    async def look(self, lanes: Collection[int]) -> States:
+        """The states in these lanes, whoever has claimed them."""
+        ...
+
+    async def renew(self, report: Report) -> Renewed:
+        """Say that this reader lives. One that is silent for the `silent_ms_max` of the store loses its claims."""
+        ...
+
+    async def leave(self) -> None:
+        """Give everything back; again is harmless."""
+        ...
+
+
+class Progress(Protocol):
+    """Where the progress of the groups of one topic is kept."""
+
+    async def join(self, group: str) -> Part:
+        """A new reader of a group."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A queue whose lanes have ends, so that it can be proved that a message is not there."""
+
+    async def end(self, lane: str) -> int:
+        """The offset that the next message of the lane will get."""
+        ...
