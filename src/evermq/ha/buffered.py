@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
+from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Unavailable, Uncertain
-from evermq.ha.admission import admit
 from evermq.ha.outcomes import Outcomes
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled

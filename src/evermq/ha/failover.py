@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Partial
-from evermq.ha.admission import admit
 from evermq.ha.outcomes import settled
 from evermq.ha.route import Route
 from evermq.ha.steering import Choice, Steers

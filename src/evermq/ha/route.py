@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import cached_property, reduce
 from operator import and_
 
+from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Uncertain, Unsupported
-from evermq.ha.admission import admit
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import Outcomes
 from evermq.ha.together import close_all, together

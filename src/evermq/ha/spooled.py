@@ -8,9 +8,9 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Misconfigured, Unavailable, Uncertain, Unsupported
-from evermq.ha.admission import admit
 from evermq.ha.pump import HOPS_BYTES_MAX, Pump, PumpCounts
 from evermq.ha.together import close_all
 from evermq.ha.under import Under
