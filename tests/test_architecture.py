@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": {"manager"},
     "progress": set(),
     "compose": {"ha", "policy", "progress", "adapters", "coordination"},
-    "testing": {"ha", "policy", "adapters", "client"},
+    "testing": {"ha", "policy", "progress", "adapters", "client"},
     "drills": {"testing", "compose", "ha", "policy", "adapters", "coordination", "client"},
     "daemon": {"*"},
 }

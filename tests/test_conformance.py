@@ -22,7 +22,10 @@ from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
+from evermq.policy.deduped import Deduped
+from evermq.policy.ordered import Ordered
 from evermq.port import Queue
+from evermq.progress.memory import MemoryProgress
 from evermq.testing.conformance import Case, Opened, Subject, cases, declared
 from evermq.testing.faulty import Faulty
 
@@ -141,6 +144,24 @@ def route(a: Make = MemoryQueue, b: Make = MemoryQueue) -> Make:
     return lambda topic: Route({"a": a(topic), "b": b(topic)}, append_ms_max=PATIENT_MS)
 
 
+class Memory:
+    """A slot whose memory nobody needs to outlive its process."""
+
+    name, incarnation, is_empty, is_named = "memory", 1, True, False
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return memoryview(bytearray(size_bytes))
+
+
+def numbered(kind: type[Ordered]) -> Make:
+    def make(topic: str) -> Queue:
+        rungs: dict[str, Queue] = {"primary": MemoryQueue(topic), "standby": MemoryQueue(topic)}
+        ladder = Failover(primary=rungs["primary"], standby=rungs["standby"], append_ms_max=PATIENT_MS)
+        return kind(ladder, slot=Memory(), progress=MemoryProgress(), rungs=rungs, lanes=24)
+
+    return make
+
+
 def on_logs(name: str, techniques: Callable[..., Queue], *keys: str) -> Subject:
     """A technique over logs under these keys, each a directory of its own; memory under the others."""
 
@@ -169,6 +190,8 @@ SUBJECTS = [
     made("route-of-one", lambda topic: Route({"a": MemoryQueue(topic)})),
     made("route", route()),
     made("failover", failover()),
+    made("ordered", numbered(Ordered)),
+    made("deduped", numbered(Deduped)),
     made("spooled", spooled()),
     made("buffered", buffered()),
     made("route-of-failover", route(failover())),

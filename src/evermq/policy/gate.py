@@ -1,0 +1,301 @@
+"""What one reader may hand out, drop or must hold: pure state, without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evermq.message import NO_HEADERS, Message
+from evermq.numbers import FLAGGED, SEQ, VOID, Number, lane_of_stream, number_of
+from evermq.port import Delivery
+from evermq.settled import Settled
+
+__all__ = ["ABSENT", "LATE", "UNPROVED", "Gate", "GateCounts", "Lane", "Parked", "Stream", "Ticket"]
+
+ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
+
+
+@dataclass(slots=True)
+class GateCounts:
+    """held: messages that had to wait for another one. dropped: copies of what was settled. voids: numbers that no
+    message has. flagged: handed out although what is before it never came, or came after it. foreign: without a
+    number. returned: lanes that went to another reader of the group which asked for them."""
+
+    held: int = 0
+    dropped: int = 0
+    voids: int = 0
+    flagged: int = 0
+    foreign: int = 0
+    returned: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """A stream as its lane's reader sees it. out: what the application has. why: flags of what may go although what is
+    before it is not settled."""
+
+    name: str
+    settled: Settled
+    out: dict[int, Ticket] = field(default_factory=dict)
+    why: dict[int, str] = field(default_factory=dict)
+
+    def has(self, seq: int) -> bool:
+        """Whether what depends on this number may be handed out behind it."""
+        return seq == 0 or seq in self.settled or seq in self.out or seq in self.settled.absent
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """The receipt of what was handed out. lane: None for a foreign message. recorded: its handler's own transaction
+    has settled it."""
+
+    inner: Delivery
+    lane: Lane | None = None
+    stream: Stream | None = None
+    seq: int = 0
+    prev: int = 0
+    recorded: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the lane is still claimed as it was when the ticket was given."""
+        return self.lane is None or (self.stream is not None and self.lane.streams.get(self.stream.name) is self.stream)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the engine may forget it."""
+        return self.stream is None or (self.is_live and self.seq in self.stream.settled)
+
+
+@dataclass(slots=True, eq=False)
+class Parked:
+    """A delivery that waits."""
+
+    delivery: Delivery
+    number: Number
+    since_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """claimed: this reader may hand out. is_closing: another one asked for it, so nothing more is handed out.
+    changed: streams whose state has to be written down. was_asked: it was asked for once;
+    from then on it is looked at first."""
+
+    number: int
+    claimed: bool = False
+    is_closing: bool = False
+    streams: dict[str, Stream] = field(default_factory=dict)
+    parked: list[Parked] = field(default_factory=list)
+    out: int = 0
+    changed: set[Stream] = field(default_factory=set)
+    proof: Any = None
+    was_asked: bool = False
+
+
+class Gate:
+    """has_order: hold what is early; without it only copies are dropped.
+
+    drops: deliveries to acknowledge without showing them to anybody, once everything that changed is written down.
+    """
+
+    def __init__(self, *, has_order: bool = True) -> None:
+        self.lanes: dict[int, Lane] = {}
+        self.drops: list[Delivery] = []
+        self.counts = GateCounts()
+        self.opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
+        self._gone: set[tuple[str, int]] = set()  # given back to the engine, and not seen again
+        self._has_order = has_order
+
+    def offer(self, found: Iterable[Delivery], now_ms: int) -> list[Delivery]:
+        """Take what the engine gave; returns what may be handed out, in order."""
+        ready: list[Delivery] = []
+        for delivery in found:
+            number = number_of(delivery.message)
+            if number is None:
+                self.counts.foreign += 1
+                ready.append(delivery._replace(receipt=Ticket(delivery)))
+                continue
+            lane = self._lane(lane_of_stream(number.stream))
+            stream = self._stream(lane, number) if lane.claimed else None
+            if self.opened.get(number.stream, 0) < number.open:
+                self.opened[number.stream] = number.open
+            if self._gone:
+                self._gone.discard((number.stream, number.seq))
+            parked = Parked(delivery, number, now_ms)
+            if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
+                self._park(lane, parked)
+            elif lane.parked:
+                self._scan(lane, ready)
+        return ready
+
+    def wants(self) -> set[int]:
+        """Lanes in which something waits, and which this reader has not claimed."""
+        return {lane.number for lane in self.lanes.values() if lane.parked and not lane.claimed}
+
+    def may_move(self, number: int, states: Mapping[str, str], old_ms: int) -> bool:
+        """Whether something that waits in a lane could go on, by states that were only looked at, or waits since
+        `old_ms`, so that its reader should find out what is wrong."""
+        lane = self.lanes[number]
+        streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
+        for parked in lane.parked:
+            stream = streams.get(parked.number.stream)
+            if (
+                parked.since_ms <= old_ms
+                or stream is None
+                or parked.number.seq in stream.settled
+                or stream.has(parked.number.prev)
+            ):
+                return True
+        return False
+
+    def claimed(self, number: int, states: Mapping[str, str]) -> list[Delivery]:
+        """The lane is this reader's, with these states; returns what may be handed out of what waited."""
+        lane = self._lane(number)
+        lane.claimed, lane.is_closing = True, False
+        lane.streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
+        done = [each for each in self._gone if each[0] in states and each[1] in lane.streams[each[0]].settled]
+        self._gone.difference_update(done)
+        return self.woken(lane)
+
+    def lost(self, number: int) -> None:
+        """The lane is not this reader's any more. What the application still has of it settles nothing."""
+        lane = self.lanes[number]
+        lane.claimed, lane.is_closing, lane.out = False, False, 0
+        lane.changed.clear()
+        self._gone.update((stream.name, seq) for stream in lane.streams.values() for seq in stream.out)
+        lane.streams = {}
+
+    def own(self, deliveries: Iterable[Delivery]) -> list[Ticket]:
+        """The tickets of these; what another reader was given is its own to settle."""
+        tickets: list[Ticket] = [delivery.receipt for delivery in deliveries]
+        lanes = self.lanes
+        return [t for t in tickets if t.lane is None or lanes.get(t.lane.number) is t.lane]
+
+    def settle(self, tickets: Iterable[Ticket]) -> list[Lane]:
+        """These are done; returns the lanes in which something may move now."""
+        touched: dict[int, Lane] = {}
+        for ticket in tickets:
+            lane, stream = ticket.lane, ticket.stream
+            if lane is not None and stream is not None and stream.out.get(ticket.seq) is ticket and ticket.is_live:
+                del stream.out[ticket.seq]
+                stream.settled.add(ticket.seq)
+                lane.changed.add(stream)
+                lane.out -= 1
+                touched[lane.number] = lane
+        return [lane for lane in touched.values() if lane.parked]
+
+    def release(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """The application gives these back; returns them with all that it has behind them."""
+        streams: dict[int, tuple[Stream, set[int]]] = {}
+        for ticket in tickets:
+            if ticket.stream and ticket.stream.out.get(ticket.seq) is ticket and ticket.is_live:
+                streams.setdefault(id(ticket.stream), (ticket.stream, set()))[1].add(ticket.seq)
+        back = [ticket for ticket in tickets if ticket.lane is None]
+        for stream, given in streams.values():
+            for seq in sorted(stream.out):
+                ticket = stream.out[seq]
+                if seq in given or (self._has_order and ticket.prev in given):
+                    given.add(seq)
+                    back.append(ticket)
+                    assert ticket.lane
+                    ticket.lane.out -= 1
+                    del stream.out[seq]
+                    self._gone.add((stream.name, seq))
+        return back
+
+    def woken(self, lane: Lane) -> list[Delivery]:
+        """What may be handed out now of what waits in a lane."""
+        ready: list[Delivery] = []
+        if lane.claimed and not lane.is_closing:
+            self._scan(lane, ready)
+        return ready
+
+    def pass_over(self, lane: Lane, parked: Parked, why: str) -> None:
+        """What comes before this one is nowhere (or was waited for long enough): it may go on, flagged."""
+        stream = self._stream(lane, parked.number)
+        prev = parked.number.prev
+        stream.why[parked.number.seq] = why
+        if prev < stream.settled.floor:
+            stream.settled.add(prev)  # from before the group's time: a copy that still comes is dropped
+        else:
+            stream.settled.absent.add(prev)
+        lane.changed.add(stream)
+
+    def overflow(self, lane: Lane, count_max: int) -> list[Parked]:
+        """Take what a lane holds beyond `count_max` out of it, the latest first."""
+        over, lane.parked = lane.parked[count_max:], lane.parked[:count_max]
+        self._gone.update((parked.number.stream, parked.number.seq) for parked in over)
+        return over
+
+    def held(self) -> set[str]:
+        """`stream seq` of what waits here, or was given back to the engine and not seen again."""
+        found = {f"{p.number.stream} {p.number.seq}" for lane in self.lanes.values() for p in lane.parked}
+        return found | {f"{stream} {seq}" for stream, seq in self._gone}
+
+    def _lane(self, number: int) -> Lane:
+        lane = self.lanes.get(number)
+        if lane is None:
+            lane = self.lanes[number] = Lane(number)
+        return lane
+
+    def _stream(self, lane: Lane, number: Number) -> Stream:
+        stream = lane.streams.get(number.stream)
+        if stream is None:
+            stream = lane.streams[number.stream] = Stream(number.stream, Settled(floor=number.seq))
+        return stream
+
+    def _park(self, lane: Lane, parked: Parked) -> None:
+        """A copy that comes again on its own rung takes the place of the earlier one, whose receipt is void."""
+        position = parked.delivery.position
+        for at, other in enumerate(lane.parked):
+            if other.number.seq == parked.number.seq and other.delivery.position == position:
+                parked.since_ms = other.since_ms
+                lane.parked[at] = parked
+                return
+        self.counts.held += 1
+        lane.parked.append(parked)
+
+    def _scan(self, lane: Lane, ready: list[Delivery]) -> None:
+        moved = True
+        while moved and lane.parked:
+            waiting, lane.parked = lane.parked, []
+            lane.parked = [p for p in waiting if not self._pass(lane, self._stream(lane, p.number), p, ready)]
+            moved = len(lane.parked) < len(waiting)
+
+    def _pass(self, lane: Lane, stream: Stream, parked: Parked, ready: list[Delivery]) -> bool:
+        """Drop it, or let it through to `ready`; False: it has to wait."""
+        delivery, number = parked.delivery, parked.number
+        settled, seq = stream.settled, number.seq
+        if seq in settled:
+            self.counts.dropped += 1
+            self.drops.append(delivery)
+            return True
+        if seq in stream.out or (self._has_order and not stream.has(number.prev)):
+            return False
+        settled.floor = min(settled.floor, seq)
+        if VOID in delivery.message.headers:
+            self.counts.voids += 1
+            settled.add(seq)
+            lane.changed.add(stream)
+            self.drops.append(delivery)
+            return True
+        why = LATE if seq in settled.absent else stream.why.pop(seq, "")
+        self.counts.flagged += bool(why)
+        ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev)
+        lane.out += 1
+        ready.append(Delivery(_plain(delivery.message, number, why), delivery.position, ticket, delivery.attempt))
+        return True
+
+
+def _plain(message: Message, number: Number, why: str) -> Message:
+    """The message as the application sent it."""
+    id, key, body, headers, created_ms = message
+    if len(headers) == 1 and not why:
+        headers = NO_HEADERS
+    else:
+        headers = {name: value for name, value in headers.items() if name != SEQ}
+        if why:
+            headers[FLAGGED] = why
+    return Message(id, key if number.has_key else None, body, headers, created_ms)

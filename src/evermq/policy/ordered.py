@@ -1,0 +1,211 @@
+"""Order per (producer, key), and none of the ladder's own doubles, over a queue that promises neither."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import ClassVar
+
+from evermq.admission import admit
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Rejected, Unavailable, Uncertain, Unsupported
+from evermq.message import DELIVER_AT, Message
+from evermq.numbering import Numbering, land_all, voids_in_flight
+from evermq.policy.flights import Call, Flights
+from evermq.policy.ordered_reader import OrderedReader
+from evermq.port import Queue, Start
+from evermq.position import Position
+from evermq.settling import Progress
+from evermq.slot import Slot
+from evermq.traits import Order, Traits
+
+__all__ = ["Ordered"]
+
+_HEADER_BYTES_MAX = 64  # what the header of the number takes of the queue's limit at most
+
+
+class Ordered:
+    """See `Queue`, and docs/guide/order.md for the protocol.
+
+    queue: a ladder whose last rung always takes what it is given. slot: where this producer's numbers stand; None for
+    a queue that is only read. progress: what the groups have settled. rungs: by configuration key, those that are read;
+    their lane counts decide the lanes of the numbers. hold_ms_max: after so long a message goes on, flagged, although
+    nothing proves that what is before it is nowhere; None waits.
+
+    An append returns once every message has landed. After append_ms_max what has not left yet is Unavailable, and what
+    was sent is Uncertain: it is sent on all the same, so do not send it again.
+    """
+
+    has_order: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        progress: Progress,
+        slot: Slot | None = None,
+        rungs: Mapping[str, Queue],
+        lanes: int,
+        append_ms_max: int = 10_000,
+        hold_ms_max: int | None = None,
+        window_count_max: int = 10_000,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._queue = queue
+        self._progress = progress
+        self._slot = slot
+        self._rungs = dict(rungs)
+        self._lanes = lanes
+        self._append_ms_max = append_ms_max
+        self._hold_ms_max = hold_ms_max
+        self._window_count_max = window_count_max
+        self._clock = clock
+        self._flights: Flights | None = None
+        self._starting: asyncio.Task[Flights] | None = None
+        self._readers: list[OrderedReader] = []
+        self._closed = False
+        self._check_lanes()
+
+    @property
+    def name(self) -> str:
+        return self._queue.name
+
+    @cached_property
+    def traits(self) -> Traits:
+        inner = self._queue.traits
+        return replace(
+            inner,
+            order=Order.KEY if self.has_order else Order.NONE,
+            delay_ms_max=0,
+            message_bytes_max=max(1, inner.message_bytes_max - _HEADER_BYTES_MAX),
+            replay=False,
+        )
+
+    @property
+    def flights(self) -> Flights | None:
+        """What left and has not landed, with its counts; None before the first append."""
+        return self._flights
+
+    @property
+    def readers(self) -> Sequence[OrderedReader]:
+        """The readers that are open, with their counts."""
+        return [reader for reader in self._readers if not reader.closed]
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self._check()
+        if not messages:
+            return ()
+        self._admit(messages)
+        flights = self._flights or await self._started()
+        self._check()
+        call = Call(len(messages))
+        flights.take(messages, call)
+        await asyncio.wait([call.done], timeout=self._append_ms_max / 1000)
+        return call.positions if call.positions is not None else _result(call)
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> OrderedReader:
+        self._check()
+        if start.at == "offset":
+            raise Unsupported(f"offsets of {self.name} are each rung's own: start by time, or read one rung alone")
+        part = await self._progress.join(group)
+        try:
+            inner = await self._queue.reader(group, start=start)
+        except BaseException:
+            await part.leave()
+            raise
+        reader = OrderedReader(
+            inner,
+            part,
+            group,
+            rungs=self._rungs,
+            has_order=self.has_order,
+            hold_ms_max=self._hold_ms_max,
+            window_count_max=self._window_count_max,
+            clock=self._clock,
+        )
+        self._readers = [*self.readers, reader]
+        return reader
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        return await self._queue.backlog(group, lane)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for reader in self.readers:
+            await reader.close()
+        if self._starting:
+            self._starting.cancel()
+        if self._flights:
+            await self._flights.close()
+        await self._queue.close()
+        await self._progress.close()
+
+    def _admit(self, messages: Sequence[Message]) -> None:
+        """Refuse before a number is given: afterwards it would cost a void."""
+        admit(messages, self.traits, self._clock.now_ms())
+        for id, key, body, headers, _ in messages:
+            if type(body) is not bytes or (key is not None and type(key) is not bytes):
+                raise Rejected(f"message {id}: body and key must be bytes: encode them")
+            if headers:
+                _admit_headers(id, headers)
+
+    async def _started(self) -> Flights:
+        """Once, whoever waits for it: what a producer before had under way is voided before anything leaves."""
+        if self._slot is None:
+            raise Unsupported(f"{self.name} was opened to be read: appends need a slot")
+        if self._starting is None or (self._starting.done() and self._flights is None):
+            self._starting = asyncio.create_task(self._begin(self._slot))
+        done, _ = await asyncio.wait([self._starting], timeout=self._append_ms_max / 1000)
+        if not done:
+            raise Unavailable("what was under way when this producer last ended has not landed yet")
+        return self._starting.result()
+
+    async def _begin(self, slot: Slot) -> Flights:
+        memory = slot.memory(Numbering.size_bytes(self._lanes))
+        count_max = self._queue.traits.batch_count_max
+        while voids := voids_in_flight(memory):
+            try:
+                for start in range(0, len(voids), count_max):
+                    await self._queue.append(voids[start : start + count_max])
+                land_all(memory)
+            except EvermqError:
+                await self._clock.sleep(100)
+        numbering = Numbering(memory, lanes=self._lanes, incarnation=slot.incarnation, token=self._clock.token)
+        self._flights = Flights(numbering, self._queue.append, batch_count_max=count_max, clock=self._clock)
+        return self._flights
+
+    def _check_lanes(self) -> None:
+        for key, rung in self._rungs.items():
+            if self._lanes % rung.traits.lanes:
+                raise Misconfigured(
+                    f"{key} has {rung.traits.lanes} lanes, and the numbers {self._lanes}: not a multiple of it"
+                )
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")
+
+
+def _admit_headers(id: str, headers: Mapping[str, str]) -> None:
+    if DELIVER_AT in headers:
+        raise Unsupported(f"message {id}: a delayed message has no place in an order; send it when it is due")
+    if not all(type(name) is str and type(value) is str for name, value in headers.items()):
+        raise Rejected(f"message {id}: headers must be text")
+
+
+def _result(call: Call) -> Sequence[Position]:
+    """The positions, or the error that says the same of all, or Partial; what is not known yet is said to be so."""
+    call.expired = True
+    unsent = Unavailable("what is before it in its lane has not landed yet")
+    unknown = Uncertain("on its way: it is sent on until it has landed")
+    outcomes = [each or (unsent if row in call.queued else unknown) for row, each in enumerate(call.outcomes)]
+    errors = [each for each in outcomes if isinstance(each, EvermqError)]
+    if not errors:
+        return [each for each in outcomes if isinstance(each, Position)]
+    if len(errors) == len(outcomes) and len({type(error) for error in errors}) == 1:
+        raise errors[0]
+    raise Partial(outcomes)

@@ -1,0 +1,122 @@
+"""Progress in memory: for tests, and for a queue whose readers are all in one process and may begin again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Closed, Fenced
+from evermq.settling import Renewed, Report, States
+
+__all__ = ["MemoryPart", "MemoryProgress"]
+
+_SILENT_MS_MAX = 5_000
+
+
+@dataclass(slots=True)
+class _Group:
+    states: dict[int, dict[str, str]] = field(default_factory=dict)
+    owners: dict[int, MemoryPart] = field(default_factory=dict)
+    asking: dict[int, MemoryPart] = field(default_factory=dict)
+    parts: list[MemoryPart] = field(default_factory=list)
+
+
+class MemoryProgress:
+    """See `Progress`. silent_ms_max: a reader that is silent for so long loses what it has claimed."""
+
+    def __init__(self, *, silent_ms_max: int = _SILENT_MS_MAX, clock: Clock = SYSTEM) -> None:
+        self.silent_ms_max = silent_ms_max
+        self.clock = clock
+        self._groups: dict[str, _Group] = {}
+
+    async def join(self, group: str) -> MemoryPart:
+        return MemoryPart(self, self._groups.setdefault(group, _Group()))
+
+    async def close(self) -> None:
+        """Nothing to let go: the memory is the store."""
+
+    def forget(self) -> None:
+        """Lose every state, as a store does that is restored from an old copy."""
+        for group in self._groups.values():
+            group.states.clear()
+
+
+class MemoryPart:
+    """See `Part`."""
+
+    def __init__(self, progress: MemoryProgress, group: _Group) -> None:
+        self._progress = progress
+        self._group = group
+        self._seen_ms = progress.clock.monotonic_ms()
+        self._report = Report()
+        self._left = False
+        group.parts.append(self)
+
+    async def claim(self, lanes: Collection[int]) -> States:
+        self._check()
+        granted: States = {}
+        for lane in lanes:
+            owner = self._group.owners.get(lane)
+            if owner is None or owner is self or owner.is_silent:
+                self._group.owners[lane] = self
+                if self._group.asking.get(lane) is self:
+                    del self._group.asking[lane]
+                granted[lane] = dict(self._group.states.get(lane, {}))
+            else:
+                asking = self._group.asking.get(lane)
+                if asking is None or asking.is_silent:
+                    self._group.asking[lane] = self
+        return granted
+
+    async def give_back(self, lanes: Collection[int]) -> None:
+        self._check()
+        self._give_back(lanes)
+
+    async def settle(self, states: States) -> None:
+        self._check()
+        if lost := [lane for lane in states if self._group.owners.get(lane) is not self]:
+            raise Fenced(f"lanes {lost} are another reader's by now")
+        for lane, streams in states.items():
+            self._group.states.setdefault(lane, {}).update(streams)
+
+    async def look(self, lanes: Collection[int]) -> States:
+        self._check()
+        return {lane: dict(self._group.states.get(lane, {})) for lane in lanes}
+
+    async def renew(self, report: Report) -> Renewed:
+        self._check()
+        self._seen_ms = self._progress.clock.monotonic_ms()
+        self._report = report
+        owners = self._group.owners
+        asked = [lane for lane, part in self._group.asking.items() if owners.get(lane) is self and part is not self]
+        reports = tuple(part._report for part in self._group.parts if not part.is_silent)
+        return Renewed(frozenset(asked), reports)
+
+    async def leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._group.parts.remove(self)
+            for lane in [lane for lane, part in self._group.asking.items() if part is self]:
+                del self._group.asking[lane]
+            self._give_back([lane for lane, part in self._group.owners.items() if part is self])
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether others may have what this one claimed."""
+        silent_ms = self._progress.clock.monotonic_ms() - self._seen_ms
+        return self._left or silent_ms > self._progress.silent_ms_max
+
+    def _give_back(self, lanes: Collection[int]) -> None:
+        """Whoever asked has the lane from now on."""
+        for lane in lanes:
+            if self._group.owners.get(lane) is self:
+                following = self._group.asking.pop(lane, None)
+                if following is None or following is self or following._left:
+                    del self._group.owners[lane]
+                else:
+                    self._group.owners[lane] = following
+
+    def _check(self) -> None:
+        if self._left:
+            raise Closed("this reader has left its group")
