@@ -7,9 +7,10 @@ from pathlib import Path
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
 from evermq.compose.config import Child, TopicConfig, load
+from evermq.compose.switching import start_switch
 from evermq.errors import Misconfigured
 from evermq.ha.buffered import Buffered
-from evermq.ha.failover import Failover
+from evermq.ha.failover import APPEND_MS_MAX, Failover
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
 from evermq.port import Queue
@@ -69,7 +70,8 @@ async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:
     if child.use == "route":
         return Route(opened, **child.numbers)
     if child.use == "failover":
-        return Failover(**opened, **child.numbers)  # type: ignore[arg-type]
+        switch = await start_switch(child.switch, opened, slow_ms=child.numbers.get("append_ms_max", APPEND_MS_MAX))
+        return Failover(**opened, **child.numbers, choice=switch)  # type: ignore[arg-type]
     kind = Buffered if child.use == "buffered" else Spooled
     queue = kind(**opened, **child.numbers)  # type: ignore[arg-type]
     await queue.start()

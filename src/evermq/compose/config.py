@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evermq.compose.switching import SwitchConfig, read_switch
 from evermq.errors import Misconfigured
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
@@ -34,12 +35,14 @@ _OF_A_TOPIC = ("groups", "lanes", "require")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A queue: a URL, or a technique over children. `numbers`: its constructor's whole numbers."""
+    """A queue: a URL, or a technique over children. `numbers`: its constructor's whole numbers. `switch`: of a
+    failover."""
 
     url: str = ""
     use: str = ""
     children: dict[str, Child] = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
+    switch: SwitchConfig = field(default_factory=SwitchConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ def _child(value: object, at: str, *, extra: tuple[str, ...] = ()) -> Child:
     for key, number in numbers.items():
         if not _is_number(number) or number < 1:
             raise Misconfigured(f"{at}: {key} must be a whole number from 1 on")
-    return Child(use=use, children=children, numbers=numbers)
+    switch = read_switch(table["switch"], at) if "switch" in table else SwitchConfig()
+    return Child(use=use, children=children, numbers=numbers, switch=switch)
 
 
 def _children(use: str, table: dict[str, Any], at: str, extra: tuple[str, ...]) -> dict[str, Child]:
@@ -124,7 +128,8 @@ def _children(use: str, table: dict[str, Any], at: str, extra: tuple[str, ...]) 
         if not named:
             raise Misconfigured(f"{at}: a route needs children: a table of name = URL")
     else:
-        _known(table, ("use", *_CHILDREN[use], *_NUMBERS[use], *extra), at)
+        own = ("switch",) if use == "failover" else ()
+        _known(table, ("use", *_CHILDREN[use], *_NUMBERS[use], *own, *extra), at)
         named = {key: table[key] for key in _CHILDREN[use] if key in table}
         missing = [key for key in _CHILDREN[use] if key not in named and key not in _OPTIONAL]
         if missing:

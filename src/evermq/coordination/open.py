@@ -59,7 +59,7 @@ def _no_secret(option: str, reference: str) -> str:
     raise Misconfigured(f"{option} = {reference}: nothing here reads secrets")
 
 
-async def open(url: str, *, secret: Secret = _no_secret) -> Coordinator:
+async def open(url: str, *, secret: Secret = _no_secret) -> Remembered:
     """The coordinator of a URL, with what it said last kept on this machine (`?remember=FILE` says where).
 
     It need not be there yet: calls raise Unavailable until it is. secret: gives the password that an option refers to.

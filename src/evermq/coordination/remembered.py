@@ -36,7 +36,7 @@ class Remembered:
         return found
 
     async def watch(self) -> AsyncIterator[Versioned]:
-        kept = self._kept()
+        kept = self.kept()
         if kept is not None:
             yield kept
         async for found in self._inner.watch():
@@ -56,7 +56,8 @@ class Remembered:
     async def close(self) -> None:
         await self._inner.close()
 
-    def _kept(self) -> Versioned | None:
+    def kept(self) -> Versioned | None:
+        """What it said last, None if nothing is known of that."""
         try:
             content = self._file.read_bytes()
         except OSError:

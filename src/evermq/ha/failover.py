@@ -16,7 +16,9 @@ from evermq.message import Message
 from evermq.port import Queue
 from evermq.position import Position
 
-__all__ = ["Choice", "Failover"]
+__all__ = ["APPEND_MS_MAX", "Choice", "Failover"]
+
+APPEND_MS_MAX = 800
 
 
 class Failover(Route):
@@ -35,7 +37,7 @@ class Failover(Route):
         standby: Queue,
         last: Queue | None = None,
         choice: Steers | None = None,
-        append_ms_max: int = 800,
+        append_ms_max: int = APPEND_MS_MAX,
         clock: Clock = SYSTEM,
         **rungs: Queue,
     ) -> None:
