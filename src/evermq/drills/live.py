@@ -19,7 +19,8 @@ _EVENTS_SHOWN = 14
 class Live:
     """A table that is drawn again as things happen; silent where it is not wanted, lines where nobody can redraw."""
 
-    def __init__(self, wanted: bool) -> None:
+    def __init__(self, wanted: bool, *, title: str = "evermq demo: a year of flights while things break") -> None:
+        self._title = title
         self._console = Console(stderr=True)
         self._wanted = wanted
         self._view = (
@@ -69,10 +70,11 @@ class Live:
         assert self._view
         sent, handled = self._numbers
         table = Table.grid(padding=(0, 3))
-        table.add_row("sent", f"{sent:,} of {self.total:,}", f"{max(0, self._rates[0]):,.0f}/s")
+        of = f" of {self.total:,}" if self.total else ""
+        table.add_row("sent", f"{sent:,}{of}", f"{max(0, self._rates[0]):,.0f}/s")
         table.add_row("handled", f"{handled:,}", f"{max(0, self._rates[1]):,.0f}/s")
         table.add_row("not handled yet", f"{max(0, sent - handled):,}", "")
         table.add_row("active rung", f"[bold]{self.rung}[/bold]", "")
         for line in self._events[-_EVENTS_SHOWN:]:
             table.add_row("", line, "")
-        self._view.update(Panel(table, title="evermq demo: a year of flights while things break"), refresh=True)
+        self._view.update(Panel(table, title=self._title), refresh=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from evermq.adapters.address import parse
+from evermq.adapters.open import open_log
 from evermq.client.producer import Producer
 from evermq.compose.build import open as open_queue
 from evermq.drills.roles import handle, send, tell
@@ -89,10 +92,10 @@ async def producer(directory: Path, name: str) -> None:
             todo, upcoming = todo[size:], upcoming if todo else upcoming + size
             messages = [plan.message(name, number) for number in numbers]
             kseqs = {message.id: plan.kseq(number) for message, number in zip(messages, numbers, strict=True)}
-            await send(sender, messages, name, kseqs, recorder)
+            rung = await send(sender, messages, name, kseqs, recorder)
             sent += len(messages)
             batches += 1
-            tell(sent=sent)
+            tell(sent=sent, rung=rung)
             await asyncio.sleep(begun + batches * size / plan.rate - time.monotonic())
     await queue.close()
 
@@ -133,10 +136,28 @@ async def consumer(directory: Path, name: str, group: str) -> None:
     await queue.close()
 
 
+async def owner(url: str) -> None:
+    """Hold a log, as its owner if nobody else is, until told to end."""
+    address = parse(url)
+    place = await open_log(address.place)
+    await place.topics()
+    tell(holds="owner" if _owner_pid(address.place) == os.getpid() else f"process {_owner_pid(address.place)} has it")
+    await _stopped().wait()
+    await place.close()
+
+
+def _owner_pid(directory: str) -> int:
+    return int((Path(directory) / "lock").read_bytes()[:20])
+
+
 def main(arguments: list[str]) -> None:
-    """role, directory, name, and for a consumer its group."""
+    """role, directory, name, and for a consumer its group; for an owner only the URL of its log."""
+    if arguments[0] == "owner":
+        return asyncio.run(owner(arguments[1]))
     role, directory, name, *rest = arguments
-    asyncio.run(producer(Path(directory), name) if role == "producer" else consumer(Path(directory), name, *rest))
+    return asyncio.run(
+        producer(Path(directory), name) if role == "producer" else consumer(Path(directory), name, *rest)
+    )
 
 
 if __name__ == "__main__":

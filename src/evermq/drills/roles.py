@@ -21,8 +21,9 @@ def tell(**numbers: object) -> None:
     print(json.dumps(numbers), flush=True)
 
 
-async def send(sender: Producer, messages: list[Message], name: str, kseqs: dict[str, int], recorder: Recorder) -> None:
-    """Send a batch of the producer `name`. kseqs: for each id, the message's number in its key."""
+async def send(sender: Producer, messages: list[Message], name: str, kseqs: dict[str, int], recorder: Recorder) -> str:
+    """Send a batch of the producer `name`. kseqs: for each id, the message's number in its key. Returns the child that
+    took its last message, empty where none did."""
     t = time.monotonic_ns()
     recorder.record([_invoked(t, message, name, kseqs[message.id]) for message in messages])
     try:
@@ -33,6 +34,8 @@ async def send(sender: Producer, messages: list[Message], name: str, kseqs: dict
         outcomes = [error] * len(messages)
     t = time.monotonic_ns()
     recorder.record([_outcome(t, m.id, o) for m, o in zip(messages, outcomes, strict=True)])
+    last = outcomes[-1]
+    return "/".join(last.via) if isinstance(last, Position) else ""
 
 
 def _invoked(t: int, message: Message, name: str, kseq: int) -> Event:

@@ -18,12 +18,14 @@ __all__ = ["Child", "Stage"]
 
 @dataclass(slots=True)
 class Child:
-    """A process. progress: the newest numbers that it told. before: what its killed predecessors had told."""
+    """A process. progress: the newest numbers that it told. rung: by way of which child its newest message went.
+    before: what its killed predecessors had told."""
 
     name: str
     arguments: list[str]
     process: asyncio.subprocess.Process
     progress: dict[str, int] = field(default_factory=dict)
+    rung: str = ""
     before: int = 0
     listener: asyncio.Task[None] | None = None
 
@@ -60,16 +62,18 @@ class Stage:
 
     async def start(self, name: str, *arguments: str) -> Child:
         """Start a process; one of the same name takes the place of the one before."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
-            arguments[0],
-            str(self.directory),
-            *arguments[1:],
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        with (self.directory / "processes.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self._module,
+                arguments[0],
+                str(self.directory),
+                *arguments[1:],
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
         before = self.children[name].before if name in self.children else 0
         child = self.children[name] = Child(name, list(arguments), process, before=before)
         child.listener = asyncio.create_task(self._listen(child))
@@ -78,7 +82,9 @@ class Stage:
     async def _listen(self, child: Child) -> None:
         assert child.process.stdout
         while line := await child.process.stdout.readline():
-            child.progress.update(json.loads(line))
+            told = json.loads(line)
+            child.rung = told.pop("rung", child.rung)
+            child.progress.update(told)
 
     def named(self, prefix: str) -> list[Child]:
         """The processes whose names begin so."""
@@ -92,6 +98,13 @@ class Stage:
                 raise Misconfigured(f"the run waited {wait_s:.0f} s for {what} in vain; see {self.directory}")
             self._show()
             await asyncio.sleep(0.1)
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass, and show it."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._show()
+            await asyncio.sleep(min(0.1, left))
 
     def total(self, what: str) -> int:
         """A number over all processes, the killed ones included."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +23,9 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def _home(given: Path | None) -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return (given or Path(state) / "evermq" / "dev").absolute()
+    from evermq.drills.engines.lasting import dev_home
+
+    return (given or dev_home()).absolute()
 
 
 @app.command("list")

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
 from evermq.drills.engines.node import Node
-from evermq.drills.engines.ports import free_port
+from evermq.drills.engines.ports import HOST, free_port
 from evermq.errors import EvermqError
 
 __all__ = ["Door", "Engine", "Missing"]
@@ -31,10 +31,12 @@ class Missing(EvermqError):
 
 
 class Door(NamedTuple):
-    """Clients that dial the port `front`, on which a faulty proxy may stand, are to be led to the port `back`."""
+    """Clients that dial the port `front`, on which a faulty proxy may stand, are to be led to the port `back` of a
+    host."""
 
     front: int
     back: int
+    host: str = HOST
 
 
 class Engine(ABC):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +16,7 @@ from evermq.drills.engines.catalog import find
 from evermq.drills.engines.node import alive, is_left
 from evermq.errors import Misconfigured
 
-__all__ = ["Lasting", "running"]
+__all__ = ["Held", "Lasting", "dev_home", "running"]
 
 _FILE = "running.json"
 _END_S = 10
@@ -49,14 +51,82 @@ class Lasting(msgspec.Struct, frozen=True):
         mine = [pid for pid in self.pids if _belongs(pid, where)]
         for pid in mine:
             os.killpg(pid, signal.SIGKILL)
-        end = time.monotonic() + _END_S
-        while any(map(is_left, mine)) and time.monotonic() < end:
-            time.sleep(0.02)
+        _until_gone(mine)
         shutil.rmtree(where, ignore_errors=True)
+
+    def held(self, home: Path | None = None) -> Held:
+        """Hands on its processes."""
+        return Held(self, home or dev_home())
 
     def is_whole(self, home: Path) -> bool:
         """Whether all of its processes run."""
         return all(_belongs(pid, home / self.engine) for pid in self.pids)
+
+
+class Held:
+    """Hands on the processes of an engine: they can be signalled, and started again as they were."""
+
+    def __init__(self, engine: Lasting, home: Path) -> None:
+        self._engine, self._where = engine, home / engine.engine
+        self._processes = [_Process.of(pid) for pid in engine.pids]
+        self._pids = list(engine.pids)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to all; of what is to end, wait for the end."""
+        for pid in self._pids:
+            os.killpg(pid, number)
+        if number != signal.SIGSTOP:
+            _until_gone(self._pids)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        for pid in self._pids:
+            os.killpg(pid, signal.SIGCONT)
+
+    def start(self) -> None:
+        """Start those that are gone again, over the data that they left; `dev down` finds them."""
+        self._pids = [
+            pid if is_left(pid) else process.start() for pid, process in zip(self._pids, self._processes, strict=True)
+        ]
+        started = Lasting(self._engine.engine, self._engine.url, self._pids)
+        (self._where / _FILE).write_bytes(msgspec.json.encode(started))
+
+
+class _Process(NamedTuple):
+    """What it takes to start a process again."""
+
+    command: list[str]
+    directory: str
+    environment: dict[str, str]
+    output: str
+
+    @classmethod
+    def of(cls, pid: int) -> _Process:
+        """As it runs."""
+        proc = Path(f"/proc/{pid}")
+        fields = (proc / "environ").read_bytes().decode(errors="surrogateescape").split("\0")
+        command = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+        environment = dict(field.split("=", 1) for field in fields if "=" in field)
+        return cls(command, os.readlink(proc / "cwd"), environment, os.readlink(proc / "fd" / "1"))
+
+    def start(self) -> int:
+        """Its new pid, which leads a process group."""
+        with open(self.output, "ab") as output:
+            return subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ).pid
+
+
+def dev_home() -> Path:
+    """Where `evermq dev up` keeps its servers unless it is told: $XDG_STATE_HOME/evermq/dev, under ~/.local/state."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "evermq" / "dev"
 
 
 def running(home: Path, names: list[str] | None = None) -> list[Lasting]:
@@ -81,3 +151,9 @@ def _belongs(pid: int, where: Path) -> bool:
         return alive(pid) and Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(where.resolve())
     except OSError:
         return False
+
+
+def _until_gone(pids: list[int]) -> None:
+    end = time.monotonic() + _END_S
+    while any(map(is_left, pids)) and time.monotonic() < end:
+        time.sleep(0.02)

@@ -124,7 +124,7 @@ class _Link:
     async def run(self) -> None:
         if self._proxy.fault.half_open:
             return await self._be_silent()
-        reader, writer = await asyncio.open_connection(HOST, self._proxy.door.back, limit=_CHUNK)
+        reader, writer = await asyncio.open_connection(self._proxy.door.host, self._proxy.door.back, limit=_CHUNK)
         self._writers.append(writer)
         there = asyncio.create_task(self._carry_requests(_Paced(writer, self._proxy)))
         back = asyncio.create_task(self._carry_answers(reader, _Paced(self._client[1], self._proxy)))

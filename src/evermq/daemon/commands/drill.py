@@ -1,0 +1,116 @@
+"""evermq drill: break something on purpose, and have it judged."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from evermq.daemon.running import CHECK_FAILED, config_path, show
+from evermq.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from evermq.drills.archive import Held
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Break something on purpose, have it judged, and look at earlier drills.", pretty_exceptions_enable=False
+)
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")]
+_Home = Annotated[Path | None, typer.Option("--dir", help="Where drills are kept.")]
+
+
+@app.command("degrade")
+def degrade(
+    topic: Annotated[str | None, typer.Option(help="A topic of --config: the drill is held over it.")] = None,
+    engines: Annotated[str | None, typer.Option(help="Engines to start for it instead: kafka,redis,zookeeper.")] = None,
+    fault: Annotated[str | None, typer.Option(help="kill (default), stop, freeze, cut, slow or swallow.")] = None,
+    cycles: Annotated[int, typer.Option(min=1, max=1000, help="How often it fails and comes back.")] = 1,
+    hold: Annotated[float, typer.Option(min=1, max=3600, help="Seconds for which it stays away.")] = 10,
+    rate: Annotated[float, typer.Option(min=10, max=10_000, help="Messages a second.")] = 300,
+    seed: Annotated[int, typer.Option(help="Who is killed, and when.")] = 1,
+    keep: Annotated[bool, typer.Option(help="Keep the histories of a drill that passed, too.")] = False,
+    json: _Json = False,
+    directory: _Home = None,
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Let the primary of a ladder fail as a whole under load, and come back: nothing may be lost or left behind, and
+    nobody lends a hand. Exit status 1 if the verdict is not PASS."""
+    if (topic is None) == (engines is None):
+        raise Misconfigured("evermq drill degrade: give --topic of your configuration, or --engines to start")
+    try:
+        from evermq.drills.conduct import hold as hold_drill
+        from evermq.drills.degrade import Plan
+    except ImportError as error:
+        raise Misconfigured(f"drills need more packages ({error.name}): pip install 'evermq[drill]'") from error
+    plan = Plan(cycles=cycles, hold_s=hold, rate=rate, seed=seed)
+    arguments: dict[str, Any] = {"engines": engines, "topic": topic, "config": config_path(config), "fault": fault}
+    held = asyncio.run(hold_drill(plan, **arguments, directory=directory, live=not json, keep=keep))
+    _print(held, json)
+    sys.exit(0 if held.figures["verdict"] == "PASS" else CHECK_FAILED)
+
+
+@app.command("list")
+def list_(json: _Json = False, directory: _Home = None) -> None:
+    """List the drills that were held here, one a line."""
+    from evermq.drills.archive import held
+
+    for each in held(directory):
+        if json:
+            show(msgspec.json.encode({"id": each.id, **_head(each)}).decode())
+        else:
+            head = _head(each)
+            show(
+                f"{each.id}  {head['verdict']:7}  {each.fault} of {', '.join(each.engines)}  flip {_s(each, 'flip_s')}"
+            )
+
+
+@app.command("show")
+def show_(
+    id: Annotated[str | None, typer.Argument(help="The id, or how it begins; the newest if left out.")] = None,
+    json: _Json = False,
+    directory: _Home = None,
+) -> None:
+    """Show a drill that was held here."""
+    from evermq.drills.archive import find
+
+    _print(find(id, directory), json)
+
+
+def _head(held: Held) -> dict[str, Any]:
+    return {
+        "drill": held.drill,
+        "began": held.began,
+        "verdict": held.figures["verdict"],
+        "fault": held.fault,
+        "engines": held.engines,
+    }
+
+
+def _print(held: Held, json: bool) -> None:
+    """The figures with what they are of; on a terminal as lines."""
+    figures = held.figures
+    if json:
+        show(msgspec.json.encode({**figures, "id": held.id, **_head(held), "seed": held.seed}).decode())
+        return
+    show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}, {held.began}")
+    show(f"  senders left after {_s(held, 'flip_s')}, were back {_s(held, 'return_s')} after the heal")
+    show(
+        f"  longest stall of a sender {_s(held, 'stall_max_s')}; a restarted one sent after {_s(held, 'restart_max_s')}"
+    )
+    p99 = ", ".join(f"{phase} {ms} ms" for phase, ms in figures["send_p99_ms"].items() if ms is not None)
+    show(f"  p99 of send: {p99}")
+    show("  through: " + ", ".join(f"{rung} {count:,}" for rung, count in figures["through"].items()))
+    counted = ("acknowledged", "handled", "lost", "stranded", "duplicates_raw", "duplicates_business", "inversions")
+    show("  " + ", ".join(f"{name.replace('_', ' ')} {figures[name]:,}" for name in counted))
+    show(f"  {figures['report']}")
+
+
+def _s(held: Held, name: str) -> str:
+    value = held.figures[name]
+    return "never" if value is None else f"{value:.2f} s"

@@ -1,0 +1,136 @@
+"""The drill `degrade`: the primary fails as a whole under load, comes back, and nobody lends a hand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evermq.drills.load import make
+from evermq.drills.setting import Setting
+from evermq.drills.stage import Stage
+from evermq.drills.traffic import Load, Traffic
+from evermq.errors import Misconfigured
+from evermq.testing.checker import Expect, Verdict
+
+__all__ = ["Degrade", "Plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """cycles: of load, fault, hold, heal, return. healthy_s: of load before a fault. hold_s: how long it lasts after
+    all senders have left the primary. leave_s_max, return_s_max: gates; a drill that does not get through one is
+    ended, and has failed. seed: who is killed when."""
+
+    cycles: int = 1
+    healthy_s: float = 6.0
+    hold_s: float = 10.0
+    leave_s_max: float = 20.0
+    return_s_max: float = 60.0
+    seed: int = 1
+    rate: float = 300
+    producers: int = 2
+    consumers: int = 2
+    forbid: frozenset[str] = frozenset()
+
+
+class Degrade:
+    """One drill over a setting. `gates` says of each gate whether it was passed."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        plan: Plan,
+        directory: Path,
+        *,
+        tell: Callable[[str], None] = lambda text: None,
+        show: Callable[[Stage], None] = lambda stage: None,
+    ) -> None:
+        self.setting, self.plan = setting, plan
+        self.gates: dict[str, str] = {}
+        self.failed = ""
+        self._chance = random.Random(plan.seed)
+        via = {"primary": 50, **({"standby": 20} if setting.outage.total else {})}
+        expect = Expect(
+            acknowledged_min=200,
+            via_min=via,
+            faults_min=plan.cycles,
+            forbid=plan.forbid,
+            groups=frozenset(setting.groups),
+        )
+        load = Load(
+            rate=plan.rate, producers=plan.producers, consumers=plan.consumers, drain_s=plan.return_s_max, expect=expect
+        )
+        self.traffic = Traffic(
+            directory, setting.topic, setting.config, setting.groups, load, tell=tell, show=lambda: show(self.stage)
+        )
+        self.stage = self.traffic.stage
+
+    async def run(self) -> Verdict:
+        """Go through the plan, whatever happens leave the primary whole, and judge."""
+        await make(self.setting.topic, self.setting.config, self.setting.groups)
+        verdict = await self.traffic.through(self._cycles)
+        if self.failed:
+            verdict.verdict = "FAIL"
+            verdict.reasons.insert(0, self.failed)
+        return verdict
+
+    async def _cycles(self) -> None:
+        for number in range(1, self.plan.cycles + 1):
+            if not self.failed:
+                await self._cycle(number)
+
+    async def _cycle(self, number: int) -> None:
+        stage, outage = self.stage, self.setting.outage
+        stage.note("phase", f"cycle {number}: healthy")
+        await stage.wait(self.plan.healthy_s)
+        stage.note("fault_on", f"{outage.name}: {self.setting.engines[0]} fails")
+        try:
+            await outage.begin()
+            if outage.total:
+                await self._gate(f"cycle {number}: senders left the primary", self._have_left, self.plan.leave_s_max)
+            if not self.failed:
+                await self._hold()
+        finally:
+            stage.note("phase", f"healing {self.setting.engines[0]}")
+            await outage.heal()
+            stage.note("fault_off", f"{self.setting.engines[0]} is whole again")
+        await self._come_back(number)
+
+    async def _hold(self) -> None:
+        """Keep it failed; one producer, and some time later one consumer, are killed and come back."""
+        some = self._chance.uniform(0.2, 0.4)
+        await self.stage.wait(self.plan.hold_s * some)
+        await self._kill("producer")
+        await self.stage.wait(self.plan.hold_s * (1 - some))
+
+    async def _come_back(self, number: int) -> None:
+        if not self.failed:
+            killing = asyncio.create_task(self._kill("consumer"))
+            await self._gate(f"cycle {number}: senders are back at the primary", self._are_back, self.plan.return_s_max)
+            await killing
+            await self.stage.wait(self.plan.healthy_s / 2)
+
+    async def _kill(self, role: str) -> None:
+        await self.stage.kill_and_restart(self._chance.choice(self.stage.named(role)).name)
+
+    async def _gate(self, what: str, passed: Callable[[], bool], wait_s: float) -> None:
+        began = time.monotonic()
+        try:
+            await self.stage.until(passed, wait_s, what)
+        except Misconfigured:
+            self.gates[what] = f"not within {wait_s:.0f} s"
+            self.failed = f"not within {wait_s:.0f} s: {what}"
+            self.stage.note("abort", self.failed)
+        else:
+            self.gates[what] = f"after {time.monotonic() - began:.1f} s"
+            self.stage.note("phase", what)
+
+    def _have_left(self) -> bool:
+        return all(child.rung not in ("", "primary") for child in self.stage.named("producer"))
+
+    def _are_back(self) -> bool:
+        return all(child.rung == "primary" for child in self.stage.named("producer"))

@@ -1,0 +1,134 @@
+"""The figures of a drill, from its histories: when senders left the primary, stood still, and were back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from evermq.testing.history import Event
+
+__all__ = ["Cycle", "Figures", "measure"]
+
+_S = 1_000_000_000
+
+
+class _Sent(NamedTuple):
+    """An acknowledged send; `began` by the process that got the acknowledgement."""
+
+    producer: str
+    began: int
+    ended: int
+    rung: str
+
+
+@dataclass(slots=True)
+class Cycle:
+    """One outage. Seconds from its begin until the last sender had left the primary, and from its end until the last
+    one was back (None: never left, never back); the longest send; how long a restarted sender took to its first."""
+
+    flip_s: float | None
+    return_s: float | None
+    stall_max_s: float
+    restart_max_s: float
+
+
+@dataclass(slots=True)
+class Figures:
+    """The worst of all cycles. send_p99_ms: of sends that began in the healthy phases, in the outages once all senders
+    had left the primary, and from the heals on; None where there were none."""
+
+    flip_s: float | None = None
+    return_s: float | None = None
+    stall_max_s: float = 0.0
+    restart_max_s: float = 0.0
+    send_p99_ms: dict[str, float | None] = field(default_factory=dict)
+    through: dict[str, int] = field(default_factory=dict)
+    cycles: list[Cycle] = field(default_factory=list)
+
+
+def measure(events: Sequence[Event]) -> Figures:
+    """Events in the order of their times, of a run with at least one pair of fault_on and fault_off."""
+    sent = sorted(_sends(events), key=lambda each: each.ended)
+    ons = [event.t for event in events if event.ev == "fault_on"]
+    offs = [event.t for event in events if event.ev == "fault_off"]
+    starts = [event.t for event in events if event.ev == "start"]
+    figures = Figures(through=dict(Counter(each.rung for each in sent)))
+    began = starts[0] if starts else 0
+    phases: dict[str, list[float]] = {"healthy": [], "outage": [], "return": []}
+    for on, off, end in zip(ons, offs, [*ons[1:], 1 << 63], strict=False):
+        left, back = _flip(sent, on, off), _return(sent, off, end)
+        figures.cycles.append(
+            Cycle(
+                None if left is None else (left - on) / _S,
+                None if back is None else (back - off) / _S,
+                max((each.ended - each.began for each in sent if on <= each.ended and each.began < end), default=0)
+                / _S,
+                _restart_s(events, sent, on, end),
+            )
+        )
+        _collect(phases["healthy"], sent, began, on)
+        _collect(phases["outage"], sent, left or off, off)
+        _collect(phases["return"], sent, off, back or off)
+        began = back or off
+    _collect(phases["healthy"], sent, began, 1 << 63)
+    figures.send_p99_ms = {phase: _p99(found) for phase, found in phases.items()}
+    figures.flip_s = _worst(cycle.flip_s for cycle in figures.cycles)
+    figures.return_s = _worst(cycle.return_s for cycle in figures.cycles)
+    figures.stall_max_s = max((cycle.stall_max_s for cycle in figures.cycles), default=0.0)
+    figures.restart_max_s = max((cycle.restart_max_s for cycle in figures.cycles), default=0.0)
+    return figures
+
+
+def _sends(events: Iterable[Event]) -> Iterator[_Sent]:
+    """A message that a killed process had tried is begun anew by its successor."""
+    begun: dict[str, Event] = {}
+    for event in events:
+        if event.ev == "send_invoke":
+            begun[event.id] = event
+        elif event.ev == "send_ok" and event.id in begun:
+            yield _Sent(begun[event.id].producer, begun[event.id].t, event.t, event.via)
+
+
+def _flip(sent: Sequence[_Sent], on: int, off: int) -> int | None:
+    """When the last producer got its first acknowledgement from elsewhere."""
+    left: dict[str, int] = {}
+    for each in sent:
+        if on <= each.ended <= off and each.rung != "primary":
+            left.setdefault(each.producer, each.ended)
+    return max(left.values(), default=None)
+
+
+def _return(sent: Sequence[_Sent], off: int, end: int) -> int | None:
+    """When the last producer got its first acknowledgement from the primary after its last from elsewhere."""
+    back: dict[str, int | None] = {}
+    for each in sent:
+        if off <= each.ended < end:
+            back[each.producer] = (back.get(each.producer) or each.ended) if each.rung == "primary" else None
+    times = [time for time in back.values() if time is not None]
+    return max(times) if times and len(times) == len(back) else None
+
+
+def _restart_s(events: Sequence[Event], sent: Sequence[_Sent], on: int, end: int) -> float:
+    """From the start of a process until its first acknowledgement; one that never had any counts to the end."""
+    longest = 0
+    for event in events:
+        if event.ev == "recover" and on <= event.t < end and (name := event.detail.partition(" ")[0]):
+            times = [each.ended for each in sent if each.producer == name and each.began >= event.t]
+            if name.startswith("producer"):
+                longest = max(longest, (min(times) if times else events[-1].t) - event.t)
+    return longest / _S
+
+
+def _collect(into: list[float], sent: Sequence[_Sent], begin: int, end: int) -> None:
+    into += [(each.ended - each.began) / 1e6 for each in sent if begin <= each.began < end]
+
+
+def _p99(times: list[float]) -> float | None:
+    return round(sorted(times)[int(0.99 * (len(times) - 1))], 3) if times else None
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if not known or None in known else max(value for value in known if value is not None)

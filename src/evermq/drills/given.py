@@ -1,0 +1,145 @@
+"""A drill over the user's own configuration: what may be done to its primary, and how.
+
+Nothing is killed that evermq did not start. Servers of `evermq dev up` may be killed, stopped and frozen, and are
+started again with their own command; any other server stays as it is and a proxy stands in front of it for the drill's
+own processes. A log is frozen by its owner, which is a process of the drill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from evermq.adapters.address import parse
+from evermq.drills.engines.engine import Door
+from evermq.drills.engines.lasting import Lasting, dev_home, running
+from evermq.drills.engines.ports import HOST, free_port
+from evermq.drills.faults.outages import PROXIED, Outage, of_doors
+from evermq.drills.own_topic import SUFFIX, copy, hosts_of, own, primary_of, topic_of
+from evermq.drills.setting import Setting
+from evermq.errors import Misconfigured, Unavailable
+
+__all__ = ["given"]
+
+_LED_PAST = "leads its clients to the addresses that it advertises, past any proxy"
+_START_S = 60
+
+
+@asynccontextmanager
+async def given(topic: str, config: Path | None, fault: str | None, directory: Path) -> AsyncIterator[Setting]:
+    """The user's ladder, copied for a topic `TOPIC-drill` on the same engines. fault: the worst that may be done to
+    the primary, if None. Raises Misconfigured for one that may not."""
+    path = config or Path("evermq.toml")
+    found = topic_of(topic, path)
+    url = primary_of(found.root)
+    groups = found.groups or ("drill",)
+    engine = parse(url).engine
+    lead: Callable[[str], str] = own
+    async with AsyncExitStack() as stack:
+        dev = _dev_engine(url)
+        if engine == "log":
+            outage = await _freeze_owner(stack, own(url), fault or "freeze")
+        elif dev and (fault or "kill") not in PROXIED:
+            outage = _of_dev(dev, fault or "kill")
+        else:
+            doors = _doors(url, fault or "cut")
+            outage, proxies = await of_doors(doors, fault or "cut")
+            for proxy in proxies:
+                stack.push_async_exit(proxy)
+            lead = partial(_to_fronts, url, doors)
+        copied = copy(topic, path, directory / "evermq.toml", lead)
+        yield Setting(copied, topic + SUFFIX, groups, outage, (engine,))
+
+
+def _to_fronts(primary: str, doors: Sequence[Door], url: str) -> str:
+    """The drill's own topic, that of the primary behind the proxies."""
+    fronts = ",".join(f"{HOST}:{door.front}" for door in doors)
+    return own(url.replace(parse(url).place.partition("/")[0], fronts, 1) if url == primary else url)
+
+
+def _dev_engine(url: str) -> Lasting | None:
+    """The servers of `evermq dev up` behind a URL."""
+    hosts = set(hosts_of(url))
+    for each in running(dev_home()):
+        if hosts and hosts <= set(hosts_of(each.url + "drill")):
+            return each
+    return None
+
+
+def _of_dev(engine: Lasting, fault: str) -> Outage:
+    """Of servers of `evermq dev up`."""
+    numbers = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "freeze": signal.SIGSTOP}
+    held = engine.held()
+
+    async def begin() -> None:
+        await asyncio.to_thread(held.signal, numbers[fault])
+
+    async def heal() -> None:
+        await asyncio.to_thread(held.thaw if fault == "freeze" else held.start)
+        await _until_it_answers(engine.url)
+
+    return Outage(fault, begin, heal)
+
+
+def _doors(url: str, fault: str) -> list[Door]:
+    """In front of servers that are not ours. Raises Misconfigured where no proxy can stand there."""
+    address = parse(url)
+    if fault not in PROXIED:
+        may = ", ".join(PROXIED)
+        raise Misconfigured(f"--fault {fault}: {address} was not started by evermq dev up, which may be: give {may}")
+    if address.scheme in ("kafka", "rocketmq") or {"sentinel", "cluster"} & address.options.keys():
+        raise Misconfigured(
+            f"--fault {fault}: {address} {_LED_PAST}: drill with --engines, or with servers of evermq dev up"
+        )
+    if address.scheme in ("rediss", "rabbitmqs"):
+        raise Misconfigured(
+            f"--fault {fault}: {address} speaks TLS, whose certificate names no proxy: drill with --engines"
+        )
+    return [Door(free_port(), port, host) for host, port in hosts_of(url)]
+
+
+async def _freeze_owner(stack: AsyncExitStack, url: str, fault: str) -> Outage:
+    """A process of ours owns the log before anybody else opens it."""
+    if fault != "freeze":
+        raise Misconfigured(f"--fault {fault}: a log has no server, another process takes over at once: give freeze")
+    command = [sys.executable, "-m", "evermq.drills.load_roles", "owner", url]
+    owner = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+
+    async def end() -> None:
+        owner.kill()
+        await owner.wait()
+
+    stack.push_async_callback(end)
+    assert owner.stdout
+    if b"owner" not in (said := await asyncio.wait_for(owner.stdout.readline(), _START_S)):
+        raise Misconfigured(
+            f"{url}: another process owns this log, and is not ours to freeze: end it ({said.decode()})"
+        )
+
+    async def act(number: signal.Signals) -> None:
+        owner.send_signal(number)
+
+    return Outage("freeze", lambda: act(signal.SIGSTOP), lambda: act(signal.SIGCONT))
+
+
+async def _until_it_answers(url: str) -> None:
+    from evermq.adapters.open import open_place
+    from evermq.errors import Uncertain
+
+    until = asyncio.get_running_loop().time() + _START_S
+    while True:
+        try:
+            place = await open_place(url.rstrip("/"))
+            await place.topics()
+            return await place.close()
+        except (Unavailable, Uncertain):
+            if asyncio.get_running_loop().time() > until:
+                raise
+            await asyncio.sleep(0.3)

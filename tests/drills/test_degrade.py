@@ -1,0 +1,132 @@
+"""The drill `degrade` itself: it passes over ladders that hold, fails where the way down is shut, and touches only what
+it may."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evermq.drills.archive import find, held
+from evermq.drills.conduct import hold
+from evermq.drills.degrade import Plan
+from evermq.drills.engines.engine import Missing
+from evermq.drills.own_topic import copy, own
+from evermq.drills.setting import engines_of
+from evermq.errors import Misconfigured
+
+SHORT = Plan(healthy_s=2, hold_s=3, return_s_max=40)
+
+
+def ladder(directory: Path, primary: str, standby: str = "") -> Path:
+    config = directory / "evermq.toml"
+    standby = standby or f"log://{directory}/b/orders"
+    config.write_text(f'[topics.orders]\nuse = "failover"\nprimary = "{primary}"\nstandby = "{standby}"\n')
+    return config
+
+
+async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Path) -> None:
+    config = ladder(tmp_path, f"log://{tmp_path}/a/orders")
+    done = await hold(SHORT, topic="orders", config=config, directory=tmp_path / "drills", live=False)
+    figures = done.figures
+    assert figures["verdict"] == "PASS", figures
+    assert figures["lost"] == figures["stranded"] == 0
+    assert figures["flip_s"] > 0
+    assert figures["return_s"] > 0
+    assert figures["kills"] == 2
+    assert figures["through"]["standby"] > 20
+    assert set(figures["send_p99_ms"]) == {"healthy", "outage", "return"}
+    assert Path(figures["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert "senders left the primary" in Path(figures["report"]).read_text()
+    assert not (tmp_path / "a" / "orders-drill").exists()
+    assert find(None, tmp_path / "drills") == held(tmp_path / "drills")[0] == done
+
+
+@pytest.mark.engine
+async def test_killed_redis_that_the_drill_started_is_left_and_returned_to(tmp_path: Path) -> None:
+    try:
+        done = await hold(SHORT, engines="redis", directory=tmp_path, live=False)
+    except Missing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    assert done.figures["verdict"] == "PASS", done.figures
+    assert done.engines == ["redis"]
+
+
+async def test_server_that_evermq_did_not_start_is_never_killed(tmp_path: Path) -> None:
+    config = ladder(tmp_path, "redis://127.0.0.1:1/orders")
+    with pytest.raises(Misconfigured, match="was not started by evermq dev up"):
+        await hold(SHORT, topic="orders", config=config, fault="kill", directory=tmp_path / "drills", live=False)
+    assert not list((tmp_path / "drills").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("primary", "fault", "reason"),
+    [
+        ("kafka://127.0.0.1:1/orders", "cut", "past any proxy"),
+        ("redis://127.0.0.1:1/orders?sentinel=main", "cut", "past any proxy"),
+        ("rediss://127.0.0.1:1/orders", "slow", "speaks TLS"),
+        ("log:///tmp/evermq-nowhere/orders", "kill", "a log has no server"),
+        ("log:///tmp/evermq-nowhere/orders", "burn", "is not known"),
+    ],
+)
+async def test_fault_that_cannot_be_made_there_is_refused(
+    tmp_path: Path, primary: str, fault: str, reason: str
+) -> None:
+    config = ladder(tmp_path, primary)
+    with pytest.raises(Misconfigured, match=reason):
+        await hold(SHORT, topic="orders", config=config, fault=fault, directory=tmp_path / "drills", live=False)
+
+
+async def test_topic_without_a_ladder_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "evermq.toml"
+    config.write_text(f'[topics.orders]\nqueue = "log://{tmp_path}/a/orders"\n')
+    with pytest.raises(Misconfigured, match="nowhere to go"):
+        await hold(SHORT, topic="orders", config=config, directory=tmp_path / "drills", live=False)
+
+
+@pytest.mark.parametrize(
+    "names", ["", "zookeeper", "kafka,redis,rabbitmq", "kafka,kafka", "redis,zookeeper,etcd", "cafka"]
+)
+def test_engines_that_make_no_ladder_are_refused(names: str) -> None:
+    with pytest.raises(Misconfigured):
+        engines_of(names)
+
+
+def test_engines_take_their_places_whatever_their_order() -> None:
+    assert engines_of("zookeeper,redis,kafka") == (["kafka", "redis"], ["zookeeper"])
+    assert engines_of("kafka-three, rabbitmq") == (["kafka-three", "rabbitmq"], [])
+
+
+def test_drill_has_a_topic_of_its_own_on_every_rung(tmp_path: Path) -> None:
+    config = tmp_path / "evermq.toml"
+    config.write_text(
+        '[topics.orders]\nuse = "failover"\ngroups = ["a"]\nprimary = "kafka://h:1/orders"\n'
+        'standby = { use = "spooled", local = "log:///l/orders", remote = "redis://r/orders?lanes=128" }\n'
+    )
+    copied = copy("orders", config, tmp_path / "copy.toml", own).read_text()
+    for url in ("kafka://h:1/orders-drill", "log:///l/orders-drill", "redis://r/orders-drill?lanes=128"):
+        assert f'"{url}"' in copied
+    assert "[topics.orders-drill]" in copied
+
+
+def test_command_line_answers_as_json_and_lists_what_was_held(tmp_path: Path) -> None:
+    def evermq(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "evermq.daemon.cli", "drill", *arguments, "--dir", str(tmp_path / "drills")]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
+
+    ladder(tmp_path, f"log://{tmp_path}/a/orders")
+    done = evermq("degrade", "--topic", "orders", "--hold", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    figures = json.loads(line)
+    assert figures["verdict"] == "PASS"
+    wanted = {"flip_s", "return_s", "stall_max_s", "send_p99_ms", "through", "recovery_s", "messages_per_s", "kills"}
+    assert wanted <= figures.keys()
+    assert figures["id"] in evermq("list").stdout
+    assert json.loads(evermq("show", "--json").stdout)["flip_s"] == figures["flip_s"]
+    assert evermq("show", "1999").returncode == 2
+    assert evermq("degrade").returncode == 2
