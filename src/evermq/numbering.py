@@ -107,7 +107,7 @@ class Numbering:
 def in_flight(memory: memoryview) -> dict[int, range]:
     """By lane, the numbers that were given and may not have landed. Nothing for memory that was never used."""
     words = memory.cast("B").cast("Q")
-    if words[0] != _MAGIC:
+    if not words or words[0] != _MAGIC:
         return {}
     lanes = words[2]
     pairs = ((lane, words[_HEAD + lanes + lane], words[_HEAD + lane]) for lane in range(lanes))
@@ -131,7 +131,7 @@ def voids_in_flight(memory: memoryview) -> list[Message]:
 def land_all(memory: memoryview) -> None:
     """The voids have landed."""
     words = memory.cast("B").cast("Q")
-    if words[0] == _MAGIC:
+    if words and words[0] == _MAGIC:
         lanes = words[2]
         words[_HEAD + lanes : _HEAD + 2 * lanes] = words[_HEAD : _HEAD + lanes]
 

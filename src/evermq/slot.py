@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Slot"]
+from evermq.port import Queue
+from evermq.traits import Traits
+
+__all__ = ["HeldSlot", "Slot", "Slots"]
 
 
 class Slot(Protocol):
@@ -32,4 +35,51 @@ class Slot(Protocol):
 
     def memory(self, size_bytes: int) -> memoryview:
         """The same bytes again for the same slot, zeros at first. They survive a kill, not a power loss."""
+        ...
+
+
+class HeldSlot(Slot, Protocol):
+    """A slot as the process sees it that holds it."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the producer whose slot it is waits for it."""
+        ...
+
+    def mark(self, *, empty: bool) -> None:
+        """Note whether its log holds anything, for who finds the slot after a kill. Before an append, and after the
+        last message was pumped."""
+        ...
+
+    async def queue(self) -> Queue:
+        """Its log, opened by the first call."""
+        ...
+
+    async def release(self) -> None:
+        """Close its log and leave it to others."""
+        ...
+
+
+class Slots(Protocol):
+    """The slots of a topic on this host."""
+
+    @property
+    def traits(self) -> Traits:
+        """Of the log of any of them."""
+        ...
+
+    async def own(self) -> HeldSlot:
+        """The slot of this process, taken by the first call. Raises Unavailable while another process holds it."""
+        ...
+
+    async def orphan(self) -> HeldSlot | None:
+        """A slot that may hold something, and whose process is gone; None if there is none."""
+        ...
+
+    async def backlog(self, group: str) -> int:
+        """What is left for a group in the slots that this process does not hold."""
+        ...
+
+    async def close(self) -> None:
+        """Release what is held."""
         ...

@@ -7,6 +7,7 @@ from pathlib import Path
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
 from evermq.compose.config import Child, TopicConfig, load
+from evermq.compose.host import host_rung, is_host_rung
 from evermq.compose.switching import start_switch
 from evermq.errors import Misconfigured
 from evermq.ha.buffered import Buffered
@@ -21,11 +22,14 @@ DEFAULT = "evermq.toml"
 _PUMP = ("pump",)  # the group of Spooled and Buffered
 
 
-async def open(target: str, config: str | Path | None = None) -> Queue:
-    """The queue of a URL, or of a topic that `config` (./evermq.toml if None) describes. Raises Misconfigured."""
+async def open(target: str, config: str | Path | None = None, *, producer: str | None = None) -> Queue:
+    """The queue of a URL, or of a topic that `config` (./evermq.toml if None) describes. Raises Misconfigured.
+
+    producer: the name under which this process is the same producer again after a restart.
+    """
     if "://" in target:
         return await open_queue(target)
-    return await build(find(target, config))
+    return await build(find(target, config), producer=producer)
 
 
 def find(topic: str, config: str | Path | None) -> TopicConfig:
@@ -40,9 +44,9 @@ def find(topic: str, config: str | Path | None) -> TopicConfig:
     return topics[topic]
 
 
-async def build(topic: TopicConfig) -> Queue:
+async def build(topic: TopicConfig, *, producer: str | None = None) -> Queue:
     """The queue of a topic, running. Raises Misconfigured where it cannot keep what `require` demands."""
-    queue = await _open(topic.root)
+    queue = await _open(topic.root, producer)
     if topic.require is not None and queue.traits.durable < topic.require:
         has, wants = queue.traits.durable.name.lower(), topic.require.name.lower()
         await queue.close()
@@ -50,13 +54,14 @@ async def build(topic: TopicConfig) -> Queue:
     return queue
 
 
-async def _open(child: Child) -> Queue:
+async def _open(child: Child, producer: str | None) -> Queue:
     if child.url:
         return await open_queue(child.url)
     opened: dict[str, Queue] = {}
     try:
         for key, each in child.children.items():
-            opened[key] = await _open(each)
+            is_host = is_host_rung(key, child, each)
+            opened[key] = host_rung(each.url, producer) if is_host else await _open(each, producer)
         return await _compose(child, opened)
     except BaseException:
         for queue in opened.values():
@@ -71,7 +76,9 @@ async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:
         return Route(opened, **child.numbers)
     if child.use == "failover":
         switch = await start_switch(child.switch, opened, slow_ms=child.numbers.get("append_ms_max", APPEND_MS_MAX))
-        return Failover(**opened, **child.numbers, choice=switch)  # type: ignore[arg-type]
+        failover = Failover(**opened, **child.numbers, choice=switch)  # type: ignore[arg-type]
+        failover.start()
+        return failover
     kind = Buffered if child.use == "buffered" else Spooled
     queue = kind(**opened, **child.numbers)  # type: ignore[arg-type]
     await queue.start()
@@ -79,8 +86,8 @@ async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:
 
 
 def urls_of(child: Child) -> list[str]:
-    """The URLs of all bare queues below a child."""
-    return [child.url] if child.url else [url for each in child.children.values() for url in urls_of(each)]
+    """The URLs of all bare queues below a child, the host's own rung left out, which has no topic of its own."""
+    return [url for url, _ in groups_of(child, ())]
 
 
 def groups_of(child: Child, groups: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
@@ -92,6 +99,8 @@ def groups_of(child: Child, groups: tuple[str, ...]) -> list[tuple[str, tuple[st
         return [(child.url, groups)]
     found = []
     for key, each in child.children.items():
+        if is_host_rung(key, child, each):
+            continue
         pumped = key == "local" and child.use in ("buffered", "spooled")
         found += groups_of(each, _PUMP if pumped else groups)
     return found

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Partial
+from evermq.ha.host_rung import HostRung
+from evermq.ha.merged import Merged
 from evermq.ha.outcomes import settled
+from evermq.ha.pump import HOPS_BYTES_MAX
 from evermq.ha.route import Route
 from evermq.ha.steering import Choice, Steers
 from evermq.ha.together import together
 from evermq.lanes import lane_of
 from evermq.message import Message
-from evermq.port import Queue
+from evermq.port import Queue, Start
 from evermq.position import Position
+from evermq.traits import Traits
 
 __all__ = ["APPEND_MS_MAX", "Choice", "Failover"]
 
@@ -28,6 +34,9 @@ class Failover(Route):
     all the time, so two processes that disagree on the choice lose nothing. It hears what became of every attempt, and
     may divert single lanes of the primary: then a batch is parted, and the parts go their ways side by side. It is
     closed with the ladder. See Route for the rest.
+
+    A HostRung as `last` is not read: what it holds is pumped into the rungs above from `start` on, or from the first
+    append or reader. While this process's slot of it holds anything, appends begin there.
     """
 
     def __init__(
@@ -45,9 +54,27 @@ class Failover(Route):
         if last is not None:
             children["last"] = last
         self.choice: Steers = choice or Choice()
-        super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, clock=clock)
+        self._host = last if isinstance(last, HostRung) else None
+        unread = ("last",) if self._host else ()
+        super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, unread=unread, clock=clock)
+
+    @cached_property
+    def traits(self) -> Traits:
+        found = super().traits
+        # The pump of the last rung adds a header on the way up.
+        return replace(found, message_bytes_max=found.message_bytes_max - HOPS_BYTES_MAX) if self._host else found
+
+    def start(self) -> None:
+        """Begin to carry up what the last rung holds; nothing where that is read."""
+        if self._host:
+            self._host.start(_Above(self, self._keys[:-1]))
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
+        self.start()
+        return await super().reader(group, start=start)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.start()
         away = self.choice.away()
         if not away:
             return await super().append(messages)
@@ -59,7 +86,14 @@ class Failover(Route):
         await self.choice.close()
         await super().close()
 
+    async def append_above(self, messages: Sequence[Message]) -> Sequence[Position]:
+        """As `append`, but never to the last rung."""
+        above = self._keys[:-1]
+        return await self._place(messages, min(self.choice.begin(), len(above) - 1), above)
+
     def _begin(self) -> int:
+        if self._host and not self._host.is_empty:
+            return len(self._keys) - 1
         return min(self.choice.begin(), len(self._keys) - 1)
 
     async def _append_parted(self, messages: Sequence[Message], away: Collection[int]) -> Sequence[Position]:
@@ -94,3 +128,18 @@ class Failover(Route):
             raise
         steers.saw(key, messages, None, began_ms=began_ms, ended_ms=clock.monotonic_ms(), epoch=epoch)
         return positions
+
+
+class _Above:
+    """See `Queue`: the rungs above the last one, as its pump sees them."""
+
+    def __init__(self, ladder: Failover, keys: Sequence[str]) -> None:
+        self._ladder = ladder
+        self.name = ladder.name
+        self.traits = ladder.traits_of(keys)
+        self.append = ladder.append_above
+        self.reader = ladder.reader
+        self.backlog = ladder.backlog
+
+    async def close(self) -> None:
+        """The ladder closes its rungs itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import SYSTEM, Clock
@@ -49,7 +49,8 @@ class Pump:
     source and what follows it waits. A message that was carried more than 8 times is refused: pumps form a ring.
     A batch is repeated, under the same ids, until every message of it is acknowledged, and nothing is sent past a
     message of its key that failed, so order is kept and a crash or an uncertain append makes doubles, never a loss.
-    Nothing stops a pump but `close`: an error that nobody listed is taken for an uncertain append.
+    Nothing stops a pump but `close`: an error that nobody listed is taken for an uncertain append. void_of: what goes
+    to the target in the place of a message that went to `dead`, if anything.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Pump:
         group: str = "pump",
         dead: Queue | None = None,
         batch_count_max: int = 500,
+        void_of: Callable[[Message], Message | None] = lambda message: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._source = source
         self._target = target
         self._group = group
         self._dead = dead
+        self._void_of = void_of
         self._batch_count_max = min(batch_count_max, target.traits.batch_count_max)
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -187,9 +190,11 @@ class Pump:
         headers = {**message.headers, "evermq-dead-reason": str(why)[:_REASON_CHARS_MAX]}
         try:
             await self._dead.append([message._replace(headers=headers)])
+            if void := self._void_of(message):
+                await self._target.append([_hopped(void)])
         except EvermqError as error:
             self.counts.stuck += isinstance(error, Rejected)
-            return Unavailable(f"refused ({why}), and the dead letters did not take it: {error}")
+            return Unavailable(f"refused ({why}), and the dead letters, or the void in its place, failed: {error}")
         self.counts.dead += 1
         return _BURIED
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, reduce
 from operator import and_
@@ -35,7 +35,8 @@ class Route:
 
     children: by configuration key, in the order they are tried. choice: index of the child to begin with; after
     the last one come those before it. append_ms_max: what takes longer is Uncertain and goes on to the next child;
-    a reader that a child does not open, and a backlog that it does not tell, is not waited for longer either.
+    a reader that a child does not open, and a backlog that it does not tell, is not waited for longer either. unread:
+    children that are appended to but not read.
 
     An append goes on with the same messages after Unavailable and after Uncertain (an error nobody listed is that
     too), so a message may stand in two children under one id; it is never sent on once it was acknowledged, or
@@ -51,6 +52,7 @@ class Route:
         *,
         choice: Callable[[], int] = first,
         append_ms_max: int = 800,
+        unread: Collection[str] = (),
         clock: Clock = SYSTEM,
     ) -> None:
         if not children:
@@ -59,6 +61,7 @@ class Route:
             raise Misconfigured("a route has the same queue twice: everything in it would be read by two readers")
         self._children = dict(children)
         self._keys = list(children)
+        self._read = {key: child for key, child in children.items() if key not in unread}
         self._choice = choice
         self._append_ms_max = append_ms_max
         self._clock = clock
@@ -73,8 +76,12 @@ class Route:
 
     @cached_property
     def traits(self) -> Traits:
-        weakest = reduce(and_, (child.traits for child in self._children.values()))
-        return weakest if len(self._children) == 1 else replace(weakest, order=Order.NONE, replay=False)
+        return self.traits_of(self._keys)
+
+    def traits_of(self, keys: Sequence[str]) -> Traits:
+        """What some of the children promise together."""
+        weakest = reduce(and_, (self._children[key].traits for key in keys))
+        return weakest if len(keys) == 1 else replace(weakest, order=Order.NONE, replay=False)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self._check()
@@ -83,11 +90,14 @@ class Route:
         admit(messages, self.traits, self._clock.now_ms())
         return await self._place(messages, self._choice())
 
-    async def _place(self, messages: Sequence[Message], begin: int) -> Sequence[Position]:
+    async def _place(
+        self, messages: Sequence[Message], begin: int, among: Sequence[str] | None = None
+    ) -> Sequence[Position]:
         """Offer them to one child after the other, from `begin` on."""
         outcomes = Outcomes(messages)
-        for i in range(len(self._keys)):
-            key = self._keys[(begin + i) % len(self._keys)]
+        keys = among or self._keys
+        for i in range(len(keys)):
+            key = keys[(begin + i) % len(keys)]
             try:
                 done = outcomes.placed(key, await self._offer(key, outcomes.rest))
             except EvermqError as error:
@@ -101,11 +111,9 @@ class Route:
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
         self._check()
-        if start.at == "offset" and len(self._keys) > 1:
+        if start.at == "offset" and len(self._read) > 1:
             raise Unsupported(f"offsets of {self.name} are each child's own: start by time, or read one child alone")
-        reader = await Merged.open(
-            self._children, group, start=start, open_ms_max=self._append_ms_max, clock=self._clock
-        )
+        reader = await Merged.open(self._read, group, start=start, open_ms_max=self._append_ms_max, clock=self._clock)
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.reader import LogReader
 from evermq.adapters.log.topic import Topic
 from evermq.errors import Closed, Misconfigured, Unsupported
@@ -14,7 +15,7 @@ from evermq.position import Position
 from evermq.topics import check_group
 from evermq.traits import Ack, Durable, Groups, Order, Traits
 
-__all__ = ["LogQueue"]
+__all__ = ["LogQueue", "traits_of"]
 
 _TEN_YEARS_MS = 10 * 365 * 86_400_000
 _BATCH_COUNT_MAX = 65_536
@@ -30,17 +31,7 @@ class LogQueue:
         self._readers: list[LogReader] = []
         self._closed = False
         self.name = topic.name
-        self.traits = Traits(
-            order=Order.KEY,
-            ack=Ack.SINGLE,
-            durable=durable,
-            groups=Groups.MANY,
-            lanes=topic.record_.lanes,
-            replay=True,
-            delay_ms_max=_TEN_YEARS_MS,
-            message_bytes_max=message_bytes_max,
-            batch_count_max=_BATCH_COUNT_MAX,
-        )
+        self.traits = _traits(durable, topic.record_.lanes, message_bytes_max)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not self._check_append(messages):
@@ -97,3 +88,22 @@ class LogQueue:
         self._topic.check()
         if self._closed:
             raise Closed(f"queue {self.name} was closed: open it again")
+
+
+def traits_of(options: LogOptions, *, lanes: int) -> Traits:
+    """What a topic of a directory opened with these options will promise."""
+    return _traits(options.durable, lanes, options.message_bytes_max)
+
+
+def _traits(durable: Durable, lanes: int, message_bytes_max: int) -> Traits:
+    return Traits(
+        order=Order.KEY,
+        ack=Ack.SINGLE,
+        durable=durable,
+        groups=Groups.MANY,
+        lanes=lanes,
+        replay=True,
+        delay_ms_max=_TEN_YEARS_MS,
+        message_bytes_max=message_bytes_max,
+        batch_count_max=_BATCH_COUNT_MAX,
+    )

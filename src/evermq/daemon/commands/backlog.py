@@ -27,8 +27,11 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
     from evermq.adapters.address import parse
     from evermq.adapters.open import open_place
     from evermq.compose.build import find, urls_of
+    from evermq.compose.config import Child
+    from evermq.compose.host import host_rung, hosts_of
 
-    urls = [target] if "://" in target else urls_of(find(target, config).root)
+    root = Child(url=target) if "://" in target else find(target, config).root
+    urls, hosts = urls_of(root), hosts_of(root)
     total: dict[str, list[float | None]] = {}
     topic = target
     for url in urls:
@@ -46,7 +49,9 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
                 counted[0] = (counted[0] or 0) + group.backlog
                 ages = [age for age in (counted[1], group.oldest_ms and group.oldest_ms / 1000) if age is not None]
                 counted[1] = max(ages, default=None)
+    waiting = sum([await host_rung(url).backlog("") for url in hosts])
     for name, (count, oldest_s) in sorted(total.items()):
+        count = (count or 0) + waiting
         if json:
             content = {"topic": topic, "group": name, "backlog": count, "oldest_s": oldest_s}
             show(msgspec.json.encode(content).decode())

@@ -1,0 +1,111 @@
+"""The memory of a slot: a mapped file, which a kill leaves as it was, and a power loss does not.
+
+Head, 64 bytes: magic 8 | incarnation u64 | boot id 16 | token u64 | empty u8. What follows belongs to who holds the
+slot. After a start of the machine under another boot id the bytes may be of any age: the area is zeroed, and the
+incarnation rises. The incarnation stands in a flushed file beside it too, for a memory that was lost.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from pathlib import Path
+from struct import Struct
+from uuid import UUID
+
+__all__ = ["SlotMemory"]
+
+_MAGIC = b"EVQSLOT1"
+_HEAD = Struct("<8sQ16sQ?")
+_HEAD_BYTES = 64
+_EMPTY_AT = _HEAD.size - 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class SlotMemory:
+    """Opened for whoever holds the slot. was_kept: whether it is as the last holder left it. OSError goes up."""
+
+    def __init__(self, path: Path, *, boot: bytes | None = None) -> None:
+        self._path = path
+        self._beside = path.with_name("incarnation")
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._map: mmap.mmap | None = None
+        self._areas: list[memoryview] = []
+        try:
+            self._read(boot or _boot_id())
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, boot: bytes) -> None:
+        head = os.pread(self._fd, _HEAD_BYTES, 0).ljust(_HEAD.size, b"\0")
+        magic, incarnation, booted, token, _ = _HEAD.unpack_from(head)
+        self.incarnation: int = incarnation
+        self.was_kept = magic == _MAGIC and booted == boot
+        if not self.was_kept:
+            known = self.incarnation if magic == _MAGIC else 0
+            self.incarnation = max(known, self._noted()) + 1
+            self._note(self.incarnation)
+            token = token if magic == _MAGIC else secrets.randbits(63)
+            is_new = magic != _MAGIC and not (self._path.parent / "log").exists()
+            os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, _HEAD_BYTES)
+            os.pwrite(self._fd, _HEAD.pack(_MAGIC, self.incarnation, boot, token, is_new), 0)
+        self.token = f"{token:016x}"
+        self._map = mmap.mmap(self._fd, 0)
+
+    @property
+    def is_empty(self) -> bool:
+        assert self._map is not None
+        return bool(self._map[_EMPTY_AT])
+
+    @is_empty.setter
+    def is_empty(self, value: bool) -> None:
+        assert self._map is not None
+        self._map[_EMPTY_AT] = int(value)
+
+    def area(self, size_bytes: int) -> memoryview:
+        """The first `size_bytes` behind the head, all there are for 0; zeros where there were none."""
+        whole = os.fstat(self._fd).st_size
+        if _HEAD_BYTES + size_bytes > whole:
+            whole = _HEAD_BYTES + size_bytes
+            os.ftruncate(self._fd, whole)
+        area = memoryview(mmap.mmap(self._fd, whole))
+        found = area[_HEAD_BYTES : _HEAD_BYTES + size_bytes] if size_bytes else area[_HEAD_BYTES:]
+        self._areas += [area, found]
+        return found
+
+    def close(self) -> None:
+        """Views that somebody still holds stay valid; nobody may write to them any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _noted(self) -> int:
+        try:
+            text = self._beside.read_text()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return 0
+        return int(text) if text.strip().isdecimal() else 0
+
+    def _note(self, incarnation: int) -> None:
+        fresh = self._beside.with_name("incarnation-new")
+        with fresh.open("w") as file:
+            file.write(f"{incarnation}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(self._beside)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _boot_id() -> bytes:
+    """Of this start of the machine; where there is none, one that never matches a later one."""
+    try:
+        return UUID(_BOOT_ID.read_text().strip()).bytes
+    except (OSError, ValueError):
+        return secrets.token_bytes(16)

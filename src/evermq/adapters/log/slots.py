@@ -1,0 +1,212 @@
+"""Slots of a host in a directory: `BASE/NUMBER` or `BASE/=NAME`, each a lock, a memory, and a log of its own.
+
+The lock is the kernel's, on the slot's directory, so it is free when its process is gone, however that went. A
+producer with a name waits for its own slot, and says so in the file `wanted`, which makes an adopter leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.queue import traits_of
+from evermq.adapters.log.slot_memory import SlotMemory
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import Misconfigured, Unavailable
+from evermq.numbering import in_flight
+from evermq.port import Place, Queue
+from evermq.slot import HeldSlot
+from evermq.traits import Traits
+
+__all__ = ["LogSlots"]
+
+_WAIT_MS = 20
+_NAMED = "="
+_WANTED_S_MAX = 5
+_NAME_BYTES_MAX = 200
+
+OpenLog = Callable[[Path], Awaitable[Place]]
+
+
+class LogSlots:
+    """See `Slots`. base: the directory of the slots of `topic`. open_log: opens the log of a slot by its directory.
+    producer: the name of this one, to have its slot again after a restart. own_ms_max: how long it is waited for.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        topic: str,
+        open_log: OpenLog,
+        *,
+        options: LogOptions,
+        producer: str | None = None,
+        own_ms_max: int = 10_000,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        if producer is not None and not 0 < len(quote(producer, safe="")) <= _NAME_BYTES_MAX:
+            raise Misconfigured(f"producer {producer[:40]!r}: give a name of 1 to {_NAME_BYTES_MAX} characters")
+        self._base = base
+        self._topic = topic
+        self._open_log = open_log
+        self._producer = producer
+        self._own_ms_max = own_ms_max
+        self._clock = clock
+        self._own: _Slot | None = None
+        self._taking = asyncio.Lock()
+        self._adopted: dict[Path, _Slot] = {}
+        self.traits: Traits = traits_of(options, lanes=options.lanes)
+
+    async def own(self) -> HeldSlot:
+        async with self._taking:
+            if self._own is None:
+                self._own = await self._named() if self._producer is not None else self._first_free()
+            return self._own
+
+    async def orphan(self) -> HeldSlot | None:
+        for path in self._paths():
+            if self._is_held(path) or not (slot := self._try(path)):
+                continue
+            if slot.may_hold_something and not slot.is_wanted:
+                self._adopted[path] = slot
+                return slot
+            slot.unlock()
+        return None
+
+    async def backlog(self, group: str) -> int:
+        found = 0
+        for path in self._paths():
+            if not self._is_held(path) and (path / "log").exists():
+                place = await self._open_log(path / "log")
+                try:
+                    if self._topic in await place.topics():
+                        found += await (await place.queue(self._topic)).backlog(group)
+                finally:
+                    await place.close()
+        return found
+
+    async def close(self) -> None:
+        for slot in [*self._adopted.values(), *([self._own] if self._own else [])]:
+            await slot.release()
+
+    def _is_held(self, path: Path) -> bool:
+        adopted = self._adopted.get(path)
+        return bool((self._own and self._own.path == path) or (adopted and adopted.is_locked))
+
+    def _paths(self) -> list[Path]:
+        try:
+            return sorted(path for path in self._base.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def _first_free(self) -> _Slot:
+        return next(slot for number in count() if (slot := self._try(self._base / str(number))))
+
+    async def _named(self) -> _Slot:
+        """Waits for an adopter to leave, which it does between two batches."""
+        path = self._base / f"{_NAMED}{quote(self._producer or '', safe='')}"
+        until_ms = self._clock.monotonic_ms() + self._own_ms_max
+        wanted = path / "wanted"
+        while not (slot := self._try(path)):
+            if self._clock.monotonic_ms() > until_ms:
+                raise Unavailable(f"producer {self._producer!r} runs in another process of this host: end that first")
+            wanted.touch()
+            await self._clock.sleep(_WAIT_MS)
+        wanted.unlink(missing_ok=True)
+        return slot
+
+    def _try(self, path: Path) -> _Slot | None:
+        """The slot, locked, or None where another process has it."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be used as a slot: {error.strerror}; choose another directory") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _Slot(path, fd, self._topic, self._open_log)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+class _Slot:
+    """See `HeldSlot`."""
+
+    def __init__(self, path: Path, fd: int, topic: str, open_log: OpenLog) -> None:
+        self.path = path
+        self._fd = fd
+        self._topic = topic
+        self._open_log = open_log
+        self._memory = SlotMemory(path / "memory")
+        self._place: Place | None = None
+        self._opening = asyncio.Lock()
+        self.is_named = path.name.startswith(_NAMED)
+
+    @property
+    def name(self) -> str:
+        return self.path.name.removeprefix(_NAMED) if self.is_named else f"{self._memory.token}-{self.path.name}"
+
+    @property
+    def incarnation(self) -> int:
+        return self._memory.incarnation
+
+    @property
+    def is_empty(self) -> bool:
+        return self._memory.is_empty
+
+    @property
+    def is_locked(self) -> bool:
+        return self._fd >= 0
+
+    @property
+    def is_wanted(self) -> bool:
+        try:
+            age_s = time.time() - (self.path / "wanted").stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return age_s < _WANTED_S_MAX  # else who wanted it is gone as well
+
+    @property
+    def may_hold_something(self) -> bool:
+        """Messages in its log, or numbers that were given and may not have landed."""
+        if (self.path / "log").exists() and not self._memory.is_empty:
+            return True
+        return not self.is_named and bool(in_flight(self._memory.area(0)))
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return self._memory.area(size_bytes)
+
+    def mark(self, *, empty: bool) -> None:
+        self._memory.is_empty = empty
+
+    async def queue(self) -> Queue:
+        async with self._opening:
+            if self._place is None:
+                self._place = await self._open_log(self.path / "log")
+        return await self._place.queue(self._topic)
+
+    async def release(self) -> None:
+        place, self._place = self._place, None
+        try:
+            if place:
+                await place.close()
+        finally:
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Leave it to others; again is harmless."""
+        if self._fd >= 0:
+            self._memory.close()
+            os.close(self._fd)
+            self._fd = -1

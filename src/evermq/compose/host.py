@@ -1,0 +1,84 @@
+"""`last = "log:///directory/topic"` of a failover: the host's own rung, with a slot for each process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from evermq.adapters.address import parse
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.slots import LogSlots
+from evermq.adapters.open import open_log, open_queue
+from evermq.compose.config import Child
+from evermq.ha.host_rung import HostRung
+from evermq.message import Message
+from evermq.port import Queue, Reader, Start
+from evermq.position import Position
+from evermq.traits import Traits
+
+__all__ = ["host_rung", "hosts_of", "is_host_rung"]
+
+_SEGMENT_BYTES = 16 << 20  # a slot is one producer's, and empty nearly always
+
+
+def is_host_rung(key: str, parent: Child, child: Child) -> bool:
+    """Whether a child is pumped by the processes of its host: nobody reads it, and it has no groups."""
+    return parent.use == "failover" and key == "last" and child.url.startswith("log:")
+
+
+def hosts_of(child: Child) -> list[str]:
+    """The URLs of the rungs below a child that are this host's own."""
+    return [
+        url
+        for key, each in child.children.items()
+        for url in ([each.url] if is_host_rung(key, child, each) else hosts_of(each))
+    ]
+
+
+def host_rung(url: str, producer: str | None = None) -> HostRung:
+    """Opens nothing yet. producer: the name by which this process has its slot again after a restart."""
+    address = parse(url)
+    options: dict[str, Any] = {"segment_bytes": str(_SEGMENT_BYTES), **address.options}
+    directory = Path(address.place)
+    slots = LogSlots(
+        directory / "slots" / address.topic,
+        address.topic,
+        partial(open_log, **options),
+        options=LogOptions.of(options),
+        producer=producer,
+    )
+    return HostRung(slots, name=address.topic, dead=_Unopened(f"log://{directory}/{address.topic}.pump.dead"))
+
+
+class _Unopened:
+    """See `Queue`: opened when something is appended, since hardly ever anything is."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._queue: Queue | None = None
+        self.name = url.rpartition("/")[2]
+
+    @property
+    def traits(self) -> Traits:
+        assert self._queue, "open it first"
+        return self._queue.traits
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        return await (await self._open()).append(messages)
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
+        return await (await self._open()).reader(group, start=start)
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        return await (await self._open()).backlog(group, lane)
+
+    async def close(self) -> None:
+        if self._queue:
+            await self._queue.close()
+
+    async def _open(self) -> Queue:
+        if self._queue is None:
+            self._queue = await open_queue(self._url)
+        return self._queue
