@@ -77,7 +77,25 @@ async def _connect(target: Target, secret: Secret) -> Coordinator:
 
         known(target, ())
         return await FileCoordinator.open(Path(target.path))
-    raise Misconfigured(f"{target}: this version of evermq has no such coordinator")
+    try:
+        return _over_network(target, secret)
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            f"{target}: its driver is not installed ({error.name}): pip install 'evermq[{target.scheme}]'"
+        ) from error
+
+
+def _over_network(target: Target, secret: Secret) -> Coordinator:
+    from evermq.coordination.zookeeper import ZooKeeperCoordinator
+
+    known(target, ("username", "password", "session_ms"))
+    return ZooKeeperCoordinator(
+        target.hosts,
+        target.path,
+        session_ms=number(target, "session_ms", 4_000, least=1_000),
+        username=target.options.get("username", ""),
+        password=secret("password", target.options["password"]) if "password" in target.options else "",
+    )
 
 
 def known(target: Target, names: tuple[str, ...]) -> None:
@@ -85,6 +103,14 @@ def known(target: Target, names: tuple[str, ...]) -> None:
     for option in target.options:
         if option not in names:
             raise Misconfigured(f"{target}: option {option!r} is not known: {', '.join(('remember', *names))} are")
+
+
+def number(target: Target, option: str, default: int, *, least: int) -> int:
+    """A whole number among the options. Raises Misconfigured."""
+    text = target.options.get(option, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise Misconfigured(f"{target}: {option} = {text!r}: give a whole number from {least} on")
+    return int(text)
 
 
 def _place_of(target: Target) -> Path:
