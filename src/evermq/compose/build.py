@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from evermq.adapters.address import parse
@@ -12,13 +14,16 @@ from evermq.compose.switching import start_switch
 from evermq.errors import Misconfigured
 from evermq.ha.buffered import Buffered
 from evermq.ha.failover import APPEND_MS_MAX, Failover
+from evermq.ha.late import Check, Open, open_all
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
+from evermq.ha.together import close_all
 from evermq.port import Queue
 
 __all__ = ["build", "create", "groups_of", "open", "urls_of"]
 
 DEFAULT = "evermq.toml"
+_ONE_IS_ENOUGH = ("failover", "route")  # to begin with: a child that is away joins later
 _PUMP = ("pump",)  # the group of Spooled and Buffered
 
 
@@ -46,27 +51,45 @@ def find(topic: str, config: str | Path | None) -> TopicConfig:
 
 async def build(topic: TopicConfig, *, producer: str | None = None) -> Queue:
     """The queue of a topic, running. Raises Misconfigured where it cannot keep what `require` demands."""
-    queue = await _open(topic.root, producer)
-    if topic.require is not None and queue.traits.durable < topic.require:
-        has, wants = queue.traits.durable.name.lower(), topic.require.name.lower()
+    check = partial(_check, topic)
+    queue = await _open(topic.root, producer, check)
+    try:
+        check(queue)
+    except BaseException:
         await queue.close()
-        raise Misconfigured(f"topic {topic.name} requires {wants}, but an acknowledgement here survives only {has}")
+        raise
     return queue
 
 
-async def _open(child: Child, producer: str | None) -> Queue:
+def _check(topic: TopicConfig, queue: Queue) -> None:
+    if topic.require is not None and queue.traits.durable < topic.require:
+        has, wants = queue.traits.durable.name.lower(), topic.require.name.lower()
+        raise Misconfigured(f"topic {topic.name} requires {wants}, but an acknowledgement here survives only {has}")
+
+
+async def _open(child: Child, producer: str | None, check: Check) -> Queue:
     if child.url:
         return await open_queue(child.url)
-    opened: dict[str, Queue] = {}
+    hosts = {key: each for key, each in child.children.items() if is_host_rung(key, child, each)}
+    openers = {key: partial(_open, each, producer, check) for key, each in child.children.items() if key not in hosts}
+    opened = await (open_all(openers, check=check) if child.use in _ONE_IS_ENOUGH else _open_in_turn(openers))
     try:
-        for key, each in child.children.items():
-            is_host = is_host_rung(key, child, each)
-            opened[key] = host_rung(each.url, producer) if is_host else await _open(each, producer)
+        opened |= {key: host_rung(each.url, producer) for key, each in hosts.items()}
         return await _compose(child, opened)
     except BaseException:
-        for queue in opened.values():
-            await queue.close()
+        await close_all(opened.values())
         raise
+
+
+async def _open_in_turn(openers: Mapping[str, Open]) -> dict[str, Queue]:
+    opened: dict[str, Queue] = {}
+    try:
+        for key, opener in openers.items():
+            opened[key] = await opener()
+    except BaseException:
+        await close_all(opened.values())
+        raise
+    return opened
 
 
 async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:

@@ -1,0 +1,107 @@
+"""Ladders that are opened while a rung is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from evermq.adapters.memory import MemoryPlace
+from evermq.errors import Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable
+from evermq.ha.failover import Failover
+from evermq.ha.late import open_all
+from evermq.message import MessageFactory
+from evermq.port import Queue
+
+message = MessageFactory()
+Open = Callable[[], Awaitable[Queue]]
+
+
+class Engine:
+    """A memory that can be away: opening it raises, or hangs."""
+
+    def __init__(self, error: EvermqError | None = None, *, hangs: bool = False) -> None:
+        self.error, self.hangs = error, hangs
+        self.place = MemoryPlace()
+        self.opened = 0
+
+    async def open(self) -> Queue:
+        while self.hangs:
+            await asyncio.sleep(0.01)
+        if self.error:
+            raise self.error
+        await self.place.create("orders", groups=["billing"])
+        self.opened += 1
+        return await self.place.queue("orders")
+
+
+async def ladder(primary: Engine, standby: Engine) -> Failover:
+    opened = await open_all({"primary": primary.open, "standby": standby.open}, open_ms_max=100)
+    return Failover(primary=opened["primary"], standby=opened["standby"])
+
+
+@pytest.mark.parametrize("primary", [Engine(Unavailable("refused")), Engine(hangs=True)], ids=["refuses", "hangs"])
+async def test_ladder_opens_while_its_primary_is_away_and_takes_it_in_when_it_is_back(primary: Engine) -> None:
+    queue = await ladder(primary, Engine())
+    reader = await queue.reader("billing")
+    [first] = await queue.append([message(b"1")])
+    assert first.via == ("standby",)
+    primary.error, primary.hangs = None, False
+    via: tuple[str, ...] = ()
+    while via != ("primary",):
+        via = (await queue.append([message(b"2")]))[0].via
+        await asyncio.sleep(0.05)
+    seen: set[tuple[str, ...]] = set()
+    while len(seen) < 2:
+        found = await reader.read(count_max=100, wait_ms=1000)
+        seen |= {each.position.via for each in found}
+        await reader.ack(found)
+    assert seen == {("primary",), ("standby",)}
+    assert primary.opened == 1
+    await queue.close()
+
+
+async def test_rung_that_is_not_open_makes_the_backlog_unknown() -> None:
+    queue = await ladder(Engine(Unavailable("refused")), Engine())
+    with pytest.raises(Unavailable, match="primary is not open yet: refused"):
+        await queue.backlog("billing")
+    await queue.close()
+
+
+async def test_ladder_of_which_every_rung_is_away_says_what_the_primary_said() -> None:
+    with pytest.raises(Unavailable, match="the first"):
+        await ladder(Engine(Unavailable("the first")), Engine(Unavailable("the second")))
+
+
+@pytest.mark.parametrize("error", [NoSuchTopic("no orders"), Denied("no right")])
+async def test_what_is_wrong_for_good_is_raised_at_once(error: EvermqError) -> None:
+    standby = Engine()
+    with pytest.raises(type(error)):
+        await ladder(Engine(error), standby)
+    assert standby.opened == 1
+
+
+async def test_closing_a_ladder_ends_the_opening_of_its_rungs() -> None:
+    primary = Engine(hangs=True)
+    queue = await ladder(primary, Engine())
+    reading = asyncio.create_task(queue.reader("billing"))
+    await reading
+    await asyncio.wait_for(queue.close(), 2)
+    primary.hangs = False
+    await asyncio.sleep(0.05)
+    assert primary.opened == 0
+
+
+async def test_rung_that_joins_late_and_must_not_be_used_stays_out() -> None:
+    primary, standby = Engine(Unavailable("refused")), Engine()
+
+    def check(queue: Queue) -> None:
+        raise Misconfigured("too weak")
+
+    opened = await open_all({"primary": primary.open, "standby": standby.open}, check=check, open_ms_max=100)
+    primary.error = None
+    while not primary.opened:
+        await asyncio.sleep(0.05)
+    with pytest.raises(Unavailable, match="too weak"):
+        await opened["primary"].append([message(b"1")])
+    for queue in opened.values():
+        await queue.close()
