@@ -13,17 +13,21 @@ from evermq.drills.archive import find, held
 from evermq.drills.conduct import hold
 from evermq.drills.degrade import Plan
 from evermq.drills.engines.engine import Missing
-from evermq.drills.own_topic import copy, own
+from evermq.drills.own_topic import copy, own, toml
 from evermq.drills.setting import engines_of
 from evermq.errors import Misconfigured
 
+QUICK = {"probe_ms": 300, "canary": 4, "good": 3, "good_ms": 500, "dwell_ms": 1_000, "returning_ms": 500}
 SHORT = Plan(healthy_s=2, hold_s=3, return_s_max=40)
 
 
 def ladder(directory: Path, primary: str, standby: str = "") -> Path:
     config = directory / "evermq.toml"
     standby = standby or f"log://{directory}/b/orders"
-    config.write_text(f'[topics.orders]\nuse = "failover"\nprimary = "{primary}"\nstandby = "{standby}"\n')
+    config.write_text(
+        f'[topics.orders]\nuse = "failover"\nprimary = "{primary}"\nstandby = "{standby}"\n'
+        f"switch = {toml({'at': f'file://{directory}/switch', **QUICK})}\n"
+    )
     return config
 
 
@@ -47,7 +51,7 @@ async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Pa
 @pytest.mark.engine
 async def test_killed_redis_that_the_drill_started_is_left_and_returned_to(tmp_path: Path) -> None:
     try:
-        done = await hold(SHORT, engines="redis", directory=tmp_path, live=False)
+        done = await hold(SHORT, engines="redis", directory=tmp_path, live=False, switch=QUICK)
     except Missing as error:
         if os.environ.get("CI") == "true":
             raise

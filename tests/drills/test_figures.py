@@ -21,17 +21,25 @@ def history(*parts: list[Event]) -> list[Event]:
 
 
 def test_last_sender_to_leave_and_the_last_one_back_count() -> None:
-    quick = sends("a", (9, 9.1, "primary"), (10, 10.5, "standby"), (21, 21.1, "primary"))
-    slow = sends("b", (9, 9.1, "primary"), (10, 12, "standby"), (23, 23.5, "standby"), (24, 24.5, "primary"))
+    quick = sends("a", (9, 9.1, "primary"), (10, 10.5, "standby"), (21, 21.1, "primary"), (22, 22.1, "primary"))
+    slow = sends(
+        "b",
+        (9, 9.1, "primary"),
+        (10, 12, "standby"),
+        (22, 22.1, "standby"),
+        (23, 23.5, "standby"),
+        (24, 24.5, "primary"),
+        (25, 25.1, "primary"),
+    )
     figures = measure(history(quick, slow))
     assert figures.flip_s == 2
     assert figures.return_s == 4.5
     assert figures.stall_max_s == 2
-    assert figures.through == {"primary": 4, "standby": 3}
+    assert figures.through == {"primary": 6, "standby": 4}
 
 
 def test_sender_that_never_came_back_makes_the_return_unknown() -> None:
-    back = sends("a", (10, 10.5, "standby"), (21, 21.1, "primary"))
+    back = sends("a", (10, 10.5, "standby"), (21, 21.1, "primary"), (22, 22.1, "primary"))
     away = sends("b", (10, 10.5, "standby"), (21, 21.1, "standby"))
     assert measure(history(back, away)).return_s is None
 
@@ -64,3 +72,10 @@ def test_worst_of_several_cycles_counts() -> None:
     figures = measure(sorted(events, key=lambda event: event.t))
     assert [cycle.flip_s for cycle in figures.cycles] == [0.5, 3]
     assert figures.flip_s == 3
+
+
+def test_batch_that_tries_the_primary_or_keeps_the_standby_warm_is_no_return_and_no_relapse() -> None:
+    tries = [(21, 21.1, "standby"), (22, 22.1, "standby"), (23, 23.1, "primary"), (24, 24.1, "standby")]
+    stays = [(25, 25.1, "standby"), (26, 26.5, "primary"), (27, 27.1, "primary"), (28, 28.1, "standby")]
+    figures = measure(history(sends("a", (10, 10.5, "standby"), *tries, *stays, (29, 29.1, "primary"))))
+    assert figures.return_s == 6.5

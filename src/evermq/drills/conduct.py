@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evermq.drills.archive import Held, new
@@ -37,11 +39,13 @@ async def hold(
     directory: Path | None = None,
     live: bool = True,
     keep: bool = False,
+    switch: Mapping[str, int] = MappingProxyType({}),
 ) -> Held:
     """Hold the drill `degrade` over engines that are started for it, or over a topic of the user's own configuration.
 
     directory: where drills are kept. keep: the histories too; they stay in any case where the verdict is not PASS.
-    Raises Misconfigured, Missing or Unavailable where it cannot begin.
+    switch: its numbers, for engines that are started. Raises Misconfigured, Missing or Unavailable where it cannot
+    begin.
     """
     if fault:
         check_fault(fault)
@@ -51,7 +55,7 @@ async def hold(
     try:
         with shown:
             shown.event("starting " + engines if engines else f"looking at topic {topic}")
-            async with _setting(engines, topic, config, fault, place) as setting:
+            async with _setting(engines, topic, config, fault, place, switch) as setting:
                 drill = Degrade(setting, plan, place, tell=shown.event, show=lambda stage: _show(shown, stage))
                 verdict = await drill.run()
             events = load(sorted(place.glob("history-*.jsonl")))
@@ -74,10 +78,15 @@ async def hold(
 
 
 def _setting(
-    engines: str | None, topic: str | None, config: Path | None, fault: str | None, place: Path
+    engines: str | None,
+    topic: str | None,
+    config: Path | None,
+    fault: str | None,
+    place: Path,
+    switch: Mapping[str, int],
 ) -> AbstractAsyncContextManager[Setting]:
     if engines:
-        return started(engines, fault or "kill", place)
+        return started(engines, fault or "kill", place, switch=switch)
     return given(topic or "orders", config, fault, place)
 
 

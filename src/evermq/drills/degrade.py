@@ -18,6 +18,8 @@ from evermq.testing.checker import Expect, Verdict
 
 __all__ = ["Degrade", "Plan"]
 
+_BACK_S = 2.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -29,7 +31,7 @@ class Plan:
     healthy_s: float = 6.0
     hold_s: float = 10.0
     leave_s_max: float = 20.0
-    return_s_max: float = 60.0
+    return_s_max: float = 120.0
     seed: int = 1
     rate: float = 300
     producers: int = 2
@@ -52,6 +54,7 @@ class Degrade:
         self.setting, self.plan = setting, plan
         self.gates: dict[str, str] = {}
         self.failed = ""
+        self._back_since = 0.0
         self._chance = random.Random(plan.seed)
         via = {"primary": 50, **({"standby": 20} if setting.outage.total else {})}
         expect = Expect(
@@ -109,6 +112,7 @@ class Degrade:
 
     async def _come_back(self, number: int) -> None:
         if not self.failed:
+            self._back_since = time.monotonic()
             killing = asyncio.create_task(self._kill("consumer"))
             await self._gate(f"cycle {number}: senders are back at the primary", self._are_back, self.plan.return_s_max)
             await killing
@@ -133,4 +137,8 @@ class Degrade:
         return all(child.rung not in ("", "primary") for child in self.stage.named("producer"))
 
     def _are_back(self) -> bool:
-        return all(child.rung == "primary" for child in self.stage.named("producer"))
+        """For a while on end: a share of the traffic goes to the primary before all of it does."""
+        now = time.monotonic()
+        if not all(child.rung == "primary" for child in self.stage.named("producer")):
+            self._back_since = now
+        return now - self._back_since >= _BACK_S

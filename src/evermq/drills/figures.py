@@ -12,6 +12,7 @@ from evermq.testing.history import Event
 __all__ = ["Cycle", "Figures", "measure"]
 
 _S = 1_000_000_000
+_HOME_MIN = 2  # batches at the primary that make a return
 
 
 class _Sent(NamedTuple):
@@ -101,13 +102,31 @@ def _flip(sent: Sequence[_Sent], on: int, off: int) -> int | None:
 
 
 def _return(sent: Sequence[_Sent], off: int, end: int) -> int | None:
-    """When the last producer got its first acknowledgement from the primary after its last from elsewhere."""
-    back: dict[str, int | None] = {}
+    """When the last producer got its first acknowledgement from the primary after it was last at home elsewhere.
+
+    Two batches on end are a home: a single one may be a trickle that keeps a lower rung warm, or one that tries the
+    primary before all come back.
+    """
+    times: list[int] = []
+    for batches in _batches(sent, off, end).values():
+        homes = [i for i in range(1, len(batches)) if "primary" not in (batches[i].rung, batches[i - 1].rung)]
+        rest = batches[homes[-1] + 1 if homes else 0 :]
+        back = [batch.ended for batch in rest if batch.rung == "primary"]
+        if len(back) < _HOME_MIN:
+            return None
+        times.append(back[0])
+    return max(times, default=None)
+
+
+def _batches(sent: Sequence[_Sent], begin: int, end: int) -> dict[str, list[_Sent]]:
+    """One send of each batch of each producer."""
+    found: dict[str, list[_Sent]] = {}
     for each in sent:
-        if off <= each.ended < end:
-            back[each.producer] = (back.get(each.producer) or each.ended) if each.rung == "primary" else None
-    times = [time for time in back.values() if time is not None]
-    return max(times) if times and len(times) == len(back) else None
+        if begin <= each.ended < end:
+            mine = found.setdefault(each.producer, [])
+            if not mine or mine[-1].ended != each.ended:
+                mine.append(each)
+    return found
 
 
 def _restart_s(events: Sequence[Event], sent: Sequence[_Sent], on: int, end: int) -> float:

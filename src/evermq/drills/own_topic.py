@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from evermq.adapters.address import parse
 from evermq.compose.config import Child, TopicConfig, load
 from evermq.errors import Misconfigured
 
-__all__ = ["SUFFIX", "copy", "hosts_of", "own", "primary_of", "topic_of"]
+__all__ = ["SUFFIX", "copy", "hosts_of", "own", "primary_of", "toml", "topic_of"]
 
 SUFFIX = "-drill"  # of the topic, so that nobody who reads the real one is handed what a drill sends
 
@@ -43,7 +43,7 @@ def primary_of(root: Child) -> str:
 def copy(name: str, config: Path, to: Path, lead: Callable[[str], str]) -> Path:
     """Write a configuration of only this topic; `lead` says where clients of each URL are to go."""
     table = tomllib.loads(config.read_text(encoding="utf-8"))["topics"][name]
-    to.write_text(f"[topics.{name}{SUFFIX}]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in _led(table, lead).items()))
+    to.write_text(f"[topics.{name}{SUFFIX}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in _led(table, lead).items()))
     return to
 
 
@@ -64,12 +64,12 @@ def own(url: str) -> str:
     return f"{path.rstrip('/')}{SUFFIX}{mark}{options}"
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     """As TOML; a JSON string is a TOML string."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {toml(each)}" for key, each in value.items()) + " }"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from evermq.drills.engines.catalog import find
 from evermq.drills.engines.engine import Engine
 from evermq.drills.faults.outages import PROXIED, Outage, of_doors, of_engine
+from evermq.drills.own_topic import toml
 from evermq.errors import Misconfigured
 
 __all__ = ["Setting", "engines_of", "started"]
@@ -54,9 +56,15 @@ def engines_of(names: str) -> tuple[list[str], list[str]]:
 
 @asynccontextmanager
 async def started(
-    names: str, fault: str, directory: Path, *, groups: Sequence[str] = ("billing",)
+    names: str,
+    fault: str,
+    directory: Path,
+    *,
+    groups: Sequence[str] = ("billing",),
+    switch: Mapping[str, int] = MappingProxyType({}),
 ) -> AsyncIterator[Setting]:
-    """Engines that are started on loopback for this, over a configuration that is written for them."""
+    """Engines that are started on loopback for this, over a configuration that is written for them. switch: its
+    numbers, where they are not to be the usual ones."""
     rungs, switches = engines_of(names)
     async with AsyncExitStack() as stack:
         engines = [find(name)() for name in (*rungs, *switches)]
@@ -75,7 +83,8 @@ async def started(
             engine.url("orders", proxied=proxied and engine is primary) + _OPTIONS.get(engine.name, "")
             for engine in engines[: len(rungs)]
         ]
-        config = _write(directory, urls, groups)
+        at = engines[-1].url("evermq/orders") if switches else f"file://{directory}/switch"
+        config = _write(directory, urls, groups, {"at": at, **switch})
         yield Setting(config, "orders", tuple(groups), outage, (*rungs, *switches))
 
 
@@ -85,10 +94,11 @@ async def _start(engines: Sequence[Engine]) -> None:
         await asyncio.to_thread(engine.start)
 
 
-def _write(directory: Path, urls: Sequence[str], groups: Sequence[str]) -> Path:
+def _write(directory: Path, urls: Sequence[str], groups: Sequence[str], switch: Mapping[str, object]) -> Path:
     last = f"log://{directory}/last/orders"
     keys = ("primary", "standby", "last") if len(urls) > 1 else ("primary", "standby")
     lines = ["[topics.orders]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
+    lines.append(f"switch = {toml(switch)}")
     lines += [f'{key} = "{url}"' for key, url in zip(keys, (*urls, last), strict=True)]
     path = directory / "evermq.toml"
     path.write_text("\n".join([*lines, ""]))
