@@ -72,6 +72,16 @@ async def test_ladder_of_which_every_rung_is_away_says_what_the_primary_said() -
         await ladder(Engine(Unavailable("the first")), Engine(Unavailable("the second")))
 
 
+async def test_ladder_whose_own_log_is_there_needs_no_other_rung_to_begin() -> None:
+    last = await Engine().open()
+    opened = await open_all({"primary": Engine(Unavailable("refused")).open}, beside=[last])
+    queue = Failover(primary=opened["primary"], standby=last)
+    [position] = await queue.append([message(b"1")])
+    assert position.via == ("standby",)
+    assert queue.name == "orders"
+    await queue.close()
+
+
 @pytest.mark.parametrize("error", [NoSuchTopic("no orders"), Denied("no right")])
 async def test_what_is_wrong_for_good_is_raised_at_once(error: EvermqError) -> None:
     standby = Engine()

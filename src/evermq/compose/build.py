@@ -70,12 +70,14 @@ def _check(topic: TopicConfig, queue: Queue) -> None:
 async def _open(child: Child, producer: str | None, check: Check) -> Queue:
     if child.url:
         return await open_queue(child.url)
-    hosts = {key: each for key, each in child.children.items() if is_host_rung(key, child, each)}
+    hosts: dict[str, Queue] = {
+        key: host_rung(each.url, producer) for key, each in child.children.items() if is_host_rung(key, child, each)
+    }
     openers = {key: partial(_open, each, producer, check) for key, each in child.children.items() if key not in hosts}
-    opened = await (open_all(openers, check=check) if child.use in _ONE_IS_ENOUGH else _open_in_turn(openers))
+    enough = child.use in _ONE_IS_ENOUGH
+    opened = await (open_all(openers, beside=hosts.values(), check=check) if enough else _open_in_turn(openers))
     try:
-        opened |= {key: host_rung(each.url, producer) for key, each in hosts.items()}
-        return await _compose(child, opened)
+        return await _compose(child, opened | hosts)
     except BaseException:
         await close_all(opened.values())
         raise

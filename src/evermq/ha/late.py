@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import and_
@@ -38,10 +38,12 @@ class Late:
         opening: asyncio.Future[Queue],
         assumed: Traits,
         *,
+        name: str,
         check: Check = lambda queue: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._key = key
+        self._name = name
         self._assumed = assumed
         self._check = check
         self._clock = clock
@@ -53,7 +55,7 @@ class Late:
 
     @property
     def name(self) -> str:
-        return self._queue.name if self._queue else self._key
+        return self._queue.name if self._queue else self._name
 
     @property
     def traits(self) -> Traits:
@@ -112,6 +114,7 @@ class Late:
 async def open_all(
     openers: Mapping[str, Open],
     *,
+    beside: Collection[Queue] = (),
     check: Check = lambda queue: None,
     open_ms_max: int = _OPEN_MS_MAX,
     clock: Clock = SYSTEM,
@@ -119,27 +122,29 @@ async def open_all(
     """Open several children of which one is enough: what does not answer in time, or is Unavailable, is a Late one.
 
     A late child is assumed to promise what the others do, with one lane, and is looked at by `check` when it is open,
-    which raises where it must not be used. Raises what a child said that is wrong for
-    good, or, where none can be opened, what the first one said.
+    which raises where it must not be used. beside: children that are open already. Raises what a child said that is
+    wrong for good, or, where none can be opened, what the first one said.
     """
     opening = {key: asyncio.ensure_future(opener()) for key, opener in openers.items()}
     try:
         await asyncio.wait(opening.values(), timeout=open_ms_max / 1000)
-        if not any(_is_open(each) for each in opening.values()):
+        if not beside and not any(_is_open(each) for each in opening.values()):
             await asyncio.wait(opening.values(), return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(opening.values(), timeout=open_ms_max / 1000)
         for each in opening.values():
             if each.done() and isinstance(error := each.exception(), Exception) and not _may_open_later(error):
                 raise error
         found = {key: each.result() for key, each in opening.items() if _is_open(each)}
-        if not found:
+        if not found and not beside:
             next(each for each in opening.values() if each.done()).result()
     except BaseException:
         await _give_up(opening.values())
         raise
-    assumed = replace(reduce(and_, (queue.traits for queue in found.values())), lanes=1)
+    others = [*found.values(), *beside]
+    assumed = replace(reduce(and_, (queue.traits for queue in others)), lanes=1)
+    name = others[0].name
     return {
-        key: found[key] if key in found else Late(key, openers[key], each, assumed, check=check, clock=clock)
+        key: found[key] if key in found else Late(key, openers[key], each, assumed, name=name, check=check, clock=clock)
         for key, each in opening.items()
     }
 
