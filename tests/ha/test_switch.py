@@ -85,7 +85,7 @@ def test_it_diverts_itself_at_once_and_returns_by_itself() -> None:
     assert stand.switch.begin() == 0
     stand.fails()
     assert stand.switch.state is State.DEGRADED
-    stand.switch.probed("primary", DOWN, took_ms=3)
+    stand.switch.leave_to_probe("primary", True)
     assert stand.begins() == {1: 1_000}
     stand.passes(20_000, good=False)
     stand.passes(11_000, good=True)
@@ -99,6 +99,7 @@ def test_it_diverts_itself_at_once_and_returns_by_itself() -> None:
 def test_relapse_of_the_canary_sends_everything_down_again() -> None:
     stand = Stand()
     stand.fails()
+    stand.switch.leave_to_probe("primary", True)
     stand.passes(16_000, good=True)
     stand.saw(DOWN)
     assert stand.switch.state is State.DEGRADED
@@ -110,7 +111,7 @@ def test_next_rung_is_away_too_then_the_one_below_begins() -> None:
     stand.fails()
     stand.fails("standby")
     for rung in ("primary", "standby"):
-        stand.switch.probed(rung, DOWN, took_ms=3)
+        stand.switch.leave_to_probe(rung, True)
     assert stand.begins() == {2: 1_000}
     stand.passes(17_000, good=True, rung="standby")
     assert stand.begins().keys() == {1, 2}
@@ -141,6 +142,8 @@ def test_trickle_keeps_every_rung_warm() -> None:
     stand = Stand()
     assert stand.begins(10_000) == {0: 9_990, 1: 5, 2: 5}
     assert Stand(Settings(trickle=0)).begins(10_000) == {0: 10_000}
+    one = Switch(["primary", "standby", "last"], warm=["standby"], clock=stand.clock)
+    assert {one.begin() for _ in range(10_000)} == {0, 1}
 
 
 def test_outcome_of_an_attempt_begun_before_the_change_says_nothing() -> None:
@@ -237,7 +240,7 @@ def test_pin_overrides_everything_until_it_is_released() -> None:
     stand.switch.adopt(Agreement(epoch=2, pin=Pin("last", "ann", "maintenance", 1)))
     assert stand.begins() == {2: 1_000}
     stand.switch.adopt(Agreement(epoch=3, pin=Pin("no such rung", "ann", "a slip", 1)))
-    stand.switch.probed("primary", DOWN, took_ms=3)
+    stand.switch.leave_to_probe("primary", True)
     assert stand.begins() == {1: 1_000}
 
 

@@ -100,7 +100,9 @@ async def _compose(child: Child, opened: dict[str, Queue]) -> Queue:
     if child.use == "route":
         return Route(opened, **child.numbers)
     if child.use == "failover":
-        switch = await start_switch(child.switch, opened, slow_ms=child.numbers.get("append_ms_max", APPEND_MS_MAX))
+        urls = {key: each.url for key, each in child.children.items() if each.url}
+        slow_ms = child.numbers.get("append_ms_max", APPEND_MS_MAX)
+        switch = await start_switch(child.switch, opened, urls, slow_ms=slow_ms)
         failover = Failover(**opened, **child.numbers, choice=switch)  # type: ignore[arg-type]
         failover.start()
         return failover

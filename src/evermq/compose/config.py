@@ -10,6 +10,7 @@ from typing import Any
 
 from evermq.compose.switching import SwitchConfig, read_switch
 from evermq.errors import Misconfigured
+from evermq.ha.probe import PREFIX
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
 
@@ -80,6 +81,8 @@ def parse(text: str, where: str) -> dict[str, TopicConfig]:
 def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
     at = f"{where}: [topics.{name}]"
     check_topic(name)
+    if name.startswith(PREFIX):
+        raise Misconfigured(f"{at}: topics that begin with {PREFIX} are probes': choose another name")
     own = {key: value for key, value in table.items() if key in _OF_A_TOPIC}
     rest = {key: value for key, value in table.items() if key not in _OF_A_TOPIC}
     root = _child(rest, at, extra=_OF_A_TOPIC)

@@ -8,8 +8,12 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from evermq.adapters.address import Address
+from evermq.adapters.address import parse as parse_queue
+from evermq.adapters.open import open_place
 from evermq.adapters.secret import secret
 from evermq.clock import SYSTEM
 from evermq.coordination.open import open as open_coordinator
@@ -18,14 +22,16 @@ from evermq.coordination.remembered import Remembered
 from evermq.errors import Misconfigured, Unavailable, Uncertain
 from evermq.ha.breaker import Pace
 from evermq.ha.health import Limits
+from evermq.ha.probe import PREFIX, Probe
 from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
-from evermq.port import Queue
+from evermq.port import Place, Queue
 
 __all__ = ["SwitchConfig", "connect", "read_switch", "start_switch"]
 
 _PARTS: tuple[type, ...] = (Limits, Pace, Settings)
 _NUMBERS = {field.name: part for part in _PARTS for field in fields(part) if field.type == "int"}
+_HERE = ("log", "memory")
 _MAY_BE_0 = {"trickle", "returning_ms", "dwell_ms", "good_ms", "span_ms"}
 
 
@@ -85,12 +91,35 @@ async def connect(config: SwitchConfig) -> Remembered:
     return coordinator
 
 
-async def start_switch(config: SwitchConfig, rungs: Mapping[str, Queue], *, slow_ms: int) -> Switch:
-    """A switch over the rungs that follows, votes and counts; it ends when it is closed."""
+async def start_switch(
+    config: SwitchConfig, rungs: Mapping[str, Queue], urls: Mapping[str, str], *, slow_ms: int
+) -> Switch:
+    """A switch over the rungs that follows, votes, counts and probes; it ends when it is closed.
+
+    urls: of the rungs that are one queue each. What is on this machine needs no probe and is never cold."""
     lanes = next(iter(rungs.values())).traits.lanes
-    switch = Switch(list(rungs), lanes=lanes, settings=config.settings(slow_ms))
+    there = {rung: address for rung, url in urls.items() if (address := parse_queue(url)).engine not in _HERE}
+    switch = Switch(list(rungs), lanes=lanes, warm=list(there), settings=config.settings(slow_ms))
     coordinator = await connect(config) if config.at else None
     host = config.host or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_-]", "-", host)[:100] + f".{os.getpid()}.{SYSTEM.token()}"
-    await Quorum(switch, coordinator, host=host, name=name).start()
+    probes = {rung: _probe(urls[rung], address) for rung, address in there.items()}
+    await Quorum(switch, coordinator, host=host, name=name, probes=probes).start()
     return switch
+
+
+def _probe(url: str, address: Address) -> Probe:
+    query = f"?{url.partition('?')[2]}" if "?" in url else ""
+    place = f"{address.scheme}://{address.place}{query}"
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
+    mine, topic = f"{PREFIX}{host}.", f"{PREFIX}{host}.{os.getpid()}.{SYSTEM.token()}"
+
+    async def connect_place() -> Place:
+        found = await open_place(place)
+        for each in await found.topics():
+            pid = each.removeprefix(mine).partition(".")[0]
+            if each.startswith(mine) and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+                await found.drop(each)  # of a process of this host that did not end in order
+        return found
+
+    return Probe(connect_place, topic)

@@ -8,20 +8,23 @@ agreed last goes on to hold, and each process diverts itself by what it sees.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from evermq.clock import SYSTEM, Clock
 from evermq.coordinator import Coordinator, Membership, Versioned
-from evermq.errors import Damaged, EvermqError, Fenced
+from evermq.errors import Damaged, EvermqError, Fenced, Rejected
 from evermq.ha.agreement import Agreement, decode, encode
 from evermq.ha.breaker import State
+from evermq.ha.probe import Probe
 from evermq.ha.switch import Switch
 from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
 
 __all__ = ["Counts", "Quorum"]
 
 _PAUSE_MS = 1_000
+_REFUSED_PAUSE_MS = 60_000
 
 
 @dataclass(slots=True)
@@ -36,9 +39,10 @@ class Counts:
 class Quorum:
     """Ties a switch to a coordinator, from `start` to `close`.
 
-    host, name: of this process; a host is one voter. trouble: why the coordinator could not be used the last time, else
-    empty; refused: the last value that was not followed, and why. tick_ms: how often the switch looks at the time;
-    decide_ms: how often votes are counted; ttl_ms: a process that is silent for so long has no vote.
+    host, name: of this process; a host is one voter. probes: by rung; they are closed with it. trouble: why the
+    coordinator could not be used the last time, else empty; refused: the last value that was not followed, and why.
+    tick_ms: how often the switch looks at the time; decide_ms: how often votes are counted; ttl_ms: a process that is
+    silent for so long has no vote.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Quorum:
         *,
         host: str,
         name: str,
+        probes: Mapping[str, Probe] | None = None,
         tick_ms: int = 200,
         decide_ms: int = 300,
         ttl_ms: int = 5_000,
@@ -61,6 +66,7 @@ class Quorum:
         self._host, self._name = host, name
         self._tick_ms, self._decide_ms, self._ttl_ms = tick_ms, decide_ms, ttl_ms
         self._clock = clock
+        self._probes = dict(probes or {})
         self._stored: Versioned | None = None  # as it stands there, followed or not
         self._unfit = False
         self._changed_ms = clock.monotonic_ms()
@@ -71,9 +77,12 @@ class Quorum:
     async def start(self) -> None:
         """Begin to follow, to vote and to count."""
         self._switch.runner = self
-        acts = [self._tick]
+        acts: list[Callable[[], Awaitable[None]]] = [self._tick]
         if self._coordinator:
             acts += [self._follow, self._speak, self._count]
+        for rung, probe in self._probes.items():
+            self._switch.leave_to_probe(rung, True)
+            acts.append(partial(self._probe, rung, probe))
         self._tasks = [asyncio.create_task(self._again(act)) for act in acts]
 
     async def close(self) -> None:
@@ -82,6 +91,7 @@ class Quorum:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(probe.close() for probe in self._probes.values()), return_exceptions=True)
         if tasks and self._coordinator:
             await self._coordinator.close()
 
@@ -99,6 +109,25 @@ class Quorum:
             if self._ballot() != self._said:
                 self._news.set()
             await self._clock.sleep(self._tick_ms)
+
+    async def _probe(self, rung: str, probe: Probe) -> None:
+        """Try a rung while it is away; where no probe may go there, the traffic tries it."""
+        pause_ms = self._switch.settings.probe_ms
+        while True:
+            if self._switch.states[rung]:
+                took_ms, error = 0, None
+                try:
+                    took_ms = await probe.trip()
+                except Rejected as refused:
+                    self.trouble = f"{rung} is tried by the traffic, as no probe may go there: {refused}"
+                    self._switch.leave_to_probe(rung, False)
+                    await self._clock.sleep(_REFUSED_PAUSE_MS)
+                    continue
+                except EvermqError as failed:
+                    error = failed
+                self._switch.leave_to_probe(rung, True)
+                self._switch.probed(rung, error, took_ms=took_ms)
+            await self._clock.sleep(pause_ms)
 
     def _ballot(self) -> bytes:
         return encode_vote(replace(self._switch.vote(), host=self._host))

@@ -71,12 +71,19 @@ class _Scope:
 class Switch:
     """See `Steers`.
 
-    rungs: their keys, the primary first. lanes: how many the primary has. `tick` is to be called a few times a second.
+    rungs: their keys, the primary first. lanes: how many the primary has. warm: rungs that the trickle goes through,
+    all below the primary if None. `tick` is to be called a few times a second.
     runner: closed with it. clear: whether nothing stands in the way of going back to normal.
     """
 
     def __init__(
-        self, rungs: Sequence[str], *, lanes: int = 1, settings: Settings | None = None, clock: Clock = SYSTEM
+        self,
+        rungs: Sequence[str],
+        *,
+        lanes: int = 1,
+        warm: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.settings = settings or Settings()
         self.rungs = list(rungs)
@@ -87,6 +94,7 @@ class Switch:
         self.clear = True
         self._clock = clock
         self._lanes = lanes
+        self._warm = [rung for rung, key in enumerate(rungs) if rung and (warm is None or key in warm)]
         self._scopes = {rung: _Scope(self.settings, clock.monotonic_ms()) for rung in self.rungs}
         self._primary = self._scopes[self.rungs[0]]
         self._away_lanes: dict[int, _Scope] = {}
@@ -110,7 +118,7 @@ class Switch:
         self._turn += 1
         if self._calm:
             trickle = self.settings.trickle
-            return self._lower() if trickle and not self._turn % trickle else 0
+            return self._lower() if trickle and not self._turn % trickle and self._warm else 0
         if self._pinned is not None:
             return self._pinned
         chosen = len(self.rungs) - 1
@@ -151,12 +159,15 @@ class Switch:
     def probed(self, rung: str, error: EvermqError | None, *, took_ms: int) -> None:
         """A probe went to a rung and came back; or it did not, or took too long."""
         scope, now_ms = self._scopes[rung], self._clock.monotonic_ms()
-        scope.probed = True
         if scope.breaker.state:
             self._heard(scope, (), error, took_ms, now_ms)
             self.tick()
         elif error is None and took_ms < self.settings.limits.slow_ms and not scope.health.fails:
             scope.good_ms = now_ms
+
+    def leave_to_probe(self, rung: str, probed: bool) -> None:
+        """Whether a probe tries the rung while it is away, so that no traffic has to."""
+        self._scopes[rung].probed = probed
 
     def adopt(self, agreed: Agreement) -> None:
         """This is agreed from now on. What is away for all is away here too, until it is seen here to be well, or is
@@ -233,7 +244,7 @@ class Switch:
 
     def _lower(self) -> int:
         """The rung whose turn it is to be kept warm."""
-        return 1 + self._turn // self.settings.trickle % (len(self.rungs) - 1)
+        return self._warm[self._turn // self.settings.trickle % len(self._warm)]
 
     def _heard(
         self, scope: _Scope, messages: Sequence[Message], error: EvermqError | None, took_ms: int, now_ms: int

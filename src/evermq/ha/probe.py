@@ -1,0 +1,100 @@
+"""Is a rung back? A message is produced on a topic of its own there, and read back: no consumer ever sees a probe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import EvermqError, Unavailable
+from evermq.message import MessageFactory
+from evermq.port import Place, Queue, Reader
+
+__all__ = ["GROUP", "PREFIX", "Probe"]
+
+PREFIX = "evermq-probe."  # topics that begin so are probes'
+GROUP = "probe"
+_FIRST_MS_MAX = 15_000  # making a topic and joining a group take their time
+_CLOSE_MS_MAX = 3_000
+
+
+class Probe:
+    """Of one rung, for one process.
+
+    connect: to the rung's place; tried again with each trip until it works. topic: for this process alone, so that it
+    reads back what it produced; made when it is first needed, and dropped with `close`. trip_ms_max: how long a round
+    trip may take once the topic is there.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Place]],
+        topic: str,
+        *,
+        trip_ms_max: int = 3_000,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._connect = connect
+        self._topic = topic
+        self._trip_ms_max = trip_ms_max
+        self._clock = clock
+        self._make = MessageFactory(clock)
+        self._place: Place | None = None
+        self._queue: Queue | None = None
+        self._reader: Reader | None = None
+
+    async def trip(self) -> int:
+        """Go there and back; returns how long it took, in milliseconds.
+
+        Raises Unavailable where that did not work in time, and Rejected where this process may not have a topic there.
+        """
+        try:
+            async with asyncio.timeout(_FIRST_MS_MAX / 1000):
+                queue, reader = await self._open()
+            async with asyncio.timeout(self._trip_ms_max / 1000):
+                return await self._go(queue, reader)
+        except TimeoutError:
+            await self._let_go(drop=False)
+            raise Unavailable(f"a probe of {self._topic} did not come back in time") from None
+        except BaseException:
+            await self._let_go(drop=False)
+            raise
+
+    async def close(self) -> None:
+        """Take the topic away again, if it was made."""
+        await self._let_go(drop=True)
+
+    async def _open(self) -> tuple[Queue, Reader]:
+        if self._queue is None or self._reader is None:
+            self._place = await self._connect()
+            await self._place.create(self._topic, groups=(GROUP,), lanes=1)
+            self._queue = await self._place.queue(self._topic)
+            self._reader = await self._queue.reader(GROUP)
+        return self._queue, self._reader
+
+    async def _go(self, queue: Queue, reader: Reader) -> int:
+        message = self._make(b"probe")
+        began_ms = self._clock.monotonic_ms()
+        await queue.append([message])
+        while True:
+            found = await reader.read(count_max=100, wait_ms=self._trip_ms_max)
+            await reader.ack(found)  # what earlier trips gave up, too
+            if any(delivery.message.id == message.id for delivery in found):
+                return self._clock.monotonic_ms() - began_ms
+
+    async def _let_go(self, *, drop: bool) -> None:
+        """Close everything; an engine that is away keeps the topic, which the next process of this host sweeps."""
+        place, queue, reader = self._place, self._queue, self._reader
+        self._place = self._queue = self._reader = None
+        with contextlib.suppress(EvermqError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
+                for each in (reader, queue):
+                    if each:
+                        await each.close()
+                if drop and place:
+                    await place.drop(self._topic)
+        if place:
+            with contextlib.suppress(EvermqError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
+                    await place.close()

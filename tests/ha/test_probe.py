@@ -1,0 +1,126 @@
+"""A probe goes to a rung and comes back, on a topic of its own."""
+
+import asyncio
+
+import pytest
+
+from evermq.adapters.memory import MemoryPlace
+from evermq.errors import Denied, Unavailable
+from evermq.ha.breaker import Pace, State
+from evermq.ha.probe import Probe
+from evermq.ha.quorum import Quorum
+from evermq.ha.switch import Settings, Switch
+from evermq.message import MessageFactory
+from evermq.port import Place
+
+TOPIC = "evermq-probe.host.1"
+make = MessageFactory()
+
+
+class Lasting(MemoryPlace):
+    """Outlives those who connect to it."""
+
+    async def close(self) -> None:
+        return
+
+
+class Rung:
+    """A place that can be away."""
+
+    def __init__(self) -> None:
+        self.place = Lasting()
+        self.away: Exception | None = None
+        self.silent = False
+        self.connected = 0
+
+    async def connect(self) -> Place:
+        self.connected += 1
+        if self.silent:
+            await asyncio.sleep(3600)
+        if self.away:
+            raise self.away
+        return self.place
+
+
+async def test_round_trip_is_timed_and_leaves_nothing_behind() -> None:
+    rung = Rung()
+    probe = Probe(rung.connect, TOPIC)
+    for _ in range(3):
+        assert await probe.trip() >= 0
+    assert await rung.place.topics() == [TOPIC]
+    assert (await rung.place.describe(TOPIC)).groups["probe"].backlog == 0
+    assert rung.connected == 1
+    await probe.close()
+    assert await rung.place.topics() == []
+
+
+async def test_place_that_refuses_or_hangs_is_a_failure_and_is_tried_anew() -> None:
+    rung = Rung()
+    probe = Probe(rung.connect, TOPIC, trip_ms_max=50)
+    rung.away = Unavailable("refused")
+    with pytest.raises(Unavailable, match="refused"):
+        await probe.trip()
+    rung.away = None
+    assert await probe.trip() >= 0
+    await probe.close()
+
+
+async def test_message_that_does_not_come_back_is_a_failure() -> None:
+    rung = Rung()
+    probe = Probe(rung.connect, TOPIC, trip_ms_max=50)
+    await probe.trip()
+    thief = await (await rung.place.queue(TOPIC)).reader("probe")
+    stealing = asyncio.create_task(thief.read(count_max=9, wait_ms=1_000))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable, match="did not come back"):
+        await probe.trip()
+    await stealing
+
+
+async def steered(rung: Rung, *, until: State) -> Switch:
+    """A switch that went away, tried by a probe until it is in a state."""
+    pace = Pace(good=2, good_ms=20, dwell_ms=50, returning_ms=20)
+    switch = Switch(["primary", "standby"], settings=Settings(pace=pace, probe_ms=5))
+    quorum = Quorum(
+        switch, None, host="h", name="n", probes={"primary": Probe(rung.connect, TOPIC, trip_ms_max=50)}, tick_ms=5
+    )
+    await quorum.start()
+    now_ms = switch._clock.monotonic_ms()
+    for _ in range(10):
+        now_ms += 100
+        switch.saw("primary", [make("x")], Unavailable("no"), began_ms=now_ms, ended_ms=now_ms, epoch=switch.epoch)
+    assert switch.state is State.DEGRADED
+    async with asyncio.timeout(20):
+        while switch.state is not until or (until is State.DEGRADED and rung.connected < 5):
+            await asyncio.sleep(0.005)
+    await switch.close()
+    return switch
+
+
+async def test_probe_brings_a_rung_back_that_no_traffic_tries() -> None:
+    rung = Rung()
+    switch = await steered(rung, until=State.NORMAL)
+    assert [change.state for change in switch.changes] == [State.DEGRADED, State.RETURNING, State.NORMAL]
+    assert await rung.place.topics() == []
+
+
+async def test_while_the_probe_fails_it_stays_away_and_no_traffic_goes_there() -> None:
+    rung = Rung()
+    rung.away = Unavailable("refused")
+    switch = await steered(rung, until=State.DEGRADED)
+    assert {switch.begin() for _ in range(1_000)} == {1}
+
+
+async def test_where_no_probe_may_go_the_traffic_tries() -> None:
+    rung = Rung()
+    rung.away = Denied("no topics for you")
+    pace = Pace(dwell_ms=50)
+    switch = Switch(["primary", "standby"], settings=Settings(pace=pace, probe_ms=5))
+    quorum = Quorum(switch, None, host="h", name="n", probes={"primary": Probe(rung.connect, TOPIC)}, tick_ms=5)
+    await quorum.start()
+    switch._scopes["primary"].breaker.trip("by hand", 0)
+    async with asyncio.timeout(20):
+        while switch.begin() or not quorum.trouble:
+            await asyncio.sleep(0.005)
+    assert "no topics for you" in quorum.trouble
+    await switch.close()
