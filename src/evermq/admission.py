@@ -19,11 +19,22 @@ def admit(messages: Sequence[Message], traits: Traits, now_ms: int) -> None:
     """Raise TooLarge over message_bytes_max or batch_count_max, Unsupported over delay_ms_max."""
     if len(messages) > traits.batch_count_max:
         raise TooLarge(f"a batch of {len(messages)} messages is over batch_count_max = {traits.batch_count_max}")
+    if _are_plain_and_small(messages, traits.message_bytes_max):
+        return
     for message in messages:
         if _size(message) > traits.message_bytes_max:
             raise TooLarge(f"message {message.id} is over message_bytes_max = {traits.message_bytes_max}")
         if message.headers and DELIVER_AT in message.headers:
             _admit_delay(message, traits.delay_ms_max, now_ms)
+
+
+def _are_plain_and_small(messages: Sequence[Message], bytes_max: int) -> bool:
+    """Whether none has headers, and the longest body and key would fit together: in C, as it is mostly so."""
+    try:
+        _, keys, bodies, headers, _ = zip(*messages, strict=True)
+        return not any(headers) and max(map(len, bodies)) + max(map(len, filter(None, keys)), default=0) <= bytes_max
+    except (TypeError, ValueError):
+        return False  # no message at all, or none that is one
 
 
 def _size(message: Message) -> int:
