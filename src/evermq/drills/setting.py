@@ -60,6 +60,7 @@ async def started(
     fault: str,
     directory: Path,
     *,
+    topic: str = "orders",
     groups: Sequence[str] = ("billing",),
     switch: Mapping[str, int] = MappingProxyType({}),
 ) -> AsyncIterator[Setting]:
@@ -80,12 +81,12 @@ async def started(
         else:
             outage = of_engine(primary, fault)
         urls = [
-            engine.url("orders", proxied=proxied and engine is primary) + _OPTIONS.get(engine.name, "")
+            engine.url(topic, proxied=proxied and engine is primary) + _OPTIONS.get(engine.name, "")
             for engine in engines[: len(rungs)]
         ]
-        at = engines[-1].url("evermq/orders") if switches else f"file://{directory}/switch"
-        config = _write(directory, urls, groups, {"at": at, **switch})
-        yield Setting(config, "orders", tuple(groups), outage, (*rungs, *switches))
+        at = engines[-1].url(f"evermq/{topic}") if switches else f"file://{directory}/switch"
+        config = _write(directory, topic, urls, groups, {"at": at, **switch})
+        yield Setting(config, topic, tuple(groups), outage, (*rungs, *switches))
 
 
 async def _start(engines: Sequence[Engine]) -> None:
@@ -94,10 +95,12 @@ async def _start(engines: Sequence[Engine]) -> None:
         await asyncio.to_thread(engine.start)
 
 
-def _write(directory: Path, urls: Sequence[str], groups: Sequence[str], switch: Mapping[str, object]) -> Path:
-    last = f"log://{directory}/last/orders"
+def _write(
+    directory: Path, topic: str, urls: Sequence[str], groups: Sequence[str], switch: Mapping[str, object]
+) -> Path:
+    last = f"log://{directory}/last/{topic}"
     keys = ("primary", "standby", "last") if len(urls) > 1 else ("primary", "standby")
-    lines = ["[topics.orders]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
+    lines = [f"[topics.{topic}]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
     lines.append(f"switch = {toml(switch)}")
     lines += [f'{key} = "{url}"' for key, url in zip(keys, (*urls, last), strict=True)]
     path = directory / "evermq.toml"

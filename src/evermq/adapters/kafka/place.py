@@ -100,7 +100,7 @@ class KafkaPlace:
         for name in await self.admin.groups():
             if name.startswith(prefix) and (state := await self._state(found, name.removeprefix(prefix), ends)):
                 groups[name.removeprefix(prefix)] = state
-        return TopicState(found.lanes, groups)
+        return TopicState(found.lanes, groups, sum(ends.values()))
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
         """Let a group begin again at `start`. Raises Rejected while it has readers, anywhere."""

@@ -158,7 +158,8 @@ class LogPlace:
         for name in found.groups:
             oldest = found.oldest_ms(name)
             groups[name] = GroupState(found.backlog(name, None), None if oldest is None else max(0, now_ms - oldest))
-        return TopicState(found.record_.lanes, groups)
+        appended = sum(found.end(lane) for lane in range(found.record_.lanes))
+        return TopicState(found.record_.lanes, groups, appended)
 
     async def close(self) -> None:
         self.shut()

@@ -93,7 +93,8 @@ class RedisPlace:
         found = await self._find(topic)
         states = [state for state in await found.state(found.every_lane) if state]
         now_ms = self._clock.now_ms()
-        return TopicState(len(found.lanes), {group: _group_state(states, group, now_ms) for group in found.groups})
+        groups = {group: _group_state(states, group, now_ms) for group in found.groups}
+        return TopicState(len(found.lanes), groups, sum(end for _, _, _, end, *_ in states))
 
     async def close(self) -> None:
         if not self._closed:
@@ -119,7 +120,7 @@ class RedisPlace:
 def _group_state(states: Sequence[list[Any]], group: str, now_ms: int) -> GroupState:
     """Over all lanes; the age is that of the oldest entry, by the clock of who appended it."""
     backlog, heads = 0, []
-    for _, delayed, first, *groups in states:
+    for _, delayed, first, _, *groups in states:
         backlog += delayed
         heads.append(first)
         names = [name.decode() for name in groups[::3]]

@@ -152,7 +152,7 @@ def _backlog(state: list[Any], group: str, *, whole: bool) -> int:
     """Of one lane; a group that was never made has all that is kept."""
     if not state:
         return 0
-    kept, delayed, _, *groups = state
+    kept, delayed, _, _, *groups = state
     names = [name.decode() for name in groups[::3]]
     settled = groups[1::3][names.index(group)] if group in names else kept
     return int(settled) + (int(delayed) if whole else 0)

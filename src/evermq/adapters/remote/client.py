@@ -56,8 +56,8 @@ class RemotePlace:
         await self._connection.ask("drop", topic)
 
     async def describe(self, topic: str) -> TopicState:
-        lanes, groups = await self._connection.ask("describe", topic)
-        return TopicState(lanes, {name: GroupState(*state) for name, state in groups.items()})
+        lanes, groups, *appended = await self._connection.ask("describe", topic)  # an older owner does not count
+        return TopicState(lanes, {name: GroupState(*state) for name, state in groups.items()}, *appended)
 
     async def close(self) -> None:
         await self._connection.close()

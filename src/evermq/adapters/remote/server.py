@@ -201,7 +201,7 @@ class _Connection:
 
     async def describe(self, topic: str) -> list[Any]:
         state = await self._place.describe(topic)
-        return [state.lanes, {name: list(group) for name, group in state.groups.items()}]
+        return [state.lanes, {name: list(group) for name, group in state.groups.items()}, state.appended]
 
 
 def _held_by(held: dict[int, Delivery], tokens: Iterable[int]) -> list[Delivery]:

@@ -57,12 +57,13 @@ async def create_says_what_differs(bench: Bench) -> None:
 
 @place(Need.PLACE)
 async def describe_tells_lanes_and_groups(bench: Bench) -> None:
-    """With the backlog of each, and the age of what is oldest."""
+    """With the backlog of each, the age of what is oldest, and where the engine counts them, how many ever came."""
     reader = await bench.reader()
     await bench.append("a")
     await bench.pass_ms(20)
     state = await bench.place.describe(bench.topic)
     assert state.lanes == bench.traits.lanes
+    assert state.appended in (None, 1)
     found = state.groups[bench.group]
     assert found.backlog == 1
     assert found.oldest_ms is not None
