@@ -221,10 +221,17 @@ class ZooKeeperCoordinator:
         self._soon(self._restore())
 
     async def _restore(self) -> None:
-        for path in list(self._unwanted):
-            await self.remove(path)
-        for path, value in list(self._entries.items()):
-            await self.say(path, value)
+        """Make good what a session that was lost took away, and take away what it left; until all of it is done."""
+        while not self._session.closed:
+            try:
+                for path in list(self._unwanted):
+                    await self.remove(path)
+                for path, value in list(self._entries.items()):
+                    await self.say(path, value)
+            except EvermqError:
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
 
     def _soon(self, act: Any) -> None:
         task = asyncio.ensure_future(_quietly(act))

@@ -24,6 +24,7 @@ from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
 __all__ = ["Counts", "Quorum"]
 
 _PAUSE_MS = 1_000
+_SAY_AGAIN_MS = 10_000
 _REFUSED_PAUSE_MS = 60_000
 
 
@@ -171,14 +172,24 @@ class Quorum:
                 ballot = self._ballot()
                 if membership is None:
                     membership = await self._coordinator.join(self._name, ballot, ttl_ms=self._ttl_ms)
-                elif ballot != self._said:
+                else:
                     await membership.update(ballot)
                 self._said = ballot
-                await self._news.wait()
+                await self._until_news()
         finally:
             self._said = None
             if membership:
                 await membership.leave()
+
+    async def _until_news(self) -> None:
+        """Or until it is time to say the same again, in case somebody took the entry away."""
+        waiting = asyncio.ensure_future(self._news.wait())
+        pausing = asyncio.ensure_future(self._clock.sleep(_SAY_AGAIN_MS))
+        try:
+            await asyncio.wait([waiting, pausing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            pausing.cancel()
 
     async def _count(self) -> None:
         assert self._coordinator
