@@ -117,3 +117,15 @@ def test_settled_numbers_are_those_that_were_settled(order: list[int]) -> None:
     assert {n for n in range(1, 45) if n in again} == model
     assert again.pack() == settled.pack()
     assert settled.holes == sum(n in model and n - 1 not in model for n in range(settled.next + 1, 45))
+
+
+@given(st.sets(st.integers(1, 30)), st.integers(1, 30), st.sets(st.integers(1, 30)))
+def test_all_below_is_settled_but_what_is_excepted(before: set[int], stop: int, but: set[int]) -> None:
+    settled = Settled()
+    for seq in before:
+        settled.add(seq)
+    settled.add_below(stop, but=but)
+    assert {n for n in range(1, 35) if n in settled} == before | (set(range(1, stop)) - but)
+    assert Settled.unpack(settled.pack()).pack() == settled.pack()
+    settled.add(31)
+    assert 31 in settled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Collection
 
 __all__ = ["Settled"]
 
@@ -37,6 +38,24 @@ class Settled:
             self._insert(seq)
         if self.absent:
             self.absent.discard(seq)
+
+    def add_below(self, stop: int, *, but: Collection[int]) -> None:
+        """All numbers below `stop` are settled, except these."""
+        runs = sorted([(self.next, self.next), *zip(self._starts, self._stops, strict=True)])
+        start = 1
+        for seq in [*sorted(seq for seq in but if seq < stop), stop]:
+            if start < seq:
+                runs.append((start, seq))
+            start = seq + 1
+        merged = [(1, self.next)]
+        for begin, end in sorted(runs):
+            if begin <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((begin, end))
+        self.next = merged[0][1]
+        self._starts = [begin for begin, _ in merged[1:]]
+        self._stops = [end for _, end in merged[1:]]
 
     def pack(self) -> str:
         """As text: next, floor, the runs, and what is absent; the inverse of `unpack`."""

@@ -11,18 +11,28 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["Bounded", "Part", "Progress", "Renewed", "Report", "States"]
+__all__ = ["Bounded", "Held", "Part", "Progress", "Renewed", "Report", "States"]
 
 States = dict[int, dict[str, str]]  # by lane and stream, the packed state
 
 
+class Held(NamedTuple):
+    """A number that a reader has and does not handle. open: numbers below it had landed when it left. rung: where it
+    was read; empty for what was given back to the engine and not seen again."""
+
+    stream: str
+    seq: int
+    open: int
+    rung: str
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """at: by `rung/lane`, the offset that a reader will read next. held: `stream seq` of what it has and does not
-    handle. Both belong together: what is below `at` is settled, or held by somebody."""
+    """at: by `rung/lane`, the offset that a reader will read next. Both belong together: what is below `at` is settled,
+    or held by somebody."""
 
     at: Mapping[str, int] = field(default_factory=dict)
-    held: Collection[str] = ()
+    held: Collection[Held] = ()
 
 
 class Renewed(NamedTuple):

@@ -13,7 +13,7 @@ from evermq.settling import Bounded, Report
 
 __all__ = ["Absence"]
 
-_PATIENCE_MS = 500
+_PATIENCE_MS = 300
 
 
 @dataclass(slots=True)
@@ -26,9 +26,12 @@ class _Search:
 
 
 class Absence:
-    """A message is absent once every rung's lane was read past the end that it had when the search began, no reader
-    holds it, and a later message says that it had landed. It is passed over by the reader that has claimed the lane,
-    while the application has nothing of it. A rung that does not tell its ends, or cannot be asked, proves nothing.
+    """A message is absent once it is known to have landed, no reader holds it, and every rung was read past it.
+
+    It has landed where a later message says so. A rung was read past it where a message of its stream was read there
+    which left when it had landed, or where the lane was read to the end that it had when the search began, or where
+    the group has nothing left in the lane. It is passed over by the reader that has claimed the lane, while the
+    application has nothing of it. A rung that does not tell its ends, or cannot be asked, proves nothing.
     """
 
     patience_ms = _PATIENCE_MS
@@ -47,13 +50,10 @@ class Absence:
                 lane.proof = None
             elif lane.proof is None:
                 lane.proof = await self._begin(lane)
-            elif (
-                lane.claimed
-                and not lane.out
-                and await self._has_ended(lane.proof, reports)
-                and self._conclude(lane, reports)
-            ):
-                moved.append(lane)
+            elif lane.claimed and not lane.out:
+                past = await self._read_to_the_end(lane.proof, reports)
+                if self._conclude(lane, past, reports):
+                    moved.append(lane)
         return moved
 
     async def _begin(self, lane: Lane) -> _Search | None:
@@ -73,33 +73,42 @@ class Absence:
                 return None
         return _Search(held, ends, opened)
 
-    async def _has_ended(self, search: _Search, reports: Sequence[Report]) -> bool:
+    async def _read_to_the_end(self, search: _Search, reports: Sequence[Report]) -> set[str]:
+        """The rungs whose lane was read to the end that it had."""
+        past = set()
         for place, (key, name, end) in search.ends.items():
-            if end and max((report.at.get(place, 0) for report in reports), default=0) < end:
-                try:
-                    if await self._rungs[key].backlog(self._group, name):
-                        return False
-                except EvermqError:
-                    return False
-        return True
+            if end == 0 or max((report.at.get(place, 0) for report in reports), default=0) >= end:
+                past.add(key)
+                continue
+            try:
+                if await self._rungs[key].backlog(self._group, name) == 0:
+                    past.add(key)
+            except EvermqError:
+                continue
+        return past
 
-    def _conclude(self, lane: Lane, reports: Sequence[Report]) -> bool:
+    def _conclude(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> bool:
         """Pass over what is nowhere. The lane may have moved while the rungs were asked."""
         if not lane.claimed or lane.out:
             return False
-        search, lane.proof = lane.proof, None
-        held = {each for report in reports for each in report.held} | self._gate.held()
-        moved = False
-        for parked in search.held:
+        search: _Search = lane.proof
+        held = {each for report in reports for each in report.held} | self._gate.held(self._clock.monotonic_ms())
+        found: dict[str, Parked] = {}
+        for parked in lane.parked:
             stream, prev = parked.number.stream, parked.number.prev
             known = lane.streams.get(stream)
-            if (
-                parked in lane.parked
-                and known is not None
-                and not known.has(prev)
-                and prev < search.opened.get(stream, 0)
-                and f"{stream} {prev}" not in held
-            ):
-                self._gate.pass_over(lane, parked, ABSENT)
-                moved = True
-        return moved
+            if known is None or known.has(prev) or stream in found or prev >= self._gate.opened.get(stream, 0):
+                continue
+            mine = [each for each in held if each.stream == stream and each.seq not in known.settled]
+            if any(each.seq < parked.number.seq for each in mine):
+                continue  # of its bucket, perhaps: it goes first
+            read = {each.rung for each in mine if each.open > prev}
+            if parked in search.held and prev < search.opened.get(stream, 0):
+                read |= past
+            if read >= self._rungs.keys():
+                found[stream] = parked
+        for stream, parked in found.items():
+            self._gate.pass_over(lane, parked, ABSENT, {each.seq for each in held if each.stream == stream})
+        if found or past >= self._rungs.keys():
+            lane.proof = None  # what is still held needs another search
+        return bool(found)

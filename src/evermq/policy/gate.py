@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,11 @@ from evermq.message import NO_HEADERS, Message
 from evermq.numbers import FLAGGED, SEQ, VOID, Number, lane_of_stream, number_of
 from evermq.port import Delivery
 from evermq.settled import Settled
+from evermq.settling import Held, Part
 
 __all__ = ["ABSENT", "LATE", "UNPROVED", "Gate", "GateCounts", "Lane", "Parked", "Stream", "Ticket"]
 
+_GONE_MS = 30_000  # by then some reader has it, or has settled it
 ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 
 
@@ -79,11 +81,12 @@ class Parked:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """claimed: this reader may hand out. is_closing: another one asked for it, so nothing more is handed out.
-    changed: streams whose state has to be written down. was_asked: it was asked for once;
-    from then on it is looked at first."""
+    """part: this reader's in the progress of its group. claimed: this reader may hand out. is_closing: another reader
+    asked for it, so nothing more is handed out. changed: streams whose state has to be written down. was_asked: it
+    was asked for once; from then on it is looked at first."""
 
     number: int
+    part: Part | None = None
     claimed: bool = False
     is_closing: bool = False
     streams: dict[str, Stream] = field(default_factory=dict)
@@ -100,17 +103,20 @@ class Gate:
     drops: deliveries to acknowledge without showing them to anybody, once everything that changed is written down.
     """
 
-    def __init__(self, *, has_order: bool = True) -> None:
+    def __init__(self, *, part: Part | None = None, has_order: bool = True) -> None:
         self.lanes: dict[int, Lane] = {}
         self.drops: list[Delivery] = []
         self.counts = GateCounts()
         self.opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
-        self._gone: set[tuple[str, int]] = set()  # given back to the engine, and not seen again
+        self._gone: dict[tuple[str, int], int] = {}  # given back to the engine and not seen again, until when
+        self._now_ms = 0
+        self._part = part
         self._has_order = has_order
 
     def offer(self, found: Iterable[Delivery], now_ms: int) -> list[Delivery]:
         """Take what the engine gave; returns what may be handed out, in order."""
         ready: list[Delivery] = []
+        self._now_ms = now_ms
         for delivery in found:
             number = number_of(delivery.message)
             if number is None:
@@ -122,7 +128,7 @@ class Gate:
             if self.opened.get(number.stream, 0) < number.open:
                 self.opened[number.stream] = number.open
             if self._gone:
-                self._gone.discard((number.stream, number.seq))
+                self._gone.pop((number.stream, number.seq), None)
             parked = Parked(delivery, number, now_ms)
             if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
                 self._park(lane, parked)
@@ -156,7 +162,8 @@ class Gate:
         lane.claimed, lane.is_closing = True, False
         lane.streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
         done = [each for each in self._gone if each[0] in states and each[1] in lane.streams[each[0]].settled]
-        self._gone.difference_update(done)
+        for each in done:
+            del self._gone[each]
         return self.woken(lane)
 
     def lost(self, number: int) -> None:
@@ -164,7 +171,8 @@ class Gate:
         lane = self.lanes[number]
         lane.claimed, lane.is_closing, lane.out = False, False, 0
         lane.changed.clear()
-        self._gone.update((stream.name, seq) for stream in lane.streams.values() for seq in stream.out)
+        for stream in lane.streams.values():
+            self._let_go(stream.name, stream.out)
         lane.streams = {}
 
     def own(self, deliveries: Iterable[Delivery]) -> list[Ticket]:
@@ -202,7 +210,7 @@ class Gate:
                     assert ticket.lane
                     ticket.lane.out -= 1
                     del stream.out[seq]
-                    self._gone.add((stream.name, seq))
+                    self._let_go(stream.name, (seq,))
         return back
 
     def woken(self, lane: Lane) -> list[Delivery]:
@@ -212,32 +220,46 @@ class Gate:
             self._scan(lane, ready)
         return ready
 
-    def pass_over(self, lane: Lane, parked: Parked, why: str) -> None:
-        """What comes before this one is nowhere (or was waited for long enough): it may go on, flagged."""
-        stream = self._stream(lane, parked.number)
-        prev = parked.number.prev
-        stream.why[parked.number.seq] = why
-        if prev < stream.settled.floor:
-            stream.settled.add(prev)  # from before the group's time: a copy that still comes is dropped
+    def pass_over(self, lane: Lane, parked: Parked, why: str, held: Collection[int] = ()) -> None:
+        """What comes before this one is nowhere (or was waited for long enough): it may go on, flagged.
+
+        What is from before the group's time is settled with it, but for what is held somewhere: a copy that still
+        comes is dropped. held: numbers of the stream that some reader has."""
+        number = parked.number
+        stream = self._stream(lane, number)
+        stream.why[number.seq] = why
+        if number.prev < stream.settled.floor:
+            stream.settled.add_below(min(number.open, stream.settled.floor), but=held)
+            stream.settled.add(number.prev)
         else:
-            stream.settled.absent.add(prev)
+            stream.settled.absent.add(number.prev)
         lane.changed.add(stream)
 
     def overflow(self, lane: Lane, count_max: int) -> list[Parked]:
         """Take what a lane holds beyond `count_max` out of it, the latest first."""
         over, lane.parked = lane.parked[count_max:], lane.parked[:count_max]
-        self._gone.update((parked.number.stream, parked.number.seq) for parked in over)
+        for parked in over:
+            self._let_go(parked.number.stream, (parked.number.seq,))
         return over
 
-    def held(self) -> set[str]:
-        """`stream seq` of what waits here, or was given back to the engine and not seen again."""
-        found = {f"{p.number.stream} {p.number.seq}" for lane in self.lanes.values() for p in lane.parked}
-        return found | {f"{stream} {seq}" for stream, seq in self._gone}
+    def held(self, now_ms: int) -> set[Held]:
+        """What waits here, or was given back to the engine not long ago and not seen again."""
+        self._now_ms = now_ms
+        self._gone = {each: until_ms for each, until_ms in self._gone.items() if until_ms > now_ms}
+        found = {Held(stream, seq, 0, "") for stream, seq in self._gone}
+        for lane in self.lanes.values():
+            for parked in lane.parked:
+                number, via = parked.number, parked.delivery.position.via
+                found.add(Held(number.stream, number.seq, number.open, "/".join(via)))
+        return found
+
+    def _let_go(self, stream: str, numbers: Iterable[int]) -> None:
+        self._gone.update({(stream, seq): self._now_ms + _GONE_MS for seq in numbers})
 
     def _lane(self, number: int) -> Lane:
         lane = self.lanes.get(number)
         if lane is None:
-            lane = self.lanes[number] = Lane(number)
+            lane = self.lanes[number] = Lane(number, self._part)
         return lane
 
     def _stream(self, lane: Lane, number: Number) -> Stream:
@@ -247,12 +269,19 @@ class Gate:
         return stream
 
     def _park(self, lane: Lane, parked: Parked) -> None:
-        """A copy that comes again on its own rung takes the place of the earlier one, whose receipt is void."""
-        position = parked.delivery.position
+        """Hold one copy of a number from each rung: copies alone must not fill a window that its predecessor needs.
+
+        A delivery that comes again takes the place of the earlier one, whose receipt is void."""
+        number, position = parked.number, parked.delivery.position
         for at, other in enumerate(lane.parked):
-            if other.number.seq == parked.number.seq and other.delivery.position == position:
-                parked.since_ms = other.since_ms
-                lane.parked[at] = parked
+            same = other.number.seq == number.seq and other.number.stream == number.stream
+            if same and other.delivery.position.via == position.via:
+                if other.delivery.position == position:
+                    parked.since_ms = other.since_ms
+                    lane.parked[at] = parked
+                else:
+                    self.counts.dropped += 1
+                    self.drops.append(parked.delivery)
                 return
         self.counts.held += 1
         lane.parked.append(parked)
@@ -273,6 +302,8 @@ class Gate:
             self.drops.append(delivery)
             return True
         if seq in stream.out or (self._has_order and not stream.has(number.prev)):
+            if seq in settled.absent or seq in stream.why:
+                stream.why.setdefault(number.prev, LATE)  # it was passed over, and so was what is before it
             return False
         settled.floor = min(settled.floor, seq)
         if VOID in delivery.message.headers:

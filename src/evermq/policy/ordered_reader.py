@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
 from evermq.policy.gate import UNPROVED, Gate, GateCounts, Lane
 from evermq.port import Delivery, Queue, Reader
-from evermq.settling import Part, Renewed, Report
+from evermq.settling import Part, Report
 
 __all__ = ["OrderedReader"]
 
@@ -40,7 +40,7 @@ class OrderedReader:
         self._clock = clock
         self._hold_ms_max = hold_ms_max
         self._window_count_max = window_count_max
-        self._gate = Gate(has_order=has_order)
+        self._gate = Gate(part=part, has_order=has_order)
         self._absence = Absence(self._gate, rungs, group, clock)
         self._ready: list[Delivery] = []
         self._at: dict[str, int] = {}
@@ -219,17 +219,17 @@ class OrderedReader:
 
     async def _tend(self) -> None:
         await self._sweep()
-        renewed = await self._part.renew(Report(dict(self._at), self._gate.held()))
-        await self._return(renewed)
-        await self._follow()
+        renewed = await self._part.renew(Report(dict(self._at), self._gate.held(self._clock.monotonic_ms())))
+        await self._follow(renewed.wanted)
         self._pass_over_old()
         for lane in await self._absence.prove(renewed.reports):
             self._hand(self._gate.woken(lane))
+        await self._return(renewed.wanted)
         await self._sweep()
 
-    async def _return(self, renewed: Renewed) -> None:
+    async def _return(self, wanted: Iterable[int]) -> None:
         """Give lanes back that another reader asks for, once the application has nothing of them."""
-        for number in renewed.wanted:
+        for number in wanted:
             lane = self._gate.lanes.get(number)
             if lane is None or not lane.claimed:
                 await self._part.give_back([number])
@@ -241,12 +241,13 @@ class OrderedReader:
                     self._gate.counts.returned += 1
                     await self._let_go(number)
 
-    async def _follow(self) -> None:
-        """Look whether what waits in lanes of other readers could go on, and ask for those lanes."""
+    async def _follow(self, wanted: Collection[int]) -> None:
+        """Ask for the lanes in which something waits that could go on, or for which it is this reader's turn."""
         waiting = self._gate.wants()
         if waiting:
             states = await self._part.look(waiting)
-            asked = {lane for lane in waiting if self._gate.may_move(lane, states.get(lane, {}), self._old_ms())}
+            may_move, old_ms = self._gate.may_move, self._old_ms()
+            asked = {n for n in waiting if n in wanted or may_move(n, states.get(n, {}), old_ms)}
             if asked:
                 await self._claim(asked)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Fenced
+from evermq.port import Delivery
+from evermq.settled import Settled
 from evermq.settling import Renewed, Report, States
 
 __all__ = ["MemoryPart", "MemoryProgress"]
@@ -16,7 +18,7 @@ _SILENT_MS_MAX = 5_000
 
 @dataclass(slots=True)
 class _Group:
-    states: dict[int, dict[str, str]] = field(default_factory=dict)
+    states: dict[int, dict[str, Settled]] = field(default_factory=dict)
     owners: dict[int, MemoryPart] = field(default_factory=dict)
     asking: dict[int, MemoryPart] = field(default_factory=dict)
     parts: list[MemoryPart] = field(default_factory=list)
@@ -32,6 +34,13 @@ class MemoryProgress:
 
     async def join(self, group: str) -> MemoryPart:
         return MemoryPart(self, self._groups.setdefault(group, _Group()))
+
+    def settle(self, delivery: Delivery) -> bool:
+        """Settle in one step with the effect, which must happen before anything else may run; False: it has happened.
+
+        Raises Fenced where the lane is another reader's by now: then the effect must not happen here."""
+        lane, stream = delivery.receipt.lane, delivery.receipt.stream
+        return lane is None or lane.part.record(lane.number, stream.name, delivery.receipt.seq)
 
     async def close(self) -> None:
         """Nothing to let go: the memory is the store."""
@@ -62,7 +71,7 @@ class MemoryPart:
                 self._group.owners[lane] = self
                 if self._group.asking.get(lane) is self:
                     del self._group.asking[lane]
-                granted[lane] = dict(self._group.states.get(lane, {}))
+                granted[lane] = self._packed(lane)
             else:
                 asking = self._group.asking.get(lane)
                 if asking is None or asking.is_silent:
@@ -78,11 +87,12 @@ class MemoryPart:
         if lost := [lane for lane in states if self._group.owners.get(lane) is not self]:
             raise Fenced(f"lanes {lost} are another reader's by now")
         for lane, streams in states.items():
-            self._group.states.setdefault(lane, {}).update(streams)
+            kept = self._group.states.setdefault(lane, {})
+            kept.update({name: Settled.unpack(text) for name, text in streams.items()})
 
     async def look(self, lanes: Collection[int]) -> States:
         self._check()
-        return {lane: dict(self._group.states.get(lane, {})) for lane in lanes}
+        return {lane: self._packed(lane) for lane in lanes}
 
     async def renew(self, report: Report) -> Renewed:
         self._check()
@@ -106,6 +116,18 @@ class MemoryPart:
         """Whether others may have what this one claimed."""
         silent_ms = self._progress.clock.monotonic_ms() - self._seen_ms
         return self._left or silent_ms > self._progress.silent_ms_max
+
+    def record(self, lane: int, stream: str, seq: int) -> bool:
+        """One number is settled; False if it was already. Raises Fenced."""
+        if self._group.owners.get(lane) is not self:
+            raise Fenced(f"lane {lane} is another reader's by now")
+        settled = self._group.states.setdefault(lane, {}).setdefault(stream, Settled(floor=seq))
+        is_new = seq not in settled
+        settled.add(seq)
+        return is_new
+
+    def _packed(self, lane: int) -> dict[str, str]:
+        return {name: settled.pack() for name, settled in self._group.states.get(lane, {}).items()}
 
     def _give_back(self, lanes: Collection[int]) -> None:
         """Whoever asked has the lane from now on."""

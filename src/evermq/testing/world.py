@@ -41,9 +41,9 @@ class World:
 
 def worlds() -> dict[str, World]:
     """All worlds by name."""
-    from evermq.testing.worlds import composites, log_crash, log_failing, log_rot
+    from evermq.testing.worlds import composites, log_crash, log_failing, log_rot, order
 
-    each = (*log_crash.WORLDS, *log_failing.WORLDS, *log_rot.WORLDS, *composites.WORLDS)
+    each = (*log_crash.WORLDS, *log_failing.WORLDS, *log_rot.WORLDS, *composites.WORLDS, *order.WORLDS)
     return {world.name: world for world in each}
 
 

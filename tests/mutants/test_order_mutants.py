@@ -1,0 +1,171 @@
+"""Every mend of the protocol taken out again, and the world that must notice: lost, stuck, doubled, out of order, or
+flagged without need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pytest
+from tests.mutants.planted import Mutant, caught, passes
+
+from evermq.errors import Uncertain
+from evermq.numbers import VOID
+from evermq.policy import gate, ordered
+from evermq.policy.absence import Absence
+from evermq.policy.flights import Flights
+from evermq.policy.gate import Gate, Lane, Parked, Stream
+from evermq.port import Delivery
+from evermq.progress.memory import MemoryPart, MemoryProgress
+from evermq.settled import Settled
+from evermq.settling import States
+from evermq.testing.worlds import order_host
+from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
+
+Patch = pytest.MonkeyPatch
+
+
+def slot_is_not_sticky(patch: Patch) -> None:
+    patch.setattr(Ladder, "is_sticky", lambda self: False)
+
+
+def refused_number_has_no_void(patch: Patch) -> None:
+    real = Flights._settle
+
+    def settle(self: Flights, *args: Any) -> Any:
+        return [row for row in real(self, *args) if VOID not in row.message.headers]
+
+    patch.setattr(Flights, "_settle", settle)
+
+
+def uncertain_number_is_given_up(patch: Patch) -> None:
+    real = Flights._settle
+
+    def settle(self: Flights, rows: Any, outcomes: Sequence[Any], heard: Any) -> Any:
+        again = real(self, rows, outcomes, heard)
+        unknown = {id(row) for row, each in zip(rows, outcomes, strict=True) if isinstance(each, Uncertain)}
+        return [row for row in again if id(row) not in unknown]
+
+    patch.setattr(Flights, "_settle", settle)
+
+
+def pump_sends_no_void(patch: Patch) -> None:
+    patch.setattr(order_host, "void_of", lambda message: message._replace(body=b"", headers={}))
+
+
+def mark_is_apart_from_the_effect(patch: Patch) -> None:
+    patch.setattr(MemoryProgress, "settle", lambda self, delivery: True)
+
+
+def settled_numbers_are_forgotten(patch: Patch) -> None:
+    real = Settled.__contains__
+    patch.setattr(Settled, "__contains__", lambda self, seq: seq >= self.next - 4 and real(self, seq))
+
+
+def absence_is_never_proved(patch: Patch) -> None:
+    async def prove(self: Absence, reports: Any) -> list[Lane]:
+        return []
+
+    patch.setattr(Absence, "prove", prove)
+
+
+def absence_reads_to_no_end(patch: Patch) -> None:
+    async def read(self: Absence, search: Any, reports: Any) -> set[str]:
+        return set(self._rungs)
+
+    patch.setattr(Absence, "_read_to_the_end", read)
+
+
+def counters_die_with_the_process(patch: Patch) -> None:
+    patch.setattr(SimulatedSlot, "memory", lambda self, size_bytes: memoryview(bytearray(size_bytes)))
+
+
+def numbers_under_way_are_not_voided(patch: Patch) -> None:
+    patch.setattr(ordered, "voids_in_flight", lambda memory: [])
+
+
+def every_reader_handles_every_lane(patch: Patch) -> None:
+    async def claim(self: MemoryPart, lanes: Collection[int]) -> States:
+        for lane in lanes:
+            self._group.owners[lane] = self
+        return {lane: self._packed(lane) for lane in lanes}
+
+    patch.setattr(MemoryPart, "claim", claim)
+
+
+def silent_reader_keeps_its_claims(patch: Patch) -> None:
+    patch.setattr(MemoryPart, "is_silent", property(lambda self: self._left))
+
+
+def copies_fill_the_window(patch: Patch) -> None:
+    def park(self: Gate, lane: Lane, parked: Parked) -> None:
+        lane.parked.append(parked)
+
+    patch.setattr(Gate, "_park", park)
+
+
+def released_message_leaves_its_successors(patch: Patch) -> None:
+    real = Gate.release
+
+    def release(self: Gate, tickets: Any) -> Any:
+        self._has_order = False
+        try:
+            return real(self, tickets)
+        finally:
+            self._has_order = True
+
+    patch.setattr(Gate, "release", release)
+
+
+def published_protocol(patch: Patch) -> None:
+    """All rungs are read, nothing is numbered."""
+    patch.setattr(gate, "number_of", lambda message: None)
+    patch.setattr(MemoryProgress, "settle", lambda self, delivery: True)
+
+
+def copies_are_dropped_and_nothing_is_held(patch: Patch) -> None:
+    """Recognising doubles alone."""
+    real = Gate._pass
+
+    def pass_(self: Gate, lane: Lane, stream: Stream, parked: Parked, ready: list[Delivery]) -> bool:
+        self._has_order = False
+        return real(self, lane, stream, parked, ready)
+
+    patch.setattr(Gate, "_pass", pass_)
+
+
+def link_and_handled_set(patch: Patch) -> None:
+    """A link to the message before it and a set of what was handled, with a limit: no voids, no sticky slot."""
+    refused_number_has_no_void(patch)
+    slot_is_not_sticky(patch)
+    settled_numbers_are_forgotten(patch)
+
+
+MUTANTS = [
+    Mutant("slot is not sticky", "stuck", "order-pumped", slot_is_not_sticky),
+    Mutant("refused number has no void", "stuck", "order-refused", refused_number_has_no_void),
+    Mutant("uncertain number is given up", "stuck", "order-nothing-left", uncertain_number_is_given_up),
+    Mutant("pump sends no void", "stuck", "order-dead-letters", pump_sends_no_void),
+    Mutant("mark is apart from the effect", "doubled", "order-effects", mark_is_apart_from_the_effect),
+    Mutant("settled numbers are forgotten", "doubled", "order-long-outage", settled_numbers_are_forgotten),
+    Mutant("absence is never proved: lost", "stuck", "order-tail-lost", absence_is_never_proved),
+    Mutant("absence is never proved: progress", "stuck", "order-progress-lost", absence_is_never_proved),
+    Mutant("absence is never proved: late", "stuck", "order-late-group", absence_is_never_proved),
+    Mutant("absence reads to no end", "flagged", "order-windows", absence_reads_to_no_end),
+    Mutant("counters die with the process", "order", "order-restarts", counters_die_with_the_process),
+    Mutant("numbers under way are not voided", "stuck", "order-restarts", numbers_under_way_are_not_voided),
+    Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
+    Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
+    Mutant("copies fill the window", "stuck", "order-dead-letters", copies_fill_the_window, 40),
+    Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),
+    Mutant("published protocol", "doubled", "order-windows", published_protocol),
+    Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),
+    Mutant("link and handled set", "all", "order-refused", link_and_handled_set),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_world_sees_the_mend_that_is_missing(mutant: Mutant) -> None:
+    seed = caught(mutant)
+    assert seed, f"{mutant.name}: {mutant.world} sees nothing in {mutant.seeds_max} seeds"
+    assert passes(mutant.world, min(seed, 3))

@@ -1,0 +1,36 @@
+"""The whole protocol of order over a ladder of failing rungs: every way in which a simpler one broke, by name."""
+
+import pytest
+
+from evermq.testing.world import run_world
+from evermq.testing.worlds.order import PLANS
+
+SEEDS = 8
+EXPECTED = {
+    "refused": {"send_fail", "voids"},
+    "nothing-left": {"send_fail", "voids"},
+    "late-group": {"join_late"},
+    "progress-lost": {"lose_progress", "flagged"},
+    "tail-lost": {"lose_tail", "flagged"},
+    "host-lost": {"lose_host"},
+    "rebalances": {"rebalance", "dropped", "returned"},
+    "restarts": {"kill_producer", "send_unknown"},
+    "effects": {"kill_consumer"},
+    "ladder": {"kill_producer", "kill_consumer", "rebalance", "released", "voids"},
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
+    summary = run_world(f"order-{name}", range(1, SEEDS + 1))
+    assert summary["failed"] == [], summary.get("reasons")
+    assert len(summary["invalid"]) <= SEEDS * 0.5, f"seeds {summary['invalid']} prove nothing"
+    seen = summary["seen"]
+    assert seen["sent by primary"]
+    assert seen["sent by standby"]
+    assert not EXPECTED.get(name, set()) - seen.keys()
+
+
+def test_seed_is_the_same_run_again() -> None:
+    hashes = {run_world("order-ladder", [3])["trace_hash"] for _ in range(2)}
+    assert len(hashes) == 1
