@@ -296,6 +296,7 @@ _BOTH = Plan(standby_down=(2_500, 5_500))
 _HASTE = Plan(append_ms_max=10, lies=0.4, window=1, think_ms=10, count=60, primary_down=(200, 1_000))
 _ALL = replace(
     _BOTH,
+    window=16,
     refused=0.02,
     dead=0.02,
     released=0.02,
@@ -311,13 +312,13 @@ PLANS = {
         "callers that go on while a send of theirs is under way",
         Plan(append_ms_max=30, lies=0.4, window=1, think_ms=60),
     ),
-    "refused": ("messages are refused after their successors were numbered", Plan(refused=0.1)),
+    "refused": ("messages are refused after their successors were numbered", Plan(refused=0.1, window=16)),
     "given-up": ("callers give up, and the copy lands later", replace(_BOTH, append_ms_max=50, lies=0.4)),
     "nothing-left": (
         "no rung takes anything for a while",
-        replace(_BOTH, last_full=(2_000, 5_000), append_ms_max=300, lies=0.2, refused=0.02),
+        replace(_BOTH, last_full=(2_000, 5_000), append_ms_max=300, lies=0.2, refused=0.02, window=16),
     ),
-    "dead-letters": ("what is dead-lettered has successors", replace(_BOTH, dead=0.1, refused=0.05)),
+    "dead-letters": ("what is dead-lettered has successors", replace(_BOTH, dead=0.1, refused=0.05, window=16)),
     "effects": ("consumers are killed between effect and acknowledgement", Plan(consumer_kills=4)),
     "long-outage": ("copies come long after their originals", Plan(primary_down=(1_000, 40_000), lies=0.2, count=60)),
     "progress-lost": (
