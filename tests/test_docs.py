@@ -25,7 +25,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 INLINE = re.compile(r"`(evermq [^`]+)`")
-WORLD = re.compile(r"(?:--world |`)((?:log|composite)-[a-z-]+)\b(?!\.)")
+WORLD = re.compile(r"(?:--world |`)((?:log|composite|order)-[a-z-]+)\b(?!\.)")
 
 
 def name(path: Path) -> str:

@@ -97,13 +97,6 @@ def silent_reader_keeps_its_claims(patch: Patch) -> None:
     patch.setattr(MemoryPart, "is_silent", property(lambda self: self._left))
 
 
-def copies_fill_the_window(patch: Patch) -> None:
-    def park(self: Gate, lane: Lane, parked: Parked) -> None:
-        lane.parked.append(parked)
-
-    patch.setattr(Gate, "_park", park)
-
-
 def released_message_leaves_its_successors(patch: Patch) -> None:
     real = Gate.release
 
@@ -156,7 +149,6 @@ MUTANTS = [
     Mutant("numbers under way are not voided", "stuck", "order-restarts", numbers_under_way_are_not_voided),
     Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
     Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
-    Mutant("copies fill the window", "stuck", "order-dead-letters", copies_fill_the_window, 40),
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),
     Mutant("published protocol", "doubled", "order-windows", published_protocol),
     Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),
