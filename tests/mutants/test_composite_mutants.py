@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from evermq.errors import EvermqError, Rejected, Unavailable, Uncertain
 from evermq.ha import buffered, route
 from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
+from evermq.ha.host_rung import HostRung
 from evermq.ha.leg import Leg
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import Outcomes
@@ -21,6 +23,8 @@ from evermq.ha.spooled import Spooled
 from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader, Start
 from evermq.position import Position
+from evermq.slot import HeldSlot
+from evermq.testing.worlds.composite_slots import SimulatedSlots
 
 Patch = pytest.MonkeyPatch
 _NOWHERE = Position("0", None)
@@ -233,8 +237,39 @@ def buffered_counts_in_memory(patch: Patch) -> None:
     patch.setattr(Buffered, "__init__", init)
 
 
-ROUTE, FAILOVER, SPOOLED, BUFFERED, PUMP = (
-    f"composite-{kind}" for kind in ("route", "failover", "spooled", "buffered", "pump")
+def slots_of_the_dead_are_left_alone(patch: Patch) -> None:
+    async def orphan(self: SimulatedSlots) -> None:
+        return None
+
+    patch.setattr(SimulatedSlots, "orphan", orphan)
+
+
+def slot_is_marked_behind_the_append(patch: Patch) -> None:
+    async def append(self: HostRung, messages: Sequence[Message]) -> Sequence[Position]:
+        queue, slot = await self._open(), await self.slot()
+        positions = await queue.append(messages)
+        await self._clock.sleep(20)
+        slot.mark(empty=False)
+        return positions
+
+    patch.setattr(HostRung, "append", append)
+
+
+def adopter_leaves_before_the_slot_is_empty(patch: Patch) -> None:
+    real = HostRung._empty
+
+    async def empty(self: HostRung, slot: HeldSlot) -> None:
+        task = asyncio.ensure_future(real(self, slot))
+        await self._clock.sleep(30)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        slot.mark(empty=True)
+
+    patch.setattr(HostRung, "_empty", empty)
+
+
+ROUTE, FAILOVER, SPOOLED, BUFFERED, PUMP, LADDER = (
+    f"composite-{kind}" for kind in ("route", "failover", "spooled", "buffered", "pump", "ladder")
 )
 MUTANTS = [
     Mutant("pump acknowledges before it appends", "lost", PUMP, pump_acknowledges_before_it_appends),
@@ -261,6 +296,9 @@ MUTANTS = [
     Mutant("spooled reads the local queue as well", "duplicates_raw", SPOOLED, spooled_reads_the_local_queue_as_well),
     Mutant("buffered overtakes its backlog", "inversions", BUFFERED, buffered_overtakes_its_backlog),
     Mutant("buffered counts in memory", "inversions", BUFFERED, buffered_counts_in_memory),
+    Mutant("slots of the dead are left alone", "stranded", LADDER, slots_of_the_dead_are_left_alone),
+    Mutant("slot is marked behind the append", "stranded", LADDER, slot_is_marked_behind_the_append),
+    Mutant("adopter leaves too early", "stranded", LADDER, adopter_leaves_before_the_slot_is_empty),
 ]
 
 

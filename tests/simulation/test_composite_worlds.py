@@ -11,9 +11,11 @@ from evermq.testing.worlds.composite_weather import STORM
 
 SEEDS = 20
 RUNS = [(f"composite-{kind}", 1) for kind in ("route", "failover", "spooled", "buffered", "pump")]
+RUNS += [("composite-ladder", 1)]
 RUNS += [("composite-nested", first) for first in (1, 21)]
 BITES = {f"{verb.value} {fault.name.lower()}" for verb, faults in STORM.items() for fault in faults}
 TROUBLES = {"storm", "out", "crash", "kill", "power cut"}
+RARE = {"power cut"}  # of a slot only while no process holds it
 INVERSIONS = "inversions where no order is promised"
 
 
@@ -23,7 +25,8 @@ def test_nothing_is_lost_whatever_fails(world: str, first: int) -> None:
     assert summary["failed"] == [], summary.get("reasons")
     assert len(summary["invalid"]) <= SEEDS * 0.4, f"seeds {summary['invalid']} prove nothing"
     seen = summary["seen"]
-    assert seen.keys() >= TROUBLES | BITES, f"never happened: {sorted((TROUBLES | BITES) - seen.keys())}"
+    wanted = (TROUBLES | BITES) - (RARE if world == "composite-ladder" else set())
+    assert seen.keys() >= wanted, f"never happened: {sorted(wanted - seen.keys())}"
     if world in ("composite-route", "composite-failover", "composite-nested"):
         assert seen[INVERSIONS] > 0, "order is not promised and never broken: the checker is blind"
     if world == "composite-failover":

@@ -48,7 +48,8 @@ class Story:
 class Sender:
     """A producer: what it has still to send, and what it does not know the outcome of. It may outlive its process.
 
-    patient: it never goes on to the next message before it knows what became of this one.
+    patient: it never goes on to the next message before it knows what became of this one. is_named: it has a slot of
+    its own again after a crash.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Sender:
     made: int = 0
     numbers: Counter[str] = field(default_factory=Counter)
     in_doubt: set[str] = field(default_factory=set)
+    is_named: bool = False
 
     def __post_init__(self) -> None:
         if self.batches < 0:
@@ -150,7 +152,8 @@ class Process:
     async def boot(self) -> None:
         """Open everything and begin."""
         self._links = {name: Link(site) for name, site in self._sites.items()}
-        built = self.built = build(self._node, self._links, self._links.get("dead"), self._clock)
+        name = self.sender.name if self.sender and self.sender.is_named else ""
+        built = self.built = build(self._node, self._links, self._links.get("dead"), self._clock, name)
         for group in self._groups:
             self._spawn(self._consume(built.queue, group))
         if self.sender:

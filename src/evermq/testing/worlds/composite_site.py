@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from evermq.adapters.log.options import LogOptions
@@ -116,12 +117,23 @@ class _EngineReader:
         return result
 
 
+@dataclass(slots=True)
+class SlotState:
+    """Of a site that is a slot of a host. name: of the producer whose own it is, if any."""
+
+    name: str = ""
+    is_empty: bool = True
+    is_wanted: bool = False
+    holder: Link | None = None
+
+
 class Site:
     """An engine and what goes wrong with it. `rates` may be changed while it runs."""
 
     def __init__(self, name: str, clock: SimulatedClock, *, logged: bool) -> None:
         self.name = name
         self.engine = Engine(clock, logged=logged)
+        self.slot = SlotState()
         self.rates: dict[Verb, dict[Fault, float]] = {verb: {} for verb in Verb}
         chance = random.Random(clock.random.random())
         self.faulty = Faulty(self.engine, rates=self.rates, random=chance, delay_ms_max=_DELAY_MS_MAX, clock=clock)
@@ -137,9 +149,11 @@ class Link:
     """See `Queue`: one process's connection to a site."""
 
     def __init__(self, site: Site) -> None:
+        self.site = site
         self._queue = site.faulty
         self._readers: list[Reader] = []
         self.is_cut = False
+        self.under_way = 0
         self.name = site.name
 
     @property
@@ -165,6 +179,11 @@ class Link:
         """The process is dead."""
         self.is_cut = True
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process is dead and the kernel has ended what it was doing on this disk."""
+        return self.is_cut and not self.under_way
+
     async def forget(self) -> None:
         """The engine notices, and takes back what the process had."""
         for reader in self._readers:
@@ -173,11 +192,17 @@ class Link:
     async def carry(self, act: Awaitable[T]) -> T:
         """Do it at the engine, which goes on with it whatever becomes of the process."""
         doing = asyncio.ensure_future(act)
-        doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody else looks
+        self.under_way += 1
+        doing.add_done_callback(self._done)
         if self.is_cut:
             doing.cancel()
             raise Closed("this process is dead")
         return await asyncio.shield(doing)
+
+    def _done(self, doing: asyncio.Future[T]) -> None:
+        self.under_way -= 1
+        if not doing.cancelled():
+            doing.exception()  # perhaps nobody else looks
 
     async def _open(self, group: str, start: Start) -> Reader:
         reader = await self._queue.reader(group, start=start)

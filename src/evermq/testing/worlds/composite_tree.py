@@ -9,24 +9,30 @@ from dataclasses import dataclass, field
 from evermq.clock import Clock
 from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Choice, Failover
+from evermq.ha.host_rung import HostRung
 from evermq.ha.pump import Pump
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
 from evermq.position import Position
+from evermq.testing.worlds.composite_site import Link
+from evermq.testing.worlds.composite_slots import SimulatedSlots
 from evermq.traits import Traits
 
 __all__ = ["KINDS", "PUMP", "Built", "Node", "Pumped", "build", "draw", "draw_nested"]
 
 PUMP = "pump"
 KINDS = ("route", "failover", "spooled", "buffered")
+SLOTS = tuple(f"slot-{number}" for number in range(6))  # one for each process, and one to spare
+_PUMPED = ("local", "source", *SLOTS)
 _KEYS = {
     "route": ("a", "b"),
     "failover": ("primary", "standby"),
     "spooled": ("local", "remote"),
     "buffered": ("local", "remote"),
     "pump": ("source", "target"),
+    "ladder": ("primary", "standby", *SLOTS),
 }
 _PATIENCE_MS = 300  # for one engine; a queue made of queues is given more, or it would never have its second try
 _PATIENCE_NESTED_MS = 1_500
@@ -49,14 +55,14 @@ class Node:
             return {self.site: groups}
         found: dict[str, Sequence[str]] = {}
         for key, child in self.children.items():
-            found |= child.groups((PUMP,) if key in ("local", "source") else groups)
+            found |= child.groups((PUMP,) if key in _PUMPED else groups)
         return found
 
     def paths(self) -> list[str]:
         """The ways by which deliveries come."""
         if not self.kind:
             return [""]
-        read = {key: child for key, child in self.children.items() if key not in ("local", "source")}
+        read = {key: child for key, child in self.children.items() if key not in _PUMPED}
         own = {key: "" if key == "target" else key for key in read}
         return ["/".join(filter(None, (own[key], path))) for key, child in read.items() for path in child.paths()]
 
@@ -119,8 +125,8 @@ class Built:
     choices: list[Choice] = field(default_factory=list)
 
 
-def build(node: Node, links: Mapping[str, Queue], dead: Queue | None, clock: Clock) -> Built:
-    """Make the queues of a tree over these links."""
+def build(node: Node, links: Mapping[str, Link], dead: Queue | None, clock: Clock, producer: str = "") -> Built:
+    """Make the queues of a tree over these links. producer: its name, where it is to have its own slot again."""
     if not node.kind:
         return Built(links[node.site])
     below = {key: build(child, links, dead, clock) for key, child in node.children.items()}
@@ -136,6 +142,13 @@ def build(node: Node, links: Mapping[str, Queue], dead: Queue | None, clock: Clo
         case "failover":
             found.choices.append(Choice())
             found.queue = Failover(**queues, choice=found.choices[-1], append_ms_max=wait_ms, clock=clock)
+        case "ladder":
+            slots = SimulatedSlots([links[key] for key in SLOTS], clock, producer)
+            last = HostRung(slots, name="orders", dead=dead, clock=clock)
+            found.choices.append(Choice())
+            rungs = {"primary": queues["primary"], "standby": queues["standby"], "last": last}
+            ladder = found.queue = Failover(**rungs, choice=found.choices[-1], append_ms_max=wait_ms, clock=clock)
+            ladder.start()
         case "spooled":
             spooled = found.queue = Spooled(local=queues["local"], remote=queues["remote"], dead=dead, clock=clock)
             found.pumped.append(spooled)

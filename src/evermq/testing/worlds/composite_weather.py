@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from evermq.testing.faulty import Fault, Verb
 from evermq.testing.worlds.composite_process import Process, Sender, Story
 from evermq.testing.worlds.composite_site import Site
+from evermq.testing.worlds.composite_tree import SLOTS
 
 __all__ = ["STORM", "Weather"]
 
@@ -24,7 +25,8 @@ _LENGTHS_MS = (300, 800, 2_000)
 
 
 class Weather:
-    """gentle: only faults with a certain outcome, and no crashes. `seen`: how often each thing happened."""
+    """sites: what may be struck, the more often it is named the sooner. gentle: only faults with a certain outcome,
+    and no crashes. `seen`: how often each thing happened."""
 
     def __init__(self, story: Story, sites: Sequence[Site], processes: Sequence[Process], *, gentle: bool) -> None:
         self._story = story
@@ -41,6 +43,7 @@ class Weather:
         troubles = [storm, (self._choose, 3)]
         if not self._gentle:
             troubles += [(self._out, 4), (self._crash, 5), (self._kill, 4)]
+            troubles += [(self._outage, 6)] if any(site.name in SLOTS for site in self._sites) else []
         under_way: list[asyncio.Task[None]] = []
         for _ in range(rounds):
             act = self._chance.choices([each for each, _ in troubles], [weight for _, weight in troubles])[0]
@@ -53,7 +56,7 @@ class Weather:
 
     def count_bites(self) -> None:
         """Add up what the faults of all sites have done."""
-        for site in self._sites:
+        for site in dict.fromkeys(self._sites):
             for (verb, fault), count in site.faulty.bitten.items():
                 self.seen[f"{verb.value} {fault.name.lower()}"] += count
 
@@ -63,6 +66,8 @@ class Weather:
         for site in sites:
             for verb, faults in (_BREEZE if self._gentle else STORM).items():
                 if verb is Verb.APPEND or self._chance.random() < 0.5:
+                    # A local log of the process itself does nothing after it has answered.
+                    faults = tuple(fault for fault in faults if fault is not Fault.LATE or site.name not in SLOTS)
                     chosen = self._chance.sample(faults, self._chance.randint(1, min(3, len(faults))))
                     site.rates[verb].update({fault: self._chance.choice((0.1, 0.3)) for fault in chosen})
         await self._for_a_while("storm", *sites)
@@ -75,6 +80,18 @@ class Weather:
         else:
             site.faulty.hang()
         await self._for_a_while("out", site)
+
+    async def _outage(self) -> None:
+        """All rungs but the last are away, and a process dies that has put something there."""
+        rungs = [site for site in dict.fromkeys(self._sites) if site.name not in SLOTS]
+        for site in rungs:
+            site.faulty.down()
+        self._happens("outage", "")
+        await self._clock.sleep(self._chance.choice(_LENGTHS_MS))
+        await self._crash()
+        for site in rungs:
+            site.heal()
+        self._story.tell("fault_off", detail="outage")
 
     async def _for_a_while(self, what: str, *sites: Site) -> None:
         where = ", ".join(site.name for site in sites)
@@ -103,6 +120,10 @@ class Weather:
         if mortal:
             site = self._chance.choice(mortal)
             power = self._chance.random() < 0.5
+            if power and site.name in SLOTS:
+                # The machine's power takes its processes too, and after it no mark is trusted.
+                power = site.slot.holder is None or site.slot.holder.is_gone
+                site.slot.is_empty = site.slot.is_empty and not power
             self._happens("power cut" if power else "kill", site.name)
             await site.engine.kill(power=power)
 

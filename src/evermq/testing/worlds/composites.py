@@ -15,7 +15,7 @@ from evermq.testing.simulation.loop import Deadlock, simulate
 from evermq.testing.world import World, WorldResult
 from evermq.testing.worlds.composite_process import Process, Sender, Story
 from evermq.testing.worlds.composite_site import Site
-from evermq.testing.worlds.composite_tree import KINDS, Node, draw, draw_nested
+from evermq.testing.worlds.composite_tree import KINDS, SLOTS, Node, draw, draw_nested
 from evermq.testing.worlds.composite_weather import Weather
 from evermq.traits import Order
 
@@ -25,6 +25,7 @@ _GROUPS = ("billing", "shipping")
 _DRAINED_MS_MAX = 120_000
 _BITES_MIN = 10
 _GENTLE_SHARE = 0.2
+_RUNG_WEIGHT = 4
 
 
 class _Run:
@@ -46,11 +47,14 @@ class _Run:
         patient = chance.random() < 0.7
         make = partial(Process, story=self.story, node=node, sites=self.sites, gentle=self.gentle)
         for number in range(chance.choice((1, 2))):
-            sender = Sender(f"p{number}", 200, patient)
+            sender = Sender(f"p{number}", 200, patient, is_named=chance.random() < 0.5)
             self.processes.append(make(f"producer-{number}", sender=sender))
         for number in range(chance.choice((1, 2, 3))):
             self.processes.append(make(f"consumer-{number}", groups=self.groups))
-        self.weather = Weather(self.story, list(self.sites.values()), self.processes, gentle=self.gentle)
+        # Most slots are empty most of the time: troubles are sought where the messages are.
+        rungs = set(names) - set(SLOTS) if node.kind == "ladder" else set()
+        struck = [site for name, site in self.sites.items() for _ in range(_RUNG_WEIGHT if name in rungs else 1)]
+        self.weather = Weather(self.story, struck, self.processes, gentle=self.gentle)
 
     async def play(self) -> None:
         """Load and faults, heal, drain, go."""
@@ -142,7 +146,7 @@ class _Run:
         paths = self.node.paths()
         used = {event.via for event in self.story.events if event.ev == "deliver"}
         took = {event.via.split("/")[0] for event in self.story.events if event.ev == "send_ok"}
-        wanted = 2 if self.node.kind in ("route", "failover", "buffered") else 1
+        wanted = {"route": 2, "failover": 2, "buffered": 2, "ladder": 2}.get(self.node.kind, 1)
         return [
             *([f"only {bites} faults struck, {bites_min} were to"] if bites < bites_min else []),
             *([f"deliveries came by way of {sorted(used)} alone"] if len(used) < min(2, len(paths)) else []),
@@ -186,12 +190,13 @@ _WHAT = {
     "spooled": "a local queue with a pump behind it",
     "buffered": "a remote queue with a local one for bad times",
     "pump": "a pump between two queues, with and without dead letters",
+    "ladder": "a ladder whose last rung is the host's: slots, adopted when their processes are gone",
 }
 
 WORLDS = (
     *(
         World(f"composite-{kind}", _WHAT[kind], partial(_run, partial(draw, kind)))  # each seed draws the rest
-        for kind in (*KINDS, "pump")
+        for kind in (*KINDS, "pump", "ladder")
     ),
     World("composite-nested", "a technique, one of whose children is a technique", partial(_run, draw_nested)),
 )
