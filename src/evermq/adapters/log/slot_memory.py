@@ -14,7 +14,7 @@ from pathlib import Path
 from struct import Struct
 from uuid import UUID
 
-__all__ = ["SlotMemory"]
+__all__ = ["SlotMemory", "is_marked_empty"]
 
 _MAGIC = b"EVQSLOT1"
 _HEAD = Struct("<8sQ16sQ?")
@@ -101,6 +101,23 @@ class SlotMemory:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD.size)
+
+
+def is_marked_empty(path: Path) -> bool:
+    """What the mark of a memory says that another process may hold; not where a power loss may have taken it back."""
+    try:
+        head = _first_bytes(path)
+    except FileNotFoundError:
+        return False
+    if len(head) < _HEAD.size:
+        return False
+    magic, _, booted, _, is_empty = _HEAD.unpack(head)
+    return bool(magic == _MAGIC and booted == _boot_id() and is_empty)
 
 
 def _boot_id() -> bytes:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.queue import traits_of
-from evermq.adapters.log.slot_memory import SlotMemory
+from evermq.adapters.log.slot_memory import SlotMemory, is_marked_empty
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Misconfigured, Unavailable
 from evermq.numbering import in_flight
@@ -83,7 +83,8 @@ class LogSlots:
     async def backlog(self, group: str) -> int:
         found = 0
         for path in self._paths():
-            if not self._is_held(path) and (path / "log").exists():
+            # One that is marked as empty is not opened: its holder may be about to.
+            if not self._is_held(path) and (path / "log").exists() and not is_marked_empty(path / "memory"):
                 place = await self._open_log(path / "log")
                 try:
                     if self._topic in await place.topics():

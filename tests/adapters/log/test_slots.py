@@ -1,0 +1,95 @@
+"""Slots of a host: their memory survives a kill and not a power loss, and names find their own again."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.slot_memory import SlotMemory, is_marked_empty
+from evermq.adapters.log.slots import LogSlots
+from evermq.adapters.open import open_log
+from evermq.errors import Misconfigured, Unavailable
+from evermq.message import MessageFactory
+
+OPTIONS = LogOptions(segment_bytes=1 << 20)
+BOOT, LATER = b"a" * 16, b"b" * 16
+
+
+def slots(directory: Path, producer: str | None = None) -> LogSlots:
+    opened = partial(open_log, segment_bytes=OPTIONS.segment_bytes)
+    return LogSlots(directory, "orders", opened, options=OPTIONS, producer=producer, own_ms_max=200)
+
+
+def test_memory_is_as_it_was_left(tmp_path: Path) -> None:
+    first = SlotMemory(tmp_path / "memory", boot=BOOT)
+    first.area(32)[:5] = b"first"
+    first.is_empty = False
+    first.close()
+    second = SlotMemory(tmp_path / "memory", boot=BOOT)
+    assert bytes(second.area(64)) == b"first".ljust(64, b"\0")
+    assert (second.incarnation, second.was_kept, second.is_empty) == (1, True, False)
+    assert second.token == first.token
+
+
+def test_memory_after_another_start_of_the_machine_is_zeros_and_a_new_incarnation(tmp_path: Path) -> None:
+    first = SlotMemory(tmp_path / "memory", boot=BOOT)
+    first.area(32)[:5] = b"first"
+    first.close()
+    second = SlotMemory(tmp_path / "memory", boot=LATER)
+    assert bytes(second.area(32)) == bytes(32)
+    assert (second.incarnation, second.was_kept, second.is_empty) == (2, False, False)
+
+
+@pytest.mark.parametrize("rest", [b"", b"torn", bytes(64), b"\xff" * 64], ids=["gone", "short", "zeros", "rubbish"])
+def test_memory_that_was_lost_is_a_new_incarnation(tmp_path: Path, rest: bytes) -> None:
+    for _ in range(2):
+        SlotMemory(tmp_path / "memory", boot=BOOT).close()
+    (tmp_path / "memory").write_bytes(rest)
+    found = SlotMemory(tmp_path / "memory", boot=BOOT)
+    assert (found.incarnation, found.was_kept) == (2, False)
+
+
+async def test_each_process_has_the_first_slot_that_is_free(tmp_path: Path) -> None:
+    first, second, third = slots(tmp_path), slots(tmp_path), slots(tmp_path)
+    names = [(await each.own()).name.rpartition("-")[2] for each in (first, second)]
+    assert names == ["0", "1"]
+    await first.close()
+    assert (await third.own()).name.endswith("-0")
+    await second.close()
+    await third.close()
+
+
+async def test_slot_that_is_marked_as_empty_is_not_opened_to_count(tmp_path: Path) -> None:
+    holder, asking = slots(tmp_path), slots(tmp_path)
+    slot = await holder.own()
+    queue = await slot.queue()
+    slot.mark(empty=False)
+    await queue.append([MessageFactory()("a book")])
+    assert await asking.backlog("pump") == 1
+    slot.mark(empty=True)
+    assert is_marked_empty(tmp_path / "0" / "memory")
+    assert await asking.backlog("pump") == 0
+    await holder.close()
+
+
+async def test_name_that_another_process_has_is_refused_and_free_again_after_it(tmp_path: Path) -> None:
+    first, second = slots(tmp_path, "till/7"), slots(tmp_path, "till/7")
+    await first.own()
+    with pytest.raises(Unavailable, match="till/7"):
+        await second.own()
+    await first.close()
+    assert (await second.own()).is_named
+    await second.close()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "é" * 100])
+def test_name_that_no_directory_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Misconfigured, match="producer"):
+        slots(tmp_path, name)
+
+
+async def test_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="choose another directory"):
+        await slots(tmp_path / "file").own()
