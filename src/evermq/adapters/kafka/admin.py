@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -50,8 +51,7 @@ class Admin:
 
     async def ping(self) -> int:
         """How many brokers there are. Raises Denied or Unavailable."""
-        cluster: Any = await self._wait(self._client.describe_cluster(request_timeout=_ANSWER_S), "connecting")
-        return len(cluster.nodes)
+        return len((await self._cluster()).brokers)
 
     async def topics(self) -> list[str]:
         """Those that are not Kafka's own."""
@@ -100,6 +100,11 @@ class Admin:
         found: Any = await self._wait(self._client.list_consumer_groups(request_timeout=_ANSWER_S), "groups")
         return sorted(each.group_id for each in found.valid)
 
+    async def _cluster(self) -> Any:
+        """Its metadata; not by describe_cluster, after which librdkafka ends the process by a failed assertion where a
+        broker that stood still for seconds answers after all (rd_kafka_admin_response_parse, seen with 2.16.1)."""
+        return await self._wait(_in_thread(partial(self._client.list_topics, timeout=_ANSWER_S)), "connecting")
+
     def _list(self) -> Any:
         try:
             return self._client.list_topics(timeout=_ANSWER_S)
@@ -108,8 +113,8 @@ class Admin:
 
     async def defaults(self) -> dict[str, str]:
         """Settings of a broker, under the names that those of a topic have."""
-        cluster: Any = await self._wait(self._client.describe_cluster(request_timeout=_ANSWER_S), "connecting")
-        config = await self._config(ConfigResource(ResourceType.BROKER, str(cluster.nodes[0].id)))
+        broker = min((await self._cluster()).brokers)
+        config = await self._config(ConfigResource(ResourceType.BROKER, str(broker)))
         return config | {name: config[other] for name, other in _OF_BROKERS.items() if other in config}
 
     async def _config(self, resource: ConfigResource) -> dict[str, str]:
@@ -165,6 +170,21 @@ class Admin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _REFUSED:
             self._refusal = error
+
+
+def _in_thread(act: Callable[[], T]) -> Future[T]:
+    """In one that nobody waits for at the end of the process."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(act())
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def _code(error: BaseException) -> int | None:
