@@ -122,6 +122,17 @@ async def test_nothing_is_made_without_being_asked_for(redis_server: Redis, topi
         assert await queue.backlog("one") == await queue.backlog("two") == 1
 
 
+async def test_topic_that_is_just_being_made_is_no_reason_to_give_a_message_up(redis_server: Redis, topic: str) -> None:
+    async with placed(redis_server) as place, told(redis_server) as client:
+        await place.create(topic, groups=["one"], lanes=1)
+        queue = await place.queue(topic)
+        await client.hset(f"evermq:{{{topic}.1.0}}:state", "groups", "")
+        with pytest.raises(Unavailable, match="half made"):
+            await queue.append([message("x")])
+        await client.hset(f"evermq:{{{topic}.1.0}}:state", "groups", "one")
+        await queue.append([message("x")])
+
+
 async def test_another_lane_count_in_the_url_is_refused(redis_server: Redis, topic: str) -> None:
     async with placed(redis_server) as place:
         await place.create(topic, groups=GROUPS, lanes=4)
@@ -193,7 +204,8 @@ async def test_full_lane_and_full_memory_are_told_and_can_be_emptied(redis_serve
     async with placed(redis_server, "?lane_count_max=10") as place:
         await place.create(topic, groups=["one"], lanes=1)
         queue = await place.queue(topic)
-        await queue.append([message("x") for _ in range(10)])
+        await queue.append([message("x") for _ in range(9)])
+        await queue.append([message("x")])
         with pytest.raises(Overloaded, match="lane_count_max = 10"):
             await queue.append([message("one too many")])
         async with told(redis_server, maxmemory="1mb") as client:

@@ -10,6 +10,7 @@ from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
 from evermq.compose.config import Child, TopicConfig, load
 from evermq.compose.host import host_rung, is_host_rung
+from evermq.compose.rungs import check_strong
 from evermq.compose.switching import start_switch
 from evermq.errors import Misconfigured
 from evermq.ha.buffered import Buffered
@@ -51,7 +52,7 @@ def find(topic: str, config: str | Path | None) -> TopicConfig:
 
 async def build(topic: TopicConfig, *, producer: str | None = None) -> Queue:
     """The queue of a topic, running. Raises Misconfigured where it cannot keep what `require` demands."""
-    check = partial(_check, topic)
+    check = partial(check_strong, topic.name, required=topic.require)
     queue = await _open(topic.root, producer, check)
     try:
         check(queue)
@@ -59,12 +60,6 @@ async def build(topic: TopicConfig, *, producer: str | None = None) -> Queue:
         await queue.close()
         raise
     return queue
-
-
-def _check(topic: TopicConfig, queue: Queue) -> None:
-    if topic.require is not None and queue.traits.durable < topic.require:
-        has, wants = queue.traits.durable.name.lower(), topic.require.name.lower()
-        raise Misconfigured(f"topic {topic.name} requires {wants}, but an acknowledgement here survives only {has}")
 
 
 async def _open(child: Child, producer: str | None, check: Check) -> Queue:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evermq.compose.rungs import check_different
 from evermq.compose.switching import SwitchConfig, read_switch
 from evermq.errors import Misconfigured
 from evermq.ha.probe import PREFIX
@@ -86,6 +88,7 @@ def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
     own = {key: value for key, value in table.items() if key in _OF_A_TOPIC}
     rest = {key: value for key, value in table.items() if key not in _OF_A_TOPIC}
     root = _child(rest, at, extra=_OF_A_TOPIC)
+    check_different(_rungs(root), at)
     groups = own.get("groups", [])
     if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
         raise Misconfigured(f'{at}: groups must be a list of names, as groups = ["billing"]')
@@ -93,6 +96,14 @@ def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
     if lanes is not None and (not _is_number(lanes) or lanes < 1):
         raise Misconfigured(f"{at}: lanes must be a whole number from 1 on")
     return TopicConfig(name, root, tuple(map(check_group, groups)), lanes, _require(own.get("require"), at))
+
+
+def _rungs(child: Child, name: str = "") -> Iterator[tuple[str, str]]:
+    """The URLs below a child, each by its keys."""
+    if child.url:
+        yield name, child.url
+    for key, each in child.children.items():
+        yield from _rungs(each, f"{name}.{key}".lstrip("."))
 
 
 def _require(value: object, at: str) -> Durable | None:

@@ -74,6 +74,11 @@ class Route:
     def name(self) -> str:
         return self._children[self._keys[0]].name
 
+    @property
+    def children(self) -> Mapping[str, Queue]:
+        """By configuration key, in the order they are tried."""
+        return self._children
+
     @cached_property
     def traits(self) -> Traits:
         return self.traits_of(self._keys)

@@ -33,7 +33,7 @@ class RedisOptions:
     create: yes makes topics and groups at first use; without it they are made by `evermq topics create`.
     lease_ms: a reader that is silent for so long loses its lanes. timeout_ms: longest wait for an answer.
     entry_bytes: messages of one lane and batch go into one value up to so many bytes. message_bytes_max: body, key and
-    headers together. lane_count_max: messages a lane keeps, beyond it append raises Overloaded.
+    headers together. lane_count_max: a lane that keeps so many messages takes no batch, append raises Overloaded.
     wait_replicas, wait_ms: an append counts when so many replicas confirmed it in time, else it is Uncertain.
     require: refuse a server that keeps less than this class. username, password, sentinel_password: references,
     env:NAME or file:PATH. ca, cert, key: PEM files. cluster: yes for a Redis Cluster. sentinel: name of the master, the

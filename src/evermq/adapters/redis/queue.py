@@ -31,6 +31,7 @@ __all__ = ["RedisQueue"]
 _APPEND = Script.load("append", "sld")
 _STARTS = ("oldest", "newest", "time", "offset")
 _STALE = (-1, -3)  # the lane is not of this topic, or was closed: the topic has changed
+_NO_GROUP = -2
 _TRIES = 3
 
 
@@ -74,6 +75,8 @@ class RedisQueue:
             if not all(reply in _STALE for reply in replies):
                 break
             await topic.reload()  # nothing was appended: the lane count changed, or the topic is gone
+        if _NO_GROUP in replies:
+            await topic.reload()  # perhaps it is just being made
         topic.wake()
         return self._outcome(messages, batch, replies)
 
@@ -97,7 +100,7 @@ class RedisQueue:
         if isinstance(reply, EvermqError):
             return reply
         topic = self._topic
-        if reply == -2:
+        if reply == _NO_GROUP and not topic.groups:
             return NoSuchTopic(
                 f"topic {self.name} has no group, so nobody would ever read this: evermq topics create URL --groups a,b"
             )
