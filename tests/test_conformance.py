@@ -26,6 +26,7 @@ from evermq.policy.deduped import Deduped
 from evermq.policy.ordered import Ordered
 from evermq.port import Queue
 from evermq.progress.memory import MemoryProgress
+from evermq.slot import Slot
 from evermq.testing.conformance import Case, Opened, Subject, cases, declared
 from evermq.testing.faulty import Faulty
 
@@ -144,6 +145,10 @@ def route(a: Make = MemoryQueue, b: Make = MemoryQueue) -> Make:
     return lambda topic: Route({"a": a(topic), "b": b(topic)}, append_ms_max=PATIENT_MS)
 
 
+async def in_memory() -> Slot:
+    return Memory()
+
+
 class Memory:
     """A slot whose memory nobody needs to outlive its process."""
 
@@ -157,7 +162,7 @@ def numbered(kind: type[Ordered]) -> Make:
     def make(topic: str) -> Queue:
         rungs: dict[str, Queue] = {"primary": MemoryQueue(topic), "standby": MemoryQueue(topic)}
         ladder = Failover(primary=rungs["primary"], standby=rungs["standby"], append_ms_max=PATIENT_MS)
-        return kind(ladder, slot=Memory(), progress=MemoryProgress(), rungs=rungs, lanes=24)
+        return kind(ladder, slot=in_memory, progress=MemoryProgress(), rungs=rungs, lanes=24)
 
     return make
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import lcm
 from zlib import crc32
 
 from evermq.errors import Misconfigured
@@ -17,10 +18,11 @@ from evermq.lanes import murmur2
 from evermq.message import Message
 from evermq.numbers import SEQ, key_of_lane, void
 
-__all__ = ["LANES_MAX", "Numbering", "in_flight", "land_all", "voids_in_flight"]
+__all__ = ["LANES_MAX", "Numbering", "in_flight", "land_all", "lanes_for", "voids_in_flight"]
 
 LANES_MAX = 65_536
 _BUCKETS = 65_536
+_LANES = 384  # at least: most counts of partitions and lists divide it
 _MAGIC = int.from_bytes(b"evermqN1", "little")
 _HEAD = 8  # magic, incarnation, lanes, buckets a lane, token
 _PLACES_MAX = 131_072
@@ -104,6 +106,23 @@ class Numbering:
         words[0] = _MAGIC
 
 
+def lanes_for(memory: memoryview, rungs: Mapping[str, int]) -> int:
+    """How many lanes the numbers of a producer have: a multiple of those of every rung, and what they were before where
+    that still is one. memory: of 64 bytes at least. Raises Misconfigured where that would be too many."""
+    words = _words_of(memory)
+    wanted = lcm(*rungs.values())
+    if words is not None and words[2] % wanted == 0:
+        return words[2]
+    lanes = lcm(wanted, _LANES)
+    if lanes > LANES_MAX:
+        counts = ", ".join(f"{name} {count}" for name, count in rungs.items())
+        raise Misconfigured(
+            f"order needs a common multiple of the rungs' lanes ({counts}) up to {LANES_MAX}: give them counts that "
+            "have one, as 6 and 128"
+        )
+    return lanes
+
+
 def in_flight(memory: memoryview) -> dict[int, range]:
     """By lane, the numbers that were given and may not have landed. Nothing for memory that was never used."""
     words = memory.cast("B").cast("Q")
@@ -118,8 +137,10 @@ def voids_in_flight(memory: memoryview) -> list[Message]:
     """What must land before anything else does, where a producer went while numbers were under way: a void for each.
 
     Each waits for the number before it, whatever its bucket was, since that is not known any more."""
-    words = memory.cast("B").cast("Q")
-    voids = []
+    words = _words_of(memory)
+    voids: list[Message] = []
+    if words is None:
+        return voids
     for lane, numbers in in_flight(memory).items():
         for seq in numbers:
             opened, key = seq - numbers.start, key_of_lane(lane, words[2])
@@ -134,6 +155,13 @@ def land_all(memory: memoryview) -> None:
     if words and words[0] == _MAGIC:
         lanes = words[2]
         words[_HEAD + lanes : _HEAD + 2 * lanes] = words[_HEAD : _HEAD + lanes]
+
+
+def _words_of(memory: memoryview) -> memoryview | None:
+    """None for memory that was never used."""
+    size = memory.nbytes // 8 * 8
+    words = memory.cast("B")[:size].cast("Q")
+    return words if len(words) >= _HEAD and words[0] == _MAGIC else None
 
 
 def _stream(token: int, lane: int) -> str:

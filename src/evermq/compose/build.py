@@ -10,6 +10,7 @@ from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
 from evermq.compose.config import Child, TopicConfig, load
 from evermq.compose.host import host_rung, is_host_rung
+from evermq.compose.ordering import ordered
 from evermq.compose.rungs import check_strong
 from evermq.compose.switching import start_switch
 from evermq.errors import Misconfigured
@@ -56,10 +57,10 @@ async def build(topic: TopicConfig, *, producer: str | None = None) -> Queue:
     queue = await _open(topic.root, producer, check)
     try:
         check(queue)
+        return ordered(queue, topic.name, topic.order) if topic.order else queue
     except BaseException:
         await queue.close()
         raise
-    return queue
 
 
 async def _open(child: Child, producer: str | None, check: Check) -> Queue:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evermq.compose.ordering import OF_ORDER, OrderConfig, read_order
 from evermq.compose.rungs import check_different
 from evermq.compose.switching import SwitchConfig, read_switch
 from evermq.errors import Misconfigured
@@ -33,7 +34,7 @@ _NUMBERS: dict[str, tuple[str, ...]] = {
     "spooled": (),
 }
 _OPTIONAL = {"last"}
-_OF_A_TOPIC = ("groups", "lanes", "require")
+_OF_A_TOPIC = ("groups", "lanes", "require", *OF_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,15 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic. require: the class that an acknowledgement must survive, None for any."""
+    """A topic. require: the class that an acknowledgement must survive, None for any. order: what is promised of the
+    messages of a producer, None for nothing."""
 
     name: str
     root: Child
     groups: tuple[str, ...] = ()
     lanes: int | None = None
     require: Durable | None = None
+    order: OrderConfig | None = None
 
 
 def load(path: str | Path) -> dict[str, TopicConfig]:
@@ -95,7 +98,8 @@ def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
     lanes = own.get("lanes")
     if lanes is not None and (not _is_number(lanes) or lanes < 1):
         raise Misconfigured(f"{at}: lanes must be a whole number from 1 on")
-    return TopicConfig(name, root, tuple(map(check_group, groups)), lanes, _require(own.get("require"), at))
+    require, order = _require(own.get("require"), at), read_order(own, root.use, tuple(root.children), at)
+    return TopicConfig(name, root, tuple(map(check_group, groups)), lanes, require, order)
 
 
 def _rungs(child: Child, name: str = "") -> Iterator[tuple[str, str]]:

@@ -64,6 +64,16 @@ class Failover(Route):
         # The pump of the last rung adds a header on the way up.
         return replace(found, message_bytes_max=found.message_bytes_max - HOPS_BYTES_MAX) if self._host else found
 
+    @property
+    def host(self) -> HostRung | None:
+        """The last rung, where it is the host's own."""
+        return self._host
+
+    @property
+    def rungs(self) -> dict[str, Queue]:
+        """Those that are read, by configuration key."""
+        return {key: child for key, child in self._children.items() if child is not self._host}
+
     def start(self) -> None:
         """Begin to carry up what the last rung holds; nothing where that is read."""
         if self._host:

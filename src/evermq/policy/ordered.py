@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
 from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Rejected, Unavailable, Uncertain, Unsupported
+from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, Uncertain, Unsupported
 from evermq.message import DELIVER_AT, Message
-from evermq.numbering import Numbering, land_all, voids_in_flight
+from evermq.numbering import Numbering, land_all, lanes_for, voids_in_flight
 from evermq.policy.flights import Call, Flights
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Queue, Start
@@ -23,16 +23,18 @@ from evermq.traits import Order, Traits
 
 __all__ = ["Ordered"]
 
+_HEAD_BYTES = 64  # of the memory of the numbers
 _HEADER_BYTES_MAX = 64  # what the header of the number takes of the queue's limit at most
 
 
 class Ordered:
     """See `Queue`, and docs/guide/order.md for the protocol.
 
-    queue: a ladder whose last rung always takes what it is given. slot: where this producer's numbers stand; None for
-    a queue that is only read. progress: what the groups have settled. rungs: by configuration key, those that are read;
-    their lane counts decide the lanes of the numbers. hold_ms_max: after so long a message goes on, flagged, although
-    nothing proves that what is before it is nowhere; None waits.
+    queue: a ladder whose last rung always takes what it is given. slot: takes the place where this producer's numbers
+    stand, at the first append; None for a queue that is only read. progress: what the groups have settled. rungs: by
+    configuration key, those that are read; their lane counts decide the lanes of the numbers, unless `lanes` says it.
+    hold_ms_max: after so long a message goes on, flagged, although nothing proves that what is before it is nowhere;
+    None waits. window_count_max: how many messages of a lane are held at most.
 
     An append returns once every message has landed. After append_ms_max what has not left yet is Unavailable, and what
     was sent is Uncertain: it is sent on all the same, so do not send it again.
@@ -45,9 +47,9 @@ class Ordered:
         queue: Queue,
         *,
         progress: Progress,
-        slot: Slot | None = None,
+        slot: Callable[[], Awaitable[Slot]] | None = None,
         rungs: Mapping[str, Queue],
-        lanes: int,
+        lanes: int | None = None,
         append_ms_max: int = 10_000,
         hold_ms_max: int | None = None,
         window_count_max: int = 10_000,
@@ -66,7 +68,6 @@ class Ordered:
         self._starting: asyncio.Task[Flights] | None = None
         self._readers: list[OrderedReader] = []
         self._closed = False
-        self._check_lanes()
 
     @property
     def name(self) -> str:
@@ -164,8 +165,10 @@ class Ordered:
             raise Unavailable("what was under way when this producer last ended has not landed yet")
         return self._starting.result()
 
-    async def _begin(self, slot: Slot) -> Flights:
-        memory = slot.memory(Numbering.size_bytes(self._lanes))
+    async def _begin(self, take: Callable[[], Awaitable[Slot]]) -> Flights:
+        slot = await take()
+        lanes = self._lanes or lanes_for(slot.memory(_HEAD_BYTES), self._lanes_of_rungs())
+        memory = slot.memory(Numbering.size_bytes(lanes))
         count_max = self._queue.traits.batch_count_max
         while voids := voids_in_flight(memory):
             try:
@@ -174,16 +177,12 @@ class Ordered:
                 land_all(memory)
             except EvermqError:
                 await self._clock.sleep(100)
-        numbering = Numbering(memory, lanes=self._lanes, incarnation=slot.incarnation, token=self._clock.token)
+        numbering = Numbering(memory, lanes=lanes, incarnation=slot.incarnation, token=self._clock.token)
         self._flights = Flights(numbering, self._queue.append, batch_count_max=count_max, clock=self._clock)
         return self._flights
 
-    def _check_lanes(self) -> None:
-        for key, rung in self._rungs.items():
-            if self._lanes % rung.traits.lanes:
-                raise Misconfigured(
-                    f"{key} has {rung.traits.lanes} lanes, and the numbers {self._lanes}: not a multiple of it"
-                )
+    def _lanes_of_rungs(self) -> dict[str, int]:
+        return {key: rung.traits.lanes for key, rung in self._rungs.items()}
 
     def _check(self) -> None:
         if self._closed:

@@ -47,17 +47,23 @@ def send(
     """
     if key_field and format == Format.json:
         raise Misconfigured("--key-field goes with --format text; with json the key is the field key")
-    if producer is not None:
-        raise Misconfigured("--producer: this version keeps no producer identity over restarts; leave it out")
-    run(_send(target, format, key_field, batch, linger_ms, config_path(config)))
+    if producer is not None and "://" in target:
+        raise Misconfigured("--producer needs a topic of --config with a last rung: a URL keeps no producer")
+    run(_send(target, format, key_field, batch, linger_ms, config_path(config), producer))
 
 
 async def _send(
-    target: str, format: str, key_field: str | None, batch: int, linger_ms: int, config: Path | None
+    target: str,
+    format: str,
+    key_field: str | None,
+    batch: int,
+    linger_ms: int,
+    config: Path | None,
+    producer: str | None = None,
 ) -> int:
     from evermq.compose.build import open as open_queue
 
-    queue = await open_queue(target, config)
+    queue = await open_queue(target, config, producer=producer)
     try:
         sender = _Sender(queue, format, key_field)
         lines = _Lines(linger_ms, batch, sender.line_bytes_max)

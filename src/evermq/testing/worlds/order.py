@@ -103,7 +103,7 @@ class _Run:
         ladder = Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock)
         return Ordered(
             ladder,
-            slot=slot,
+            slot=slot.take if slot else None,
             progress=self.progress,
             rungs=self.rungs,
             lanes=_LANES,

@@ -36,6 +36,10 @@ class SimulatedSlot:
     def is_empty(self) -> bool:
         return self.pumped == len(self.items)
 
+    async def take(self) -> SimulatedSlot:
+        """It is nobody else's."""
+        return self
+
     def memory(self, size_bytes: int) -> memoryview:
         return memoryview(self._cells.setdefault(size_bytes, bytearray(size_bytes)))
 

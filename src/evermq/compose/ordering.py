@@ -1,0 +1,89 @@
+"""`order`, `dedupe` and `progress` of a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evermq.adapters.address import parse
+from evermq.errors import Misconfigured
+from evermq.ha.failover import Failover
+from evermq.policy.deduped import Deduped
+from evermq.policy.ordered import Ordered
+from evermq.port import Queue
+from evermq.settling import Progress
+
+__all__ = ["OF_ORDER", "OrderConfig", "ordered", "read_order"]
+
+OF_ORDER = ("order", "dedupe", "progress", "hold_ms_max")
+_FILE = "evermq-progress.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderConfig:
+    """has_order: per key, else only doubles are dropped. progress: a URL. hold_ms_max: see Ordered."""
+
+    has_order: bool
+    progress: str
+    hold_ms_max: int | None = None
+
+
+def read_order(table: Mapping[str, Any], use: str, children: Sequence[str], at: str) -> OrderConfig | None:
+    """From the keys of a topic. Raises Misconfigured, naming the key and the way out."""
+    for key, value in (("order", "key"), ("dedupe", "producer")):
+        if table.get(key, value) != value:
+            raise Misconfigured(f'{at}: {key} = {table[key]!r}: the one value there is is "{value}"; or leave it out')
+    asked = [key for key in ("order", "dedupe") if key in table]
+    if not asked:
+        if lonely := [key for key in ("progress", "hold_ms_max") if key in table]:
+            raise Misconfigured(f'{at}: {lonely[0]} goes with order = "key" or dedupe = "producer"')
+        return None
+    if use != "failover" or "last" not in children:
+        raise Misconfigured(
+            f'{at}: {asked[0]} needs use = "failover" with last = "log:///directory/topic": no number may be left out, '
+            "so the last rung must take what the others do not"
+        )
+    return OrderConfig("order" in table, _progress(table.get("progress"), asked[0], at), _hold(table, at))
+
+
+def _progress(url: object, asked: str, at: str) -> str:
+    if not isinstance(url, str) or "://" not in url:
+        raise Misconfigured(
+            f"{at}: {asked} needs progress, where readers note what is done: "
+            'progress = "postgresql://user@host/database", or "log:///directory" where all readers are on one host'
+        )
+    return url
+
+
+def _hold(table: Mapping[str, Any], at: str) -> int | None:
+    hold_ms_max = table.get("hold_ms_max")
+    if hold_ms_max is not None and (type(hold_ms_max) is not int or hold_ms_max < 1):
+        raise Misconfigured(f"{at}: hold_ms_max must be a whole number from 1 on; leave it out to wait without end")
+    return hold_ms_max
+
+
+def ordered(queue: Queue, topic: str, config: OrderConfig) -> Ordered:
+    """The queue, with what is promised of it. Raises Misconfigured."""
+    if not isinstance(queue, Failover):
+        raise Misconfigured(f"topic {topic}: order and dedupe need a failover")
+    host = queue.host
+    if host is None:
+        raise Misconfigured(f"topic {topic}: order and dedupe need last = a log:// URL of this host")
+    kind = Ordered if config.has_order else Deduped
+    progress = open_progress(config.progress, topic)
+    return kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
+
+
+def open_progress(url: str, topic: str) -> Progress:
+    """Where progress is kept. A `log:` URL names a directory that the readers of one host share."""
+    try:
+        from evermq.progress.sql import SqlProgress
+    except ImportError as error:
+        raise Misconfigured(f"progress = {url!r} needs SQLAlchemy: pip install 'evermq[sql]'") from error
+    if url.startswith("log:"):
+        directory = Path(parse(url if url.count("/") > 3 else f"{url}/").place)
+        directory.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{directory / _FILE}"
+    return SqlProgress(url, topic)

@@ -1,0 +1,68 @@
+"""The tables of progress in SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+__all__ = ["claims", "metadata", "put", "put_new", "readers", "settled", "states"]
+
+metadata = MetaData()
+_NAME = 120  # characters of a topic or group: a key of several columns must fit an index of every engine
+
+
+def _of_group(name: str, *columns: Column[Any]) -> Table:
+    owner = (Column("topic", String(_NAME), primary_key=True), Column("grp", String(_NAME), primary_key=True))
+    return Table(name, metadata, *owner, *columns)
+
+
+# What a group has settled of a stream, as evermq.settled.Settled packs it.
+states = _of_group(
+    "evermq_states",
+    Column("stream", String(40), primary_key=True),
+    Column("lane", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+)
+# Numbers that were settled in a handler's own transaction, until the state above includes them.
+settled = _of_group(
+    "evermq_settled",
+    Column("stream", String(40), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("lane", Integer, nullable=False),
+)
+# Who may handle a lane, and who asked for it.
+claims = _of_group(
+    "evermq_claims",
+    Column("lane", Integer, primary_key=True, autoincrement=False),
+    Column("owner", String(40), nullable=False),
+    Column("asking", String(40)),
+)
+# The readers of a group; one whose beat stands still for too long is gone.
+readers = _of_group(
+    "evermq_readers",
+    Column("reader", String(40), primary_key=True),
+    Column("beat", BigInteger, nullable=False),
+    Column("report", Text, nullable=False),
+)
+
+
+def put(table: Table, dialect: Dialect, *changes: str) -> Any:
+    """An insert that sets these columns where the row is there already."""
+    if dialect.name in ("mysql", "mariadb"):
+        insert = mysql.insert(table)
+        return insert.on_duplicate_key_update({name: insert.inserted[name] for name in changes})
+    make = postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+    return make.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: make.excluded[name] for name in changes}
+    )
+
+
+def put_new(table: Table, dialect: Dialect) -> Any:
+    """An insert that does nothing where the row is there already; its row count says so."""
+    if dialect.name in ("mysql", "mariadb"):
+        return mysql.insert(table).prefix_with("IGNORE")
+    make = postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+    return make.on_conflict_do_nothing(index_elements=list(table.primary_key))

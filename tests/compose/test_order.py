@@ -1,0 +1,83 @@
+"""Order and no doubles from the configuration: through an outage of one rung, over restarts, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evermq.compose.build import build
+from evermq.compose.config import TopicConfig, parse
+from evermq.errors import Misconfigured
+from evermq.message import Message, MessageFactory
+from evermq.numbers import SEQ
+from evermq.policy.deduped import Deduped
+from evermq.policy.ordered import Ordered
+
+make = MessageFactory()
+LADDER = """
+[topics.orders]
+use = "failover"
+primary = "log://{0}/primary/orders"
+standby = "log://{0}/standby/orders"
+last = "log://{0}/last/orders"
+"""
+
+
+def topic(directory: Path, more: str) -> TopicConfig:
+    return parse(LADDER.format(directory) + more, "evermq.toml")["orders"]
+
+
+@pytest.mark.parametrize("progress", ["log://{0}/progress", "sqlite:///{0}/progress.sqlite"])
+async def test_order_is_kept_over_a_restart_of_a_named_producer(tmp_path: Path, progress: str) -> None:
+    config = topic(tmp_path, f'order = "key"\ndedupe = "producer"\nprogress = "{progress.format(tmp_path)}"')
+    streams = set()
+    for start in (0, 10):
+        queue = await build(config, producer="till-1")
+        assert isinstance(queue, Ordered)
+        await queue.append([make(f"{n}", key="k", headers={"a": "b"}) for n in range(start, start + 10)])
+        raw = await queue._queue.reader("raw")
+        found = await raw.read(count_max=100, wait_ms=2_000)
+        streams |= {each.message.headers[SEQ].split(" ")[0] for each in found}
+        await queue.close()
+    assert len(streams) == 1
+    queue = await build(config)
+    reader = await queue.reader("billing")
+    got: list[Message] = []
+    while len(got) < 20:
+        found = await reader.read(count_max=7, wait_ms=2_000)
+        assert found
+        got += [each.message for each in found]
+        await reader.ack(found)
+    assert [message.body for message in got] == [b"%d" % n for n in range(20)]
+    assert all(message.headers == {"a": "b"} for message in got)
+    assert await queue.backlog("billing") == 0
+    await queue.close()
+
+
+async def test_dedupe_alone_holds_nothing(tmp_path: Path) -> None:
+    queue = await build(topic(tmp_path, f'dedupe = "producer"\nprogress = "log://{tmp_path}/progress"'))
+    assert isinstance(queue, Deduped)
+    await queue.close()
+
+
+REFUSED = [
+    ('order = "lane"\nprogress = "sqlite:///p"', "order = 'lane': the one value"),
+    ('dedupe = true\nprogress = "sqlite:///p"', "dedupe = True: the one value"),
+    ('order = "key"', "order needs progress"),
+    ('progress = "sqlite:///p"', "progress goes with order"),
+    ('order = "key"\nprogress = "p"', "order needs progress"),
+    ('order = "key"\nprogress = "sqlite:///p"\nhold_ms_max = 0', "hold_ms_max must be"),
+]
+
+
+@pytest.mark.parametrize(("more", "says"), REFUSED)
+def test_configuration_that_cannot_be_kept_is_refused(tmp_path: Path, more: str, says: str) -> None:
+    with pytest.raises(Misconfigured, match=says):
+        topic(tmp_path, more)
+
+
+def test_order_without_a_last_rung_is_refused() -> None:
+    text = '[topics.orders]\nuse = "failover"\nprimary = "memory://a/t"\nstandby = "memory://b/t"\n'
+    with pytest.raises(Misconfigured, match="order needs use"):
+        parse(text + 'order = "key"\nprogress = "sqlite:///p"', "evermq.toml")
