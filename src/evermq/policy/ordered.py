@@ -85,6 +85,11 @@ class Ordered:
         )
 
     @property
+    def progress(self) -> Progress:
+        """What the groups have settled; in SQL it settles a delivery in its handler's transaction."""
+        return self._progress
+
+    @property
     def flights(self) -> Flights | None:
         """What left and has not landed, with its counts; None before the first append."""
         return self._flights
