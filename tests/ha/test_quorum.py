@@ -285,6 +285,30 @@ async def new_epoch_is_above_what_others_follow_though_the_decider_never_saw_it(
     await system.check_nothing_lost()
 
 
+async def return_waits_until_little_is_left_below(clock: SimulatedClock) -> None:
+    system = System(clock)
+    left = {"g": 100_000}
+
+    async def backlogs() -> dict[str, int]:
+        return left
+
+    process = await system.start("a")
+    await process.quorum.close()
+    place = Agreed()
+    process.quorum = Quorum(process.switch, place.client(), host="a", name="a", backlogs=backlogs, clock=clock)
+    await process.quorum.start()
+    process.primary.down()
+    await system.until(State.DEGRADED)
+    process.primary.up()
+    for _ in range(60):
+        left["g"] -= 1_000
+        await clock.sleep(1_000)
+    assert process.switch.state is State.DEGRADED
+    left["g"] = 10
+    await system.until(State.NORMAL, within_ms=20_000)
+    await system.check_nothing_lost()
+
+
 async def flapping(system: System, half_ms: int) -> None:
     for name in ("a", "b", "c"):
         await system.start(name, pause_ms=100)
@@ -329,3 +353,7 @@ def test_simulated_square_wave_flips_a_bounded_number_of_times(half_ms: int) -> 
         await flapping(System(clock), half_ms)
 
     simulate(half_ms, main)
+
+
+def test_simulated_return_waits_until_little_is_left_below() -> None:
+    simulate(1, return_waits_until_little_is_left_below)

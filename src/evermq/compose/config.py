@@ -98,6 +98,7 @@ def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
     lanes = own.get("lanes")
     if lanes is not None and (not _is_number(lanes) or lanes < 1):
         raise Misconfigured(f"{at}: lanes must be a whole number from 1 on")
+<<<<<<< HEAD
     require, order = _require(own.get("require"), at), read_order(own, root.use, tuple(root.children), at)
     return TopicConfig(name, root, tuple(map(check_group, groups)), lanes, require, order)
 
@@ -108,6 +109,11 @@ def _rungs(child: Child, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, child.url
     for key, each in child.children.items():
         yield from _rungs(each, f"{name}.{key}".lstrip("."))
+=======
+    named = tuple(map(check_group, groups))
+    root = replace(root, switch=replace(root.switch, groups=named))
+    return TopicConfig(name, root, named, lanes, _require(own.get("require"), at))
+>>>>>>> 0a8adf4 (A ladder comes back once little is left below, and does not wait for a group that nobody reads)
 
 
 def _require(value: object, at: str) -> Durable | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from evermq.coordination.remembered import Remembered
 from evermq.errors import Misconfigured, Unavailable, Uncertain
 from evermq.ha.breaker import Pace
 from evermq.ha.health import Limits
+from evermq.ha.host_rung import HostRung
 from evermq.ha.probe import PREFIX, Probe
 from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
@@ -31,17 +34,20 @@ __all__ = ["SwitchConfig", "connect", "read_switch", "start_switch"]
 
 _PARTS: tuple[type, ...] = (Limits, Pace, Settings)
 _NUMBERS = {field.name: part for part in _PARTS for field in fields(part) if field.type == "int"}
+_BACKLOG_S_MAX = 3
 _HERE = ("log", "memory")
-_MAY_BE_0 = {"trickle", "returning_ms", "dwell_ms", "good_ms", "span_ms"}
+_MAY_BE_0 = {"trickle", "little", "returning_ms", "dwell_ms", "good_ms", "span_ms"}
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchConfig:
-    """at: the URL of a coordinator, empty: each process for itself. host: one voter; this machine's name if empty."""
+    """at: the URL of a coordinator, empty: each process for itself. host: one voter; this machine's name if empty.
+    groups: those of the topic, whose backlogs a return waits for."""
 
     at: str = ""
     host: str = ""
     numbers: Mapping[str, int] | None = None
+    groups: tuple[str, ...] = ()
 
     def settings(self, slow_ms: int) -> Settings:
         """slow_ms: the budget of an attempt, where none is given."""
@@ -97,15 +103,28 @@ async def start_switch(
     """A switch over the rungs that follows, votes, counts and probes; it ends when it is closed.
 
     urls: of the rungs that are one queue each. What is on this machine needs no probe and is never cold."""
-    lanes = next(iter(rungs.values())).traits.lanes
+    primary, *below = rungs
     there = {rung: address for rung, url in urls.items() if (address := parse_queue(url)).engine not in _HERE}
-    switch = Switch(list(rungs), lanes=lanes, warm=list(there), settings=config.settings(slow_ms))
+    switch = Switch(
+        list(rungs), lanes=lambda: rungs[primary].traits.lanes, warm=list(there), settings=config.settings(slow_ms)
+    )
     coordinator = await connect(config) if config.at else None
     host = config.host or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_-]", "-", host)[:100] + f".{os.getpid()}.{SYSTEM.token()}"
     probes = {rung: _probe(urls[rung], address) for rung, address in there.items()}
-    await Quorum(switch, coordinator, host=host, name=name, probes=probes).start()
+    waits_for = [rungs[rung] for rung in below if not isinstance(rungs[rung], HostRung)]
+    backlogs = partial(_backlogs, waits_for, config.groups) if config.groups and waits_for else None
+    await Quorum(switch, coordinator, host=host, name=name, probes=probes, backlogs=backlogs).start()
     return switch
+
+
+async def _backlogs(queues: Sequence[Queue], groups: Sequence[str]) -> dict[str, int]:
+    """What each group has left there. Raises Unavailable where that is not told in time."""
+    try:
+        async with asyncio.timeout(_BACKLOG_S_MAX):
+            return {group: sum([await queue.backlog(group) for queue in queues]) for group in groups}
+    except TimeoutError as error:
+        raise Unavailable("a rung does not say what it holds") from error
 
 
 def _probe(url: str, address: Address) -> Probe:

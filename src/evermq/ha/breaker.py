@@ -76,15 +76,15 @@ class Breaker:
             self.trip(f"relapse: {reason}", now_ms)
 
     def tick(self, now_ms: int, *, clear: bool = True) -> None:
-        """Time passes. clear: nothing else stands in the way of going back to normal."""
+        """Time passes. clear: nothing else stands in the way of coming back."""
         pace = self._pace
-        if self._good < pace.good:
+        if self._good < pace.good or not clear:
             return
         if self.state is State.DEGRADED:
             over_ms, stayed_ms = now_ms - self._good_since_ms, now_ms - self._tripped_ms
             if over_ms >= pace.good_ms and stayed_ms >= self._dwell_ms:
                 self._enter(State.RETURNING, now_ms)
-        elif self.state is State.RETURNING and clear and now_ms - self.since_ms >= pace.returning_ms:
+        elif self.state is State.RETURNING and now_ms - self.since_ms >= pace.returning_ms:
             self._enter(State.NORMAL, now_ms)
 
     def _enter(self, state: State, now_ms: int) -> None:

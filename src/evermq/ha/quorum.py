@@ -17,6 +17,7 @@ from evermq.coordinator import Coordinator, Membership, Versioned
 from evermq.errors import Damaged, EvermqError, Fenced, Rejected
 from evermq.ha.agreement import Agreement, decode, encode
 from evermq.ha.breaker import State
+from evermq.ha.drained import Drained
 from evermq.ha.probe import Probe
 from evermq.ha.switch import Switch
 from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
@@ -40,7 +41,8 @@ class Counts:
 class Quorum:
     """Ties a switch to a coordinator, from `start` to `close`.
 
-    host, name: of this process; a host is one voter. probes: by rung; they are closed with it. trouble: why the
+    host, name: of this process; a host is one voter. probes: by rung; they are closed with it.
+    backlogs: what each group has left below the primary. trouble: why the
     coordinator could not be used the last time, else empty; refused: the last value that was not followed, and why.
     tick_ms: how often the switch looks at the time; decide_ms: how often votes are counted; ttl_ms: a process that is
     silent for so long has no vote.
@@ -54,6 +56,7 @@ class Quorum:
         host: str,
         name: str,
         probes: Mapping[str, Probe] | None = None,
+        backlogs: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
         tick_ms: int = 200,
         decide_ms: int = 300,
         ttl_ms: int = 5_000,
@@ -68,6 +71,7 @@ class Quorum:
         self._tick_ms, self._decide_ms, self._ttl_ms = tick_ms, decide_ms, ttl_ms
         self._clock = clock
         self._probes = dict(probes or {})
+        self._backlogs = backlogs
         self._stored: Versioned | None = None  # as it stands there, followed or not
         self._unfit = False
         self._changed_ms = clock.monotonic_ms()
@@ -81,6 +85,8 @@ class Quorum:
         acts: list[Callable[[], Awaitable[None]]] = [self._tick]
         if self._coordinator:
             acts += [self._follow, self._speak, self._count]
+        if self._backlogs:
+            acts.append(self._measure)
         for rung, probe in self._probes.items():
             self._switch.leave_to_probe(rung, True)
             acts.append(partial(self._probe, rung, probe))
@@ -110,6 +116,23 @@ class Quorum:
             if self._ballot() != self._said:
                 self._news.set()
             await self._clock.sleep(self._tick_ms)
+
+    async def _measure(self) -> None:
+        """What a rung below does not tell is not waited for: it may be gone for good."""
+        assert self._backlogs
+        settings = self._switch.settings
+        gate = Drained(settings.little, settings.patience_ms)
+        while True:
+            if self._switch.state:
+                try:
+                    found = await self._backlogs()
+                    self._switch.clear = gate.saw(found, self._clock.monotonic_ms())
+                except EvermqError:
+                    self._switch.clear = True
+            else:
+                gate.reset()
+                self._switch.clear = True
+            await self._clock.sleep(_PAUSE_MS)
 
     async def _probe(self, rung: str, probe: Probe) -> None:
         """Try a rung while it is away; where no probe may go there, the traffic tries it."""

@@ -9,7 +9,7 @@ alone; beyond half of them the whole rung is away.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -29,9 +29,13 @@ _CHANGES_KEPT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Of a switch. canary: of a rung on its way back, one batch in so many begins there. probe_ms: one that is away is
-    tried so often. trickle: one batch in so many begins one rung lower while all is well, so that no fallback is ever
-    cold; 0 for none. evidence_ms: what was seen longer ago counts for nothing when others ask."""
+    """Of a switch.
+
+    canary: of a rung on its way back, one batch in so many begins there. probe_ms: one that is away is tried so often.
+    little, patience_ms: a rung is not taken up again while the ones below hold more messages of a group, unless these
+    have not become fewer for so long. trickle: one batch in so many begins one rung lower while all is well, so that no
+    fallback is ever cold; 0 for none. evidence_ms: what was seen longer ago counts for nothing when others ask.
+    """
 
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
@@ -39,6 +43,8 @@ class Settings:
     probe_ms: int = 2_000
     trickle: int = 1_000
     evidence_ms: int = 10_000
+    little: int = 1_000
+    patience_ms: int = 10_000
 
 
 class Change(NamedTuple):
@@ -80,7 +86,7 @@ class Switch:
         self,
         rungs: Sequence[str],
         *,
-        lanes: int = 1,
+        lanes: int | Callable[[], int] = 1,
         warm: Sequence[str] | None = None,
         settings: Settings | None = None,
         clock: Clock = SYSTEM,
@@ -93,7 +99,7 @@ class Switch:
         self.runner: _Closes | None = None
         self.clear = True
         self._clock = clock
-        self._lanes = lanes
+        self._lanes_of_primary = lanes
         self._warm = [rung for rung, key in enumerate(rungs) if rung and (warm is None or key in warm)]
         self._scopes = {rung: _Scope(self.settings, clock.monotonic_ms()) for rung in self.rungs}
         self._primary = self._scopes[self.rungs[0]]
@@ -113,6 +119,12 @@ class Switch:
         """Of every rung, and of the lanes that are not normal."""
         lanes = {f"{self.rungs[0]}/{lane}": scope.state for lane, scope in self._away_lanes.items()}
         return {rung: self._scopes[rung].state for rung in self.rungs} | lanes
+
+    @property
+    def _lanes(self) -> int:
+        """A primary that was away when the ladder was opened tells it later."""
+        lanes = self._lanes_of_primary
+        return lanes if isinstance(lanes, int) else lanes()
 
     def begin(self) -> int:
         self._turn += 1
