@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,10 @@ def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:
     lanes = own.get("lanes")
     if lanes is not None and (not _is_number(lanes) or lanes < 1):
         raise Misconfigured(f"{at}: lanes must be a whole number from 1 on")
-<<<<<<< HEAD
     require, order = _require(own.get("require"), at), read_order(own, root.use, tuple(root.children), at)
-    return TopicConfig(name, root, tuple(map(check_group, groups)), lanes, require, order)
+    named = tuple(map(check_group, groups))
+    root = replace(root, switch=replace(root.switch, groups=named))
+    return TopicConfig(name, root, named, lanes, require, order)
 
 
 def _rungs(child: Child, name: str = "") -> Iterator[tuple[str, str]]:
@@ -109,11 +110,6 @@ def _rungs(child: Child, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, child.url
     for key, each in child.children.items():
         yield from _rungs(each, f"{name}.{key}".lstrip("."))
-=======
-    named = tuple(map(check_group, groups))
-    root = replace(root, switch=replace(root.switch, groups=named))
-    return TopicConfig(name, root, named, lanes, _require(own.get("require"), at))
->>>>>>> 0a8adf4 (A ladder comes back once little is left below, and does not wait for a group that nobody reads)
 
 
 def _require(value: object, at: str) -> Durable | None:
