@@ -14,6 +14,7 @@ from evermq.ha.together import close_all
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
 from evermq.position import Position
+from evermq.settling import Bounded
 from evermq.traits import Traits
 
 __all__ = ["Check", "Late", "Open", "open_all"]
@@ -70,6 +71,13 @@ class Late:
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         return await self._opened().backlog(group, lane)
+
+    async def end(self, lane: str) -> int:
+        """See `evermq.settling.Bounded`; Unavailable where the queue does not tell it."""
+        queue = self._opened()
+        if not isinstance(queue, Bounded):
+            raise Unavailable(f"{self._key} does not tell where its lanes end")
+        return await queue.end(lane)
 
     async def close(self) -> None:
         self._closed = True

@@ -135,6 +135,10 @@ class KafkaPlace:
                 await membership.open()
             return KafkaReader(membership, self.clock)
 
+    async def end(self, topic: Topic, lane: int) -> int:
+        """The offset that the next record of the lane will get."""
+        return (await self.admin.bounds(topic.name, [lane], OffsetSpec.latest()))[lane]
+
     async def backlog(self, topic: Topic, group: str, lane: int | None) -> int:
         """See `Queue.backlog`; offsets without a record, left by compaction and transactions, count until read past."""
         committed = await self._committed(topic, group)

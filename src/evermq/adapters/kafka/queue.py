@@ -75,6 +75,11 @@ class KafkaQueue:
             raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self._topic.lanes - 1}')
         return await self._place.backlog(self._topic, check_group(group), None if lane is None else int(lane))
 
+    async def end(self, lane: str) -> int:
+        """See `evermq.settling.Bounded`."""
+        self._check()
+        return await self._place.end(self._topic, int(lane))
+
     async def close(self) -> None:
         if not self._closed:
             self._closed = True

@@ -70,6 +70,11 @@ class LogQueue:
             raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self.traits.lanes - 1}')
         return self._topic.backlog(group, lane)
 
+    async def end(self, lane: str) -> int:
+        """See `evermq.settling.Bounded`."""
+        self._check()
+        return self._topic.end(int(lane))
+
     async def close(self) -> None:
         if not self._closed:
             self._closed = True

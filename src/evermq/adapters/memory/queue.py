@@ -64,6 +64,11 @@ class MemoryQueue:
             raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self.traits.lanes - 1}')
         return self._topic.backlog(group, int(lane))
 
+    async def end(self, lane: str) -> int:
+        """See `evermq.settling.Bounded`."""
+        self._check()
+        return next((each.end for each in self._topic.lanes if each.name == lane), 0)
+
     async def close(self) -> None:
         self._closed = True
         for reader in self._readers:

@@ -141,6 +141,13 @@ class RedisQueue:
                 raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {len(self._topic.lanes) - 1}')
         return sum(_backlog(state, group, whole=lane is None) for state in await self._topic.state(lanes))
 
+    async def end(self, lane: str) -> int:
+        """See `evermq.settling.Bounded`."""
+        self._check()
+        found = [each for each in self._topic.every_lane if each.name == lane]
+        states = await self._topic.state(found)
+        return int(states[0][3]) if states and states[0] else 0
+
     async def close(self) -> None:
         self._closed = True
         for reader in self._readers:

@@ -19,6 +19,7 @@ from evermq.errors import Closed, EvermqError, Unavailable
 from evermq.message import Message
 from evermq.port import AppendsBlocking, Delivery, Place, Queue, Reader, Start, TopicState
 from evermq.position import Position
+from evermq.settling import Bounded
 from evermq.traits import Traits
 
 __all__ = ["SharedPlace", "SharedQueue", "SharedReader"]
@@ -189,6 +190,13 @@ class SharedQueue:
         reader = SharedReader(self, group, start)
         await reader.current()
         return reader
+
+    async def end(self, lane: str) -> int:
+        """See `evermq.settling.Bounded`; Unavailable through the socket, which does not carry it."""
+        queue = await self.current()
+        if not isinstance(queue, Bounded):
+            raise Unavailable(f"{self.name}: another process owns the log, and does not tell where its lanes end")
+        return await queue.end(lane)
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         while True:

@@ -1,0 +1,186 @@
+"""Order and no doubles, beyond conformance: holds, proofs of absence, voids, foreign messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from evermq.adapters.log.place import LogPlace
+from evermq.adapters.memory import MemoryQueue
+from evermq.errors import Partial, Rejected, Unavailable, Unsupported
+from evermq.ha.route import Route
+from evermq.message import Message, MessageFactory
+from evermq.numbers import FLAGGED, SEQ, VOID
+from evermq.policy.gate import ABSENT, UNPROVED
+from evermq.policy.ordered import Ordered
+from evermq.port import Delivery, Queue, Reader, Start
+from evermq.position import Position
+from evermq.progress.memory import MemoryProgress
+from evermq.traits import Traits
+
+make = MessageFactory()
+
+
+class Rung:
+    """A queue that loses, after it has acknowledged them, messages with the body `lost`, and refuses `refused`."""
+
+    def __init__(self, queue: Queue, *, tells_its_ends: bool = True) -> None:
+        self._queue = queue
+        self.is_up = True
+        if tells_its_ends:
+            self.end = queue.end  # type: ignore[attr-defined]
+
+    @property
+    def name(self) -> str:
+        return self._queue.name
+
+    @property
+    def traits(self) -> Traits:
+        return self._queue.traits
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        if not self.is_up:
+            raise Unavailable("down")
+        refused = [message.body == b"refused" for message in messages]
+        kept = [message for message in messages if message.body not in (b"lost", b"refused")]
+        places = iter(await self._queue.append(kept) if kept else ())
+        lost = Position("0", 0)
+        outcomes: list[Position | Rejected] = [
+            Rejected("never") if no else lost if message.body == b"lost" else next(places)
+            for no, message in zip(refused, messages, strict=True)
+        ]
+        if any(refused):
+            raise Partial(outcomes)
+        return [each for each in outcomes if isinstance(each, Position)]
+
+    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
+        return await self._queue.reader(group, start=start)
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        return await self._queue.backlog(group, lane)
+
+    async def close(self) -> None:
+        await self._queue.close()
+
+
+class Slot:
+    """In memory."""
+
+    name, incarnation, is_empty, is_named = "slot", 1, True, False
+
+    def __init__(self) -> None:
+        self._cells = bytearray(1 << 21)
+
+    async def take(self) -> Slot:
+        return self
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return memoryview(self._cells)[:size_bytes]
+
+
+def ordered(primary: Queue, standby: Queue, *, hold_ms_max: int | None = None, slot: Slot | None = None) -> Ordered:
+    rungs = {"primary": primary, "standby": standby}
+    take = (slot or Slot()).take
+    return Ordered(Route(rungs), slot=take, progress=MemoryProgress(), rungs=rungs, hold_ms_max=hold_ms_max)
+
+
+@pytest.fixture(params=["memory", "log"])
+async def two(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Queue]]:
+    if request.param == "memory":
+        yield [MemoryQueue("t", lanes=3), MemoryQueue("t", lanes=2)]
+        return
+    places = [await LogPlace.open(tmp_path / name, segment_bytes=4 << 20) for name in ("a", "b")]
+    yield [await place.queue("t") for place in places]
+    for place in places:
+        await place.close()
+
+
+async def read_all(queue: Ordered, group: str, count: int) -> list[Delivery]:
+    reader = await queue.reader(group)
+    found: list[Delivery] = []
+    while len(found) < count:
+        some = await reader.read(count_max=10, wait_ms=5_000)
+        assert some, f"only {len(found)} of {count}"
+        await reader.ack(some)
+        found += some
+    await reader.close()
+    return found
+
+
+async def send(queue: Ordered, *bodies: str, key: str | None = "k") -> None:
+    for body in bodies:
+        await queue.append([make(body, key=key)])
+
+
+async def test_message_behind_one_that_is_nowhere_goes_on_flagged(two: list[Queue]) -> None:
+    queue = ordered(Rung(two[0]), Rung(two[1]))
+    await send(queue, "1", "lost", "2", "3")
+    found = await read_all(queue, "g", 3)
+    assert [each.message.body for each in found] == [b"1", b"2", b"3"]
+    assert [each.message.headers.get(FLAGGED) for each in found] == [None, ABSENT, None]
+    assert await queue.backlog("g") == 0
+    await queue.close()
+
+
+async def test_rung_that_tells_no_ends_proves_nothing_and_the_bound_lets_go() -> None:
+    rungs = [Rung(MemoryQueue("t"), tells_its_ends=False) for _ in range(2)]
+    queue = ordered(*rungs, hold_ms_max=700)
+    await send(queue, "lost", "2")
+    found = await read_all(queue, "g", 1)
+    assert found[0].message.headers[FLAGGED] == UNPROVED
+    await queue.close()
+
+
+async def test_message_waits_for_the_one_before_it_on_another_rung(two: list[Queue]) -> None:
+    primary, standby = Rung(two[0]), Rung(two[1])
+    queue = ordered(primary, standby)
+    await send(queue, "1")
+    primary.is_up = False
+    await send(queue, "2", "3")
+    primary.is_up = True
+    await send(queue, "4", "5")
+    found = await read_all(queue, "g", 5)
+    assert [each.message.body for each in found] == [b"1", b"2", b"3", b"4", b"5"]
+    assert {each.position.via for each in found} == {("primary",), ("standby",)}
+    await queue.close()
+
+
+async def test_refused_message_leaves_a_void_and_stops_nobody() -> None:
+    inner = MemoryQueue("t")
+    queue = ordered(Rung(inner), Rung(MemoryQueue("t")))
+    await (await inner.reader("raw")).close()
+    await send(queue, "1")
+    with pytest.raises(Rejected):
+        await send(queue, "refused")
+    await send(queue, "2")
+    assert [each.message.body for each in await read_all(queue, "g", 2)] == [b"1", b"2"]
+    raw = await (await inner.reader("raw")).read(count_max=10, wait_ms=100)
+    assert [VOID in each.message.headers for each in raw] == [False, True, False]
+    await queue.close()
+
+
+async def test_message_without_a_key_has_none_again_and_waits_for_nobody() -> None:
+    queue = ordered(Rung(MemoryQueue("t")), Rung(MemoryQueue("t")))
+    await send(queue, "1", "lost", "2", key=None)
+    found = await read_all(queue, "g", 2)
+    assert {each.message.body for each in found} == {b"1", b"2"}
+    assert not [each for each in found if each.message.key is not None or each.message.headers]
+    await queue.close()
+
+
+async def test_foreign_message_is_handed_out_as_it_comes() -> None:
+    inner = MemoryQueue("t")
+    queue = ordered(Rung(inner), Rung(MemoryQueue("t")))
+    await inner.append([make("a", key="k"), make("b", key="k", headers={SEQ: "no number"})])
+    found = await read_all(queue, "g", 2)
+    assert [each.message.body for each in found] == [b"a", b"b"]
+    await queue.close()
+
+
+async def test_delayed_message_is_refused() -> None:
+    queue = ordered(MemoryQueue("t"), MemoryQueue("t"))
+    with pytest.raises(Unsupported):
+        await queue.append([make("x", delay_ms=1)])
+    await queue.close()
