@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import degrade
 import engines
 import log
 import rabbitmq_confirms
@@ -89,9 +90,10 @@ def test_every_goal_has_its_case(tmp_path: Path) -> None:
         cases = log.appends(bench) + log.durable_engines(bench) + log.slow_disks(bench) + log.reads(bench)
     cases += window.cases([], 100)
     cases += redis_lanes.cases(tmp_path, 1_000)
-    brokers = engines.NUMBERS + rabbitmq_confirms.NUMBERS  # their cases need a server
+    ladders = [number for number in degrade.NUMBERS if number not in redis_lanes.NUMBERS]
+    served = engines.NUMBERS + rabbitmq_confirms.NUMBERS + ladders  # their cases need a server
     assert [case.number for case in cases] == log.NUMBERS + window.NUMBERS + redis_lanes.NUMBERS
-    assert sorted(GOALS) == sorted([*brokers, *(case.number for case in cases)])
+    assert sorted(GOALS) == sorted([*served, *(case.number for case in cases)])
 
 
 def test_orders_of_the_window_hold_every_number_once_and_keep_its_width() -> None:
