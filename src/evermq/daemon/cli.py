@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from evermq.daemon.commands import backlog, demo, dev, doctor, drill, read, send, simulate, switch, topics, verify
+from evermq.daemon.commands import (
+    backlog,
+    demo,
+    dev,
+    doctor,
+    drill,
+    read,
+    send,
+    simulate,
+    switch,
+    topics,
+    verify,
+    watch,
+)
 from evermq.daemon.running import guard, show_tracebacks
 
 __all__ = ["app", "main"]
@@ -47,6 +60,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(switch.app, name="switch")
 app.add_typer(dev.app, name="dev")
 app.command("simulate")(simulate.simulate)
+app.command("watch")(watch.watch)
 app.command("demo")(demo.demo)
 app.add_typer(drill.app, name="drill")
 

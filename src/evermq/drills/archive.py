@@ -19,7 +19,8 @@ _KEPT = 200
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A drill. id: when it began, and its name. figures: of the command line's contract."""
+    """A drill. id: when it began, and its name. figures: of the command line's contract. reasons:
+    why the verdict is not PASS."""
 
     id: str
     drill: str
@@ -30,6 +31,7 @@ class Held(msgspec.Struct, frozen=True):
     seed: int
     gates: dict[str, str]
     figures: dict[str, Any]
+    reasons: list[str] = []
 
     def write(self, directory: Path) -> None:
         """Keep it in the directory of its run."""

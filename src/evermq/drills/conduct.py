@@ -16,6 +16,7 @@ from typing import Any
 from evermq.drills.archive import Held, new
 from evermq.drills.degrade import Degrade, Plan
 from evermq.drills.faults.outages import check_fault
+from evermq.drills.faults.rows import ROWS
 from evermq.drills.figures import Figures, measure
 from evermq.drills.given import given
 from evermq.drills.live import Live
@@ -26,7 +27,7 @@ from evermq.drills.stage import Stage
 from evermq.testing.checker import Verdict
 from evermq.testing.history import Event, load
 
-__all__ = ["hold"]
+__all__ = ["hold", "hold_over"]
 
 
 async def hold(
@@ -48,24 +49,35 @@ async def hold(
     begin.
     """
     if fault:
-        check_fault(fault)
-    began, when = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        check_fault(fault, *(ROWS if engines else ()))
     place = new("degrade", directory)
-    shown = Live(live, title="evermq drill degrade")
+    if engines:
+        setting = started(engines, fault or "kill", place, switch=switch)
+    else:
+        setting = given(topic or "orders", config, fault, place)
+    with Live(live, title="evermq drill degrade") as shown:
+        shown.event(f"starting {engines}" if engines else f"looking at topic {topic}")
+        return await hold_over(setting, plan, place, shown, keep=keep)
+
+
+async def hold_over(
+    setting: AbstractAsyncContextManager[Setting], plan: Plan, place: Path, live: Live, *, keep: bool = False
+) -> Held:
+    """As `hold`, over a setting, in the directory of the drill."""
+    began, when = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        with shown:
-            shown.event("starting " + engines if engines else f"looking at topic {topic}")
-            async with _setting(engines, topic, config, fault, place, switch) as setting:
-                drill = Degrade(setting, plan, place, tell=shown.event, show=lambda stage: _show(shown, stage))
-                verdict = await drill.run()
-            events = load(sorted(place.glob("history-*.jsonl")))
-            figures = _figures(drill, verdict, events, time.monotonic() - began, place)
-            held = Held(
-                place.name, "degrade", setting.outage.name, list(setting.engines), when, _versions(setting), plan.seed,
-                drill.gates, figures,
-            )  # fmt: skip
-            _write(held, verdict, events, place)
-            shown.event(str(verdict))
+        async with setting as found:
+            drill = Degrade(found, plan, place, tell=live.event, show=lambda stage: _show(live, stage))
+            verdict = await drill.run()
+        events = load(sorted(place.glob("history-*.jsonl")))
+        figures = _figures(drill, verdict, events, time.monotonic() - began, place)
+        versions = {"evermq": version("evermq")}
+        held = Held(
+            place.name, "degrade", found.outage.name, list(found.engines), when, versions, plan.seed, drill.gates,
+            figures, verdict.reasons,
+        )  # fmt: skip
+        _write(held, verdict, events, place)
+        live.event(str(verdict))
     except BaseException:
         if not any(place.glob("history-producer-*")):
             shutil.rmtree(place, ignore_errors=True)
@@ -75,19 +87,6 @@ async def hold(
             path.unlink()
         shutil.rmtree(place / "last", ignore_errors=True)
     return held
-
-
-def _setting(
-    engines: str | None,
-    topic: str | None,
-    config: Path | None,
-    fault: str | None,
-    place: Path,
-    switch: Mapping[str, int],
-) -> AbstractAsyncContextManager[Setting]:
-    if engines:
-        return started(engines, fault or "kill", place, switch=switch)
-    return given(topic or "orders", config, fault, place)
 
 
 def _show(live: Live, stage: Stage) -> None:
@@ -121,10 +120,6 @@ def _figures(drill: Degrade, verdict: Verdict, events: list[Event], elapsed_s: f
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
-
-
-def _versions(setting: Setting) -> dict[str, str]:
-    return {"evermq": version("evermq"), **setting.versions}
 
 
 def _write(held: Held, verdict: Verdict, events: list[Event], place: Path) -> None:

@@ -105,10 +105,19 @@ class Degrade:
 
     async def _hold(self) -> None:
         """Keep it failed; one producer, and some time later one consumer, are killed and come back."""
+        if self.setting.outage.clients_s:
+            await self._kill_clients(self.setting.outage.clients_s)
+            return
         some = self._chance.uniform(0.2, 0.4)
         await self.stage.wait(self.plan.hold_s * some)
-        await self._kill("producer")
+        await asyncio.gather(self._kill("producer"), self._kill("consumer"))
         await self.stage.wait(self.plan.hold_s * (1 - some))
+
+    async def _kill_clients(self, every_s: float) -> None:
+        end = time.monotonic() + self.plan.hold_s
+        while time.monotonic() < end:
+            await self._kill(self._chance.choice(("producer", "consumer")))
+            await self.stage.wait(every_s)
 
     async def _come_back(self, number: int) -> None:
         if not self.failed:

@@ -1,26 +1,29 @@
-"""Where a drill takes place: a topic of a configuration, and what may be done to its primary."""
+"""Where a drill takes place: a topic of a configuration, and what may be done to what stands behind it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from evermq.drills.engines.catalog import find
 from evermq.drills.engines.engine import Engine
 from evermq.drills.faults.outages import PROXIED, Outage, of_doors, of_engine
+from evermq.drills.faults.proxy import Proxy
+from evermq.drills.faults.rows import ROWS, Engines
 from evermq.drills.own_topic import toml
 from evermq.errors import Misconfigured
 
-__all__ = ["Setting", "engines_of", "started"]
+__all__ = ["Setting", "engines_of", "over", "running", "started"]
 
 _QUEUES = ("kafka", "rabbitmq", "rocketmq")
 _STORES = ("redis",)
 _SWITCHES = ("zookeeper", "etcd")
-_OPTIONS = {"redis": "?lanes=128"}
+# Many lists, so that none grows big; where a replica may be promoted, it has what was acknowledged.
+_OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +35,14 @@ class Setting:
     groups: tuple[str, ...]
     outage: Outage
     engines: tuple[str, ...]
-    versions: dict[str, str] = field(default_factory=dict)
 
 
 def engines_of(names: str) -> tuple[list[str], list[str]]:
     """The rungs in their order, and what coordinates, of `kafka,redis,zookeeper`. Raises Misconfigured."""
     chosen = [name.strip() for name in names.split(",") if name.strip()]
-    kinds = [find(name).name.partition("-")[0] for name in chosen]
-    rungs = [
-        name
-        for kinds_wanted in (_QUEUES, _STORES)
-        for name, kind in zip(chosen, kinds, strict=True)
-        if kind in kinds_wanted
-    ]
-    switches = [name for name, kind in zip(chosen, kinds, strict=True) if kind in _SWITCHES]
+    kinds = {name: find(name).name.partition("-")[0] for name in chosen}
+    rungs = [name for wanted in (_QUEUES, _STORES) for name in chosen if kinds[name] in wanted]
+    switches = [name for name in chosen if kinds[name] in _SWITCHES]
     if not rungs or len(rungs) > 2 or len(switches) > 1 or len(set(chosen)) < len(chosen):
         raise Misconfigured(
             f"--engines {names}: give a primary, perhaps a standby, and perhaps what holds the switch, "
@@ -55,8 +52,23 @@ def engines_of(names: str) -> tuple[list[str], list[str]]:
 
 
 @asynccontextmanager
-async def started(
-    names: str,
+async def running(names: str) -> AsyncIterator[Engines]:
+    """Engines of these names, on loopback; they end with the context. Raises Misconfigured, Missing, Unavailable."""
+    rungs, switches = engines_of(names)
+    async with AsyncExitStack() as stack:
+        engines = [find(name)() for name in (*rungs, *switches)]
+        for engine in engines:
+            stack.push_async_callback(asyncio.to_thread, engine.stop)
+        for engine in engines:  # one after the other: each wants the whole machine while it starts
+            await asyncio.to_thread(engine.start)
+        yield Engines(
+            engines[0], engines[1] if len(rungs) > 1 else None, engines[-1] if switches else None, (*rungs, *switches)
+        )
+
+
+@asynccontextmanager
+async def over(
+    engines: Engines,
     fault: str,
     directory: Path,
     *,
@@ -64,35 +76,42 @@ async def started(
     groups: Sequence[str] = ("billing",),
     switch: Mapping[str, int] = MappingProxyType({}),
 ) -> AsyncIterator[Setting]:
-    """Engines that are started on loopback for this, over a configuration that is written for them. switch: its
-    numbers, where they are not to be the usual ones."""
-    rungs, switches = engines_of(names)
+    """A ladder over engines, its configuration in a directory, and a fault of its primary (see FAULTS and ROWS).
+
+    switch: its numbers, where they are not to be the usual ones.
+    """
+    primary = engines.primary
+    row = ROWS.get(fault)
+    proxied = fault in PROXIED or bool(row and row.proxied)
     async with AsyncExitStack() as stack:
-        engines = [find(name)() for name in (*rungs, *switches)]
-        for engine in engines:
-            stack.push_async_callback(asyncio.to_thread, engine.stop)
-        await _start(engines)
-        primary = engines[0]
-        proxied = fault in PROXIED
-        if proxied:
+        proxies: list[Proxy] = []
+        if fault in PROXIED:
             outage, proxies = await of_doors(primary.doors, fault)
-            for proxy in proxies:
-                stack.push_async_exit(proxy)
+        elif row:
+            proxies = await row.stand(engines) if proxied else []
+            outage = row.outage(fault, engines, proxies, topic)
         else:
             outage = of_engine(primary, fault)
-        urls = [
-            engine.url(topic, proxied=proxied and engine is primary) + _OPTIONS.get(engine.name, "")
-            for engine in engines[: len(rungs)]
-        ]
-        at = engines[-1].url(f"evermq/{topic}") if switches else f"file://{directory}/switch"
+        for proxy in proxies:
+            stack.push_async_exit(proxy)
+        at = engines.coordinator.url(f"evermq/{topic}") if engines.coordinator else f"file://{directory}/switch"
+        rungs = [each for each in (primary, engines.standby) if each]
+        urls = [_url(each, topic, proxied=proxied and each is primary) for each in rungs]
         config = _write(directory, topic, urls, groups, {"at": at, **switch})
-        yield Setting(config, topic, tuple(groups), outage, (*rungs, *switches))
+        yield Setting(config, topic, tuple(groups), outage, engines.names)
 
 
-async def _start(engines: Sequence[Engine]) -> None:
-    """One after the other: each wants the whole machine while it starts."""
-    for engine in engines:
-        await asyncio.to_thread(engine.start)
+@asynccontextmanager
+async def started(names: str, fault: str, directory: Path, **chosen: object) -> AsyncIterator[Setting]:
+    """Both: engines that are started for this, and a ladder over them."""
+    engines_of(names)
+    async with running(names) as engines, over(engines, fault, directory, **chosen) as setting:  # type: ignore[arg-type]
+        yield setting
+
+
+def _url(engine: Engine, topic: str, *, proxied: bool) -> str:
+    url, options = engine.url(topic, proxied=proxied), _OPTIONS.get(engine.name, "")
+    return f"{url}{'&' if '?' in url else '?'}{options}" if options else url
 
 
 def _write(

@@ -29,7 +29,9 @@ _Home = Annotated[Path | None, typer.Option("--dir", help="Where drills are kept
 def degrade(
     topic: Annotated[str | None, typer.Option(help="A topic of --config: the drill is held over it.")] = None,
     engines: Annotated[str | None, typer.Option(help="Engines to start for it instead: kafka,redis,zookeeper.")] = None,
-    fault: Annotated[str | None, typer.Option(help="kill (default), stop, freeze, cut, slow or swallow.")] = None,
+    fault: Annotated[
+        str | None, typer.Option(help="kill (default), stop, freeze, cut, slow, swallow; see the guide for more.")
+    ] = None,
     cycles: Annotated[int, typer.Option(min=1, max=1000, help="How often it fails and comes back.")] = 1,
     hold: Annotated[float, typer.Option(min=1, max=3600, help="Seconds for which it stays away.")] = 10,
     rate: Annotated[float, typer.Option(min=10, max=10_000, help="Messages a second.")] = 300,
@@ -99,6 +101,8 @@ def _print(held: Held, json: bool) -> None:
         show(msgspec.json.encode({**figures, "id": held.id, **_head(held), "seed": held.seed}).decode())
         return
     show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}, {held.began}")
+    for reason in held.reasons:
+        show(f"  {reason}")
     show(f"  senders left after {_s(held, 'flip_s')}, were back {_s(held, 'return_s')} after the heal")
     show(
         f"  longest stall of a sender {_s(held, 'stall_max_s')}; a restarted one sent after {_s(held, 'restart_max_s')}"

@@ -26,18 +26,21 @@ FAULTS = ("kill", "stop", "freeze", *PROXIED)
 @dataclass(frozen=True, slots=True)
 class Outage:
     """begin, heal: heal returns when the engine answers again, and raises Unavailable where it does not.
-    total: nothing is acknowledged meanwhile, so every sender has to leave."""
+    total: nothing is acknowledged meanwhile, so every sender has to leave. clients_s: one client more is killed every
+    so many seconds meanwhile, 0 for none."""
 
     name: str
     begin: _Act
     heal: _Act
     total: bool = True
+    clients_s: float = 0.0
 
 
-def check_fault(fault: str) -> str:
-    """Return it. Raises Misconfigured where there is no such fault."""
-    if fault not in FAULTS:
-        raise Misconfigured(f"--fault {fault} is not known: give one of {', '.join(FAULTS)}")
+def check_fault(fault: str, *more: str) -> str:
+    """Return it. more: other faults that are known where it is made. Raises Misconfigured where there is none such."""
+    known = (*FAULTS, *more)
+    if fault not in known:
+        raise Misconfigured(f"--fault {fault} is not known here: give one of {', '.join(known)}")
     return fault
 
 

@@ -1,0 +1,99 @@
+"""What a watcher sees, as metrics for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from evermq.adapters.address import ENGINES
+from evermq.daemon.watching import RungSeen, TopicSeen
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["Exposition", "serve_metrics"]
+
+_STATES = ("normal", "degraded", "returning")
+_VERDICTS = ("PASS", "FAIL", "INVALID")
+
+
+class Exposition:
+    """A collector of prometheus-client; `seen` is what it shows, the newest look."""
+
+    def __init__(self) -> None:
+        self.seen: TopicSeen | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Called at each scrape."""
+        if self.seen:
+            yield from _rungs(self.seen)
+            yield from _switch(self.seen)
+            yield from _drill(self.seen)
+
+
+def serve_metrics(exposition: Exposition, port: int, address: str = "127.0.0.1") -> None:
+    """Serve them, from a thread, at /metrics. Raises OSError where the port is taken."""
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(exposition)
+    start_http_server(port, addr=address, registry=registry)
+
+
+def _rungs(seen: TopicSeen) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    labels = ["topic", "rung", "engine"]
+    up = GaugeMetricFamily("evermq_rung_up", "Whether a rung answers.", labels=labels)
+    appended = CounterMetricFamily("evermq_messages_appended", "Messages that a rung ever got.", labels=labels)
+    lag = GaugeMetricFamily("evermq_consumer_lag_messages", "Messages still to settle.", labels=[*labels, "group"])
+    age = GaugeMetricFamily("evermq_consumer_lag_seconds", "Age of the oldest of them.", labels=[*labels, "group"])
+    for rung in seen.rungs:
+        mine = [seen.topic, rung.rung, _engine(rung)]
+        up.add_metric(mine, float(rung.reachable))
+        if rung.appended is not None:
+            appended.add_metric(mine, rung.appended)
+        for group, left in rung.backlog.items():
+            lag.add_metric([*mine, group], left)
+            age.add_metric([*mine, group], rung.oldest_s.get(group) or 0.0)
+    yield from (up, appended, lag, age)
+
+
+def _switch(seen: TopicSeen) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    if seen.switch is None:
+        return
+    state = GaugeMetricFamily("evermq_switch_state", "1 for the state in force.", labels=["topic", "rung", "state"])
+    for rung, current in seen.switch.rungs.items():
+        for each in _STATES:
+            state.add_metric([seen.topic, rung, each], float(each == current))
+    yield state
+    yield _gauge("evermq_switch_epoch", "How often the agreement has changed.", seen.topic, seen.switch.epoch)
+    yield _gauge("evermq_switch_up", "Whether the coordinator answers.", seen.topic, seen.switch.reachable)
+    yield _gauge("evermq_switch_pinned", "Whether a rung is chosen by hand.", seen.topic, bool(seen.switch.pin))
+    if seen.switch.processes is not None:
+        yield _gauge("evermq_switch_processes", "Processes that vote.", seen.topic, seen.switch.processes)
+
+
+def _drill(seen: TopicSeen) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    if seen.drill is None:
+        return
+    verdict = GaugeMetricFamily("evermq_drill_verdict", "1 for that of the last drill.", labels=["drill", "verdict"])
+    for each in _VERDICTS:
+        verdict.add_metric([seen.drill["drill"], each], float(each == seen.drill["verdict"]))
+    yield verdict
+
+
+def _gauge(name: str, about: str, topic: str, value: float) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    gauge = GaugeMetricFamily(name, about, labels=["topic"])
+    gauge.add_metric([topic], float(value))
+    return gauge
+
+
+def _engine(rung: RungSeen) -> str:
+    return ENGINES[rung.url.partition(":")[0]]
