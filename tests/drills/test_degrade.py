@@ -17,8 +17,17 @@ from evermq.drills.own_topic import copy, own, toml
 from evermq.drills.setting import engines_of
 from evermq.errors import Misconfigured
 
-QUICK = {"probe_ms": 300, "canary": 4, "good": 3, "good_ms": 500, "dwell_ms": 1_000, "returning_ms": 500}
-SHORT = Plan(healthy_s=2, hold_s=3, return_s_max=40)
+pytestmark = pytest.mark.timeout(400)  # of many processes, on a machine that others use as well
+QUICK = {
+    "slow_ms": 10_000,
+    "probe_ms": 300,
+    "canary": 4,
+    "good": 3,
+    "good_ms": 500,
+    "dwell_ms": 1_000,
+    "returning_ms": 500,
+}
+SHORT = Plan(healthy_s=2, hold_s=3, return_s_max=150)
 
 
 def ladder(directory: Path, primary: str, standby: str = "") -> Path:
@@ -39,7 +48,7 @@ async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Pa
     assert figures["lost"] == figures["stranded"] == 0
     assert figures["flip_s"] > 0
     assert figures["return_s"] > 0
-    assert figures["kills"] == 2
+    assert figures["kills"] == 3
     assert figures["through"]["standby"] > 20
     assert set(figures["send_p99_ms"]) == {"healthy", "outage", "return"}
     assert Path(figures["picture"]).read_bytes().startswith(b"\x89PNG")
