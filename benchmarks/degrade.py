@@ -1,6 +1,7 @@
 """What degrading costs, before, during and after: `python benchmarks/degrade.py --quick`.
 
-F1 to F4: the standby, a Redis with appendfsync always, against what a Redis can do by itself. F5, F6: the whole ladder
+F1 to F4: the standby, a Redis with appendfsync always, against what a Redis can do by itself. plain, keyed: the same
+against the rates that it has to carry. F5, F6: the whole ladder
 while nothing is wrong, against the bare adapter of its primary. Drain: the return, with live traffic beside it. See
 docs/guide/degrade.md.
 """
@@ -8,7 +9,7 @@ docs/guide/degrade.md.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +20,29 @@ from ladder.healthy import appending, there_and_back
 from ladder.rungs import Rungs, standing
 from lanes.arena import LANES
 from rig.command import Options, parser, read, report
-from rig.contender import Case
+from rig.contender import Case, Contender, Measure
 from rig.environment import disk, machine, versions
 
-NUMBERS = [*redis_lanes.NUMBERS, "F5", "F6", "drain", "live"]
+BARE = [*redis_lanes.NUMBERS, "plain", "keyed"]
+NUMBERS = [*BARE, "F5", "F6", "drain", "live"]
 COUNT = 64_000
+PLAIN_PER_S, KEYED_PER_S = 100_000, 50_000
 BACKLOG, LIVE_PER_S = 60_000, 5_000
+
+
+def carrying(standby: Mapping[str, Contender]) -> list[Case]:
+    """The appends of F1 and F2 beside the rates that an outage asks of them."""
+    return [Case("plain", standby["F1"], asked(PLAIN_PER_S)), Case("keyed", standby["F2"], asked(KEYED_PER_S))]
+
+
+def asked(per_s: int) -> Contender:
+    """Nobody, but a rate."""
+
+    @contextmanager
+    def ready() -> Iterator[Measure]:
+        yield lambda seconds: float(per_s)
+
+    return Contender(f"{per_s:,} messages/s", ready)
 
 
 def healthy(rungs: Rungs) -> list[Case]:
@@ -54,7 +72,8 @@ def cases(directory: Path, options: Options) -> Iterator[list[Case]]:
     """Engines are started for those that were asked for."""
     wanted = set(options.numbers or NUMBERS)
     lanes = redis_lanes.cases(directory, options.given.count)
-    if wanted <= set(redis_lanes.NUMBERS):
+    lanes += carrying({case.number: case.subject for case in lanes})
+    if wanted <= set(BARE):
         yield lanes
         return
     with Arena() as kafka, standing(kafka, directory) as rungs:

@@ -60,6 +60,8 @@ GOALS = {
     "F2": Goal("redis append, every message hashed, 1 KB", _PUSH, 0.4, 0.8),
     "F3": Goal("redis read and ack, 1 KB, 4 readers", "Redis Streams XREADGROUP + XACK", 3.0, 4.0),
     "F4": Goal("redis read and ack, 1 KB, 4 readers", "LMPOP (loses on a crash)", 0.55, 0.8),
+    "plain": Goal("redis append, batches of 500, 1 KB, no key, appendfsync always", "100,000 messages/s", 1.0, 1.2),
+    "keyed": Goal("redis append, batches of 500, 1 KB, keys, appendfsync always", "50,000 messages/s", 1.0, 1.2),
     "F5": Goal("whole ladder, healthy, kafka send_many", _BARE, 0.95, 1.0),
     "F6": Goal("whole ladder with order per key and dedupe, healthy, kafka send_many and read", _BARE, 0.90, 0.95),
     "drain": Goal("backlog of the standby, read beside live traffic", "live rate", 3.0, 6.0),
