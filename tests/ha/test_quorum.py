@@ -305,7 +305,7 @@ async def return_waits_until_little_is_left_below(clock: SimulatedClock) -> None
         await clock.sleep(1_000)
     assert process.switch.state is State.DEGRADED
     left["g"] = 10
-    await system.until(State.NORMAL, within_ms=20_000)
+    await system.until(State.NORMAL, within_ms=60_000)
     await system.check_nothing_lost()
 
 

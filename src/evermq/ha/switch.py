@@ -242,8 +242,8 @@ class Switch:
     def _is_passed_over(self, scope: _Scope) -> bool:
         if scope.state is State.NORMAL:
             return False
-        if scope.state is State.RETURNING:
-            return bool(self._turn % self.settings.canary)
+        if scope.state is State.RETURNING and not self._turn % self.settings.canary:
+            return False
         return not self._is_due(scope)
 
     def _is_due(self, scope: _Scope) -> bool:
