@@ -1,6 +1,6 @@
 """The number that a message carries through a ladder: its stream, its place in it, and what must come before it.
 
-It is one header, `STREAM SEQ BACK OPEN`, the last three in hexadecimal:
+It is one header, `STREAM SEQ BACK OPEN`, the last three as decimal numbers:
 
 STREAM  producer and lane, `TOKEN.LANE`; numbers are dense in a stream, and begin at 1
 BACK    how far back the message before it of the same key bucket is; 0: none; -: a message without a key, which only
@@ -42,8 +42,8 @@ def number_of(message: Message) -> Number | None:
         return None
     try:
         stream, seq_text, back_text, open_text = text.split(" ")
-        seq, opened = int(seq_text, 16), int(open_text, 16)
-        back = 0 if back_text == "-" else int(back_text, 16)
+        seq, opened = int(seq_text), int(open_text)
+        back = 0 if back_text == "-" else int(back_text)
         lane_of_stream(stream)
     except ValueError:
         return None
@@ -72,8 +72,8 @@ def key_of_lane(lane: int, lanes: int) -> bytes:
 
 def void(stream: str, seq: int, *, key: bytes | None, back: int, opened: int, created_ms: int) -> Message:
     """What takes the place of a number that no message has."""
-    headers = {SEQ: f"{stream} {seq:x} {back:x} {opened:x}", VOID: "1"}
-    return Message(f"{stream}-{seq:x}-void", key, b"", headers, created_ms)
+    headers = {SEQ: f"{stream} {seq} {back} {opened}", VOID: "1"}
+    return Message(f"{stream}-{seq}-void", key, b"", headers, created_ms)
 
 
 def void_of(message: Message) -> Message | None:

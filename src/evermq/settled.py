@@ -76,6 +76,11 @@ class Settled:
         return found
 
     @property
+    def is_prefix(self) -> bool:
+        """Whether nothing is settled beyond `next`, nor passed over."""
+        return not self._starts and not self.absent
+
+    @property
     def holes(self) -> int:
         """How many gaps there are below the highest settled number."""
         return len(self._starts)

@@ -61,7 +61,7 @@ class Absence:
         held = [parked for parked in lane.parked if parked.since_ms <= old_ms]
         if not held:
             return None
-        opened = {p.number.stream: self._gate.opened.get(p.number.stream, 0) for p in held}
+        opened = {p.number.stream: self._gate.opened(p.number.stream) for p in held}
         ends = {}
         for key, rung in self._rungs.items():
             name = str(lane.number % rung.traits.lanes)
@@ -97,7 +97,7 @@ class Absence:
         for parked in lane.parked:
             stream, prev = parked.number.stream, parked.number.prev
             known = lane.streams.get(stream)
-            if known is None or known.has(prev) or stream in found or prev >= self._gate.opened.get(stream, 0):
+            if known is None or known.has(prev) or stream in found or prev >= self._gate.opened(stream):
                 continue
             mine = [each for each in held if each.stream == stream and each.seq not in known.settled]
             if any(each.seq < parked.number.seq for each in mine):

@@ -14,6 +14,7 @@ from evermq.settling import Held, Part
 
 __all__ = ["ABSENT", "LATE", "UNPROVED", "Gate", "GateCounts", "Lane", "Parked", "Stream", "Ticket"]
 
+_NEW: Any = tuple.__new__  # half the cost of the named tuples' own
 _GONE_MS = 30_000  # by then some reader has it, or has settled it
 ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 
@@ -35,12 +36,13 @@ class GateCounts:
 @dataclass(slots=True, eq=False)
 class Stream:
     """A stream as its lane's reader sees it. out: what the application has. why: flags of what may go although what is
-    before it is not settled."""
+    before it is not settled. latest: the message that was let through last."""
 
     name: str
     settled: Settled
     out: dict[int, Ticket] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
+    latest: Message | None = None
 
     def has(self, seq: int) -> bool:
         """Whether what depends on this number may be handed out behind it."""
@@ -49,15 +51,13 @@ class Stream:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """The receipt of what was handed out. lane: None for a foreign message. recorded: its handler's own transaction
-    has settled it."""
+    """The receipt of what was handed out. lane: None for a foreign message."""
 
     inner: Delivery
     lane: Lane | None = None
     stream: Stream | None = None
     seq: int = 0
     prev: int = 0
-    recorded: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -107,7 +107,8 @@ class Gate:
         self.lanes: dict[int, Lane] = {}
         self.drops: list[Delivery] = []
         self.counts = GateCounts()
-        self.opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
+        self._opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
+        self._usual: dict[str, tuple[Lane, Stream]] = {}  # the streams of the lanes that are claimed
         self._gone: dict[tuple[str, int], int] = {}  # given back to the engine and not seen again, until when
         self._now_ms = 0
         self._part = part
@@ -118,23 +119,77 @@ class Gate:
         ready: list[Delivery] = []
         self._now_ms = now_ms
         for delivery in found:
-            number = number_of(delivery.message)
-            if number is None:
-                self.counts.foreign += 1
-                ready.append(delivery._replace(receipt=Ticket(delivery)))
-                continue
-            lane = self._lane(lane_of_stream(number.stream))
-            stream = self._stream(lane, number) if lane.claimed else None
-            if self.opened.get(number.stream, 0) < number.open:
-                self.opened[number.stream] = number.open
-            if self._gone:
-                self._gone.pop((number.stream, number.seq), None)
-            parked = Parked(delivery, number, now_ms)
-            if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
-                self._park(lane, parked)
-            elif lane.parked:
-                self._scan(lane, ready)
+            if not self._pass_usual(delivery, ready):
+                self._offer(delivery, now_ms, ready)
         return ready
+
+    def _pass_usual(self, delivery: Delivery, ready: list[Delivery]) -> bool:
+        """Let through what comes in its turn, as nearly everything does; False: look closer."""
+        message, position, _, attempt = delivery
+        id, key, body, headers, created_ms = message
+        text = headers.get(SEQ)
+        if text is None or len(headers) > 1 or self._gone:
+            return False
+        name, seq_text, back_text, _ = text.split(" ") if text.count(" ") == 3 else ("", "", "", "")
+        found = self._usual.get(name)
+        if found is None:
+            return False
+        lane, stream = found
+        settled, out = stream.settled, stream.out
+        try:
+            seq = int(seq_text)
+            prev = 0 if back_text in ("-", "0") else seq - int(back_text)
+        except ValueError:
+            return False  # not what evermq writes
+        if (
+            seq < settled.next
+            or (prev >= settled.next and prev not in out)
+            or seq in out
+            or seq < settled.floor
+            or not settled.is_prefix
+            or lane.parked
+            or lane.is_closing
+            or stream.why
+        ):
+            return False
+        stream.latest = message
+        ticket = out[seq] = Ticket(delivery, lane, stream, seq, prev)
+        lane.out += 1
+        plain = _NEW(Message, (id, None if back_text == "-" else key, body, NO_HEADERS, created_ms))
+        ready.append(_NEW(Delivery, (plain, position, ticket, attempt)))
+        return True
+
+    def _offer(self, delivery: Delivery, now_ms: int, ready: list[Delivery]) -> None:
+        number = number_of(delivery.message)
+        if number is None:
+            self.counts.foreign += 1
+            ready.append(delivery._replace(receipt=Ticket(delivery)))
+            return
+        lane = self._lane(lane_of_stream(number.stream))
+        stream = self._stream(lane, number) if lane.claimed else None
+        self._note_open(number)
+        self._gone.pop((number.stream, number.seq), None)
+        parked = Parked(delivery, number, now_ms)
+        if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
+            self._park(lane, parked)
+        elif lane.parked:
+            self._scan(lane, ready)
+
+    def opened(self, stream: str) -> int:
+        """Numbers below this one have landed for good."""
+        found = self._usual.get(stream)
+        if found and found[1].latest:
+            self._note_latest(found[1])
+        return self._opened.get(stream, 0)
+
+    def _note_open(self, number: Number) -> None:
+        if self._opened.get(number.stream, 0) < number.open:
+            self._opened[number.stream] = number.open
+
+    def _note_latest(self, stream: Stream) -> None:
+        number = number_of(stream.latest) if stream.latest else None
+        if number:
+            self._note_open(number)
 
     def wants(self) -> set[int]:
         """Lanes in which something waits, and which this reader has not claimed."""
@@ -161,6 +216,7 @@ class Gate:
         lane = self._lane(number)
         lane.claimed, lane.is_closing = True, False
         lane.streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
+        self._usual.update({name: (lane, stream) for name, stream in lane.streams.items()})
         done = [each for each in self._gone if each[0] in states and each[1] in lane.streams[each[0]].settled]
         for each in done:
             del self._gone[each]
@@ -172,6 +228,8 @@ class Gate:
         lane.claimed, lane.is_closing, lane.out = False, False, 0
         lane.changed.clear()
         for stream in lane.streams.values():
+            self._note_latest(stream)
+            self._usual.pop(stream.name, None)
             self._let_go(stream.name, stream.out)
         lane.streams = {}
 
@@ -266,6 +324,8 @@ class Gate:
         stream = lane.streams.get(number.stream)
         if stream is None:
             stream = lane.streams[number.stream] = Stream(number.stream, Settled(floor=number.seq))
+            if lane.claimed:
+                self._usual[number.stream] = (lane, stream)
         return stream
 
     def _park(self, lane: Lane, parked: Parked) -> None:
