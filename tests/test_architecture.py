@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Outside packages beyond the standard library; a room that is not named has none.
 MAY_USE: dict[str, set[str]] = {
-    "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "msgspec", "pamqp", "redis", "yarl"},
+    "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "grpc", "msgspec", "pamqp", "redis", "yarl"},
     "coordination": {"aiohttp", "kazoo"},
     "compose": {"msgspec"},
     "progress": {"sqlalchemy"},

@@ -13,6 +13,7 @@ import engines
 import log
 import rabbitmq_confirms
 import redis_lanes
+import rocketmq_sends
 import window
 from embedded.workbench import Workbench
 from rig.contender import Case, Contender, Measure, NotThere
@@ -91,7 +92,8 @@ def test_every_goal_has_its_case(tmp_path: Path) -> None:
     cases += window.cases([], 100)
     cases += redis_lanes.cases(tmp_path, 1_000)
     ladders = [number for number in degrade.NUMBERS if number not in redis_lanes.NUMBERS]
-    served = engines.NUMBERS + rabbitmq_confirms.NUMBERS + ladders  # their cases need a server
+    sends = rabbitmq_confirms.NUMBERS + rocketmq_sends.NUMBERS
+    served = engines.NUMBERS + sends + ladders  # their cases need a server
     assert [case.number for case in cases] == log.NUMBERS + window.NUMBERS + redis_lanes.NUMBERS
     assert sorted(GOALS) == sorted([*served, *(case.number for case in cases)])
 

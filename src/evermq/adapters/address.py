@@ -21,6 +21,7 @@ ENGINES = {
     "rabbitmq": "rabbitmq",
     "rabbitmqs": "rabbitmq",
     "rocketmq": "rocketmq",
+    "rocketmqs": "rocketmq",
 }
 _SHAPES = {
     "log": "log:///directory/topic",

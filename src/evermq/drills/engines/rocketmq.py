@@ -126,8 +126,14 @@ class RocketMQ(Engine):
         return {}
 
     def url(self, topic: str = "", *, proxied: bool = False) -> str:
-        """rocketmq://host:port/topic, of the proxies' gRPC ports"""
-        return f"rocketmq://{HOST}:{self.doors[0].front if proxied else self.grpc_port}/{topic}"
+        """rocketmq://host:port/topic?name_servers=…, of the proxies' gRPC ports"""
+        port = self.doors[0].front if proxied else self.grpc_port
+        return f"rocketmq://{HOST}:{port}/{topic}?name_servers={self._names}"
+
+    @property
+    def _names(self) -> str:
+        """host:port,… for URLs."""
+        return self.name_servers.replace(";", ",")
 
     def bring_up(self) -> None:
         """The name server first."""
@@ -226,7 +232,7 @@ class RocketMQ(Engine):
             "topicRouteServiceCacheRefreshSeconds": 2,
             "topicRouteServiceCacheExpiredSeconds": 20,
             "minInvisibleTimeMillsForRecv": 1000,
-            "grpcClientConsumerMinLongPollingTimeoutMillis": 500,
+            "grpcClientConsumerMinLongPollingTimeoutMillis": 100,
             "metadataThreadPoolNums": 2,
             "grpcThreadPoolNums": 8,
             **self.proxy_security(),
@@ -252,7 +258,7 @@ def written(path: Path, settings: Mapping[str, str]) -> Path:
 
 
 class RocketMQSecured(RocketMQ):
-    """As one server, with signed requests and rights.
+    """As one server, with signed requests and rights, and a proxy that has a certificate.
 
     `admin` may do everything; `app` may send to and read from topics, in groups, whose names begin with `app-`.
     """
@@ -273,6 +279,11 @@ class RocketMQSecured(RocketMQ):
         self._order("createUser", "-u", "app", "-p", self.secrets.users["app"], "-t", "Normal")
         names = "Topic:app-*,Group:app-*"
         self._order("createAcl", "-s", "User:app", "-r", names, "-a", "Pub,Sub", "-d", "Allow")
+
+    def url(self, topic: str = "", *, proxied: bool = False, user: str = "app") -> str:
+        """rocketmqs://… with the user, the password's file and the authority."""
+        login = f"username={user}&password=file:{self.secrets.password_file(user)}&ca={self.secrets.ca}"
+        return f"{super().url(topic, proxied=proxied).replace('rocketmq:', 'rocketmqs:', 1)}&{login}"
 
     def create(self, topic: str, *, kind: str = "NORMAL", queues: int = 4) -> None:
         """As of one server, as the administrator."""
@@ -303,8 +314,11 @@ class RocketMQSecured(RocketMQ):
         }
 
     def proxy_security(self) -> dict[str, object]:
-        """The broker is asked about users."""
+        """The broker is asked about users, and there is a certificate."""
         return {
+            "tlsTestModeEnable": False,
+            "tlsKeyPath": str(self.secrets.key),
+            "tlsCertPath": str(self.secrets.certificate),
             "authenticationEnabled": True,
             "authenticationProvider": f"{_AUTH}.authentication.provider.DefaultAuthenticationProvider",
             "authenticationMetadataProvider": "org.apache.rocketmq.proxy.auth.ProxyAuthenticationMetadataProvider",

@@ -63,10 +63,10 @@ class RocketMQThree(RocketMQ):
         self.nodes |= {name: self._cluster_proxy(name, port) for name, port in self.grpc_ports.items()}
 
     def url(self, topic: str = "", *, proxied: bool = False) -> str:
-        """rocketmq://host:port,host:port/topic"""
+        """rocketmq://host:port,host:port/topic?name_servers=…"""
         fronts = [door.front for door in self.doors]
         hosts = ",".join(f"{HOST}:{port}" for port in (fronts if proxied else self.grpc_ports.values()))
-        return f"rocketmq://{hosts}/{topic}"
+        return f"rocketmq://{hosts}/{topic}?name_servers={self._names}"
 
     def bring_up(self) -> None:
         """Controllers, then brokers; a proxy fails without a master, so it waits for one."""

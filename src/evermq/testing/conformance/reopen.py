@@ -5,6 +5,7 @@ from __future__ import annotations
 from evermq.testing.conformance.bench import Bench, bodies
 from evermq.testing.conformance.chapter import Chapter
 from evermq.testing.conformance.needs import Need
+from evermq.traits import Order
 
 __all__ = ["reopen"]
 
@@ -42,7 +43,10 @@ async def single_acks_are_remembered(bench: Bench) -> None:
     found = await bench.take(reader, 10)
     await reader.ack(found[3:8:2])
     await bench.reopen()
-    assert bodies(await bench.take(await bench.reader(), 7)) == [b"0", b"1", b"2", b"4", b"6", b"8", b"9"]
+    left = bodies(await bench.take(await bench.reader(), 7))
+    assert (left if bench.traits.order >= Order.KEY else sorted(left)) == [
+        str(i).encode() for i in (0, 1, 2, 4, 6, 8, 9)
+    ]
 
 
 @reopen(Need.REOPEN)

@@ -1,0 +1,196 @@
+"""A group of a topic in this process: what its readers share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evermq.adapters.rocketmq.content import message_of
+from evermq.adapters.rocketmq.errors import certain
+from evermq.adapters.rocketmq.protocol import service
+from evermq.adapters.rocketmq.session import Session
+from evermq.adapters.rocketmq.window import Item, Window
+from evermq.errors import EvermqError, Fenced
+from evermq.position import Position
+
+if TYPE_CHECKING:
+    from evermq.adapters.rocketmq.place import RocketPlace
+    from evermq.adapters.rocketmq.topic import Topic
+
+__all__ = ["Group"]
+
+_RECEIVE_MAX = 32  # of one request; a broker gives no more
+_POLLS_MAX = 4
+_TEND_PARTS = 6  # leases are looked after so often while one lasts
+
+
+class Group:
+    """Receives while somebody reads, renews the leases of what is in hand, and settles."""
+
+    def __init__(self, place: RocketPlace, topic: Topic, name: str) -> None:
+        self._proxy, self._options, self._clock = place.proxy, place.options, place.clock
+        self._topic, self._name = topic, name
+        self._session = Session(place.proxy, topic.wire_name, name, place.clock)
+        self._polls: set[asyncio.Task[None]] = set()
+        self._readers: set[Hashable] = set()
+        self._settling = asyncio.Lock()
+        self._tending: asyncio.Task[None] | None = None
+        self._error: EvermqError | None = None
+        self._full = False
+        self.window = Window(ordered=topic.kind == "fifo")
+        self.news = asyncio.Event()
+
+    @property
+    def client(self) -> str:
+        """The name by which the proxy knows it."""
+        return self._session.client
+
+    def join(self, reader: Hashable) -> None:
+        """A reader comes."""
+        self._readers.add(reader)
+        if self._tending is None:
+            self._tending = asyncio.create_task(self._tend())
+
+    async def leave(self, reader: Hashable) -> None:
+        """A reader goes; the last one gives everything back to the broker."""
+        self._readers.discard(reader)
+        self.window.give_up(reader, self._clock.monotonic_ms())
+        self.news.set()
+        if not self._readers:
+            await self._give_back(list(self.window.items))
+
+    def fail(self) -> None:
+        """Raise what a request for messages ended with."""
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+    def want(self, count: int) -> None:
+        """Receive, so that there will be so many to hand out."""
+        if self.window.ordered and self.window.items:
+            return  # the broker gives a FIFO group nothing before these are settled
+        missing = count - self.window.ready_count
+        wanted = min(_POLLS_MAX, -(-missing // _RECEIVE_MAX)) if self._full else 1
+        while missing > 0 and len(self._polls) < wanted:
+            self._polls.add(asyncio.create_task(self._poll()))
+
+    async def _poll(self) -> None:
+        """One request for messages; a failure is the next reader's."""
+        try:
+            await self._session.open()
+            count = await self._receive()
+            self._full = count == _RECEIVE_MAX
+        except EvermqError as error:
+            self._session.forget()
+            self._error = certain(error)
+        if not self._readers:
+            await self._give_back(list(self.window.items))
+        self._polls.discard(asyncio.current_task())
+        self.news.set()
+
+    async def _receive(self) -> int:
+        options, request = self._options, service.ReceiveMessageRequest(batch_size=_RECEIVE_MAX)
+        request.group.name, request.message_queue.topic.name = self._name, self._topic.wire_name
+        request.message_queue.id = -1
+        request.message_queue.broker.name = self._topic.next_broker()
+        request.filter_expression.expression, request.filter_expression.type = "*", 1
+        request.invisible_duration.FromMilliseconds(options.lease_ms)
+        request.long_polling_timeout.FromMilliseconds(options.poll_ms)
+        doing = f"read {self._topic.name} as {self._name}"
+        wait_s = self._proxy.timeout_s + max(options.poll_ms, 5_000) / 1000
+        until_ms = self._clock.monotonic_ms() + options.lease_ms
+        client, count = self._session.client, 0
+        async for wire in self._proxy.receive(request, doing, client=client, wait_s=wait_s):
+            count += 1
+            if count == 1:  # the lease began when the broker answered, which is now at the latest
+                until_ms = self._clock.monotonic_ms() + options.lease_ms - options.lease_ms // 10
+            self.window.add(self._item(wire, until_ms))
+        return count
+
+    def _item(self, wire: Any, until_ms: float) -> Item:
+        system = wire.system_properties
+        position = Position(str(system.queue_id), system.queue_offset)
+        attempt = max(1, system.delivery_attempt)
+        return Item(message_of(wire), position, attempt, system.message_id, system.receipt_handle, until_ms)
+
+    async def ack(self, owner: Hashable, tokens: Sequence[int]) -> None:
+        """Raises Unavailable where it is not known to be done; then they come again."""
+        async with self._settling:
+            held = {token: self.window.items[token] for token in tokens if self.window.holds(owner, token)}
+            if not held:
+                return
+            request = service.AckMessageRequest()
+            request.group.name, request.topic.name = self._name, self._topic.wire_name
+            for item in held.values():
+                request.entries.add(message_id=item.id, receipt_handle=item.handle)
+            try:
+                answer = await self._proxy.ask(
+                    "AckMessage", request, f"ack {len(held)} of {self._topic.name}", client=self._session.client
+                )
+            except EvermqError as error:
+                self.window.release(owner, held, self._clock.monotonic_ms())
+                raise certain(error) from None
+            self.window.settle(owner, held)
+        for entry in answer.entries:
+            try:
+                self._proxy.check(entry.status, f"ack of {self._topic.name}", "OK")
+            except Fenced:
+                pass  # its lease was over, so it comes again
+        self.news.set()
+
+    async def release(self, owner: Hashable, tokens: Iterable[int], due_ms: float) -> None:
+        """They wait here for their time; their leases are renewed."""
+        self.window.release(owner, tokens, due_ms)
+        self.news.set()
+
+    async def _tend(self) -> None:
+        """Renew the leases of what is out or waits for its time; give back what nobody came for."""
+        while True:
+            await self._clock.sleep(self._options.lease_ms / _TEND_PARTS)
+            now_ms = self._clock.monotonic_ms()
+            old = [t for t, item in self.window.items.items() if item.until_ms - now_ms < self._options.lease_ms / 2]
+            waiting = self.window.delays()
+            idle = [t for t in old if self.window.items[t].owner is None and waiting.get(t, 0) <= now_ms]
+            await self._give_back(idle)
+            await self._renew(old)
+            gone = [t for t, item in self.window.items.items() if item.until_ms < self._clock.monotonic_ms()]
+            self.window.drop(gone)
+
+    async def _give_back(self, tokens: Sequence[int]) -> None:
+        """To the broker, which hands it out anew, not before what is left of a delay."""
+        waiting, now_ms = self.window.delays(), self._clock.monotonic_ms()
+        gone = self.window.drop(tokens)
+        if gone:
+            hidden = [max(0, round(waiting.get(token, 0) - now_ms)) for token in gone]
+            async with self._settling:
+                await asyncio.gather(*map(self._hide, gone.values(), hidden))
+
+    async def _renew(self, tokens: Sequence[int]) -> None:
+        async with self._settling:
+            items = [self.window.items[token] for token in tokens if token in self.window.items]
+            await asyncio.gather(*(self._hide(item, self._options.lease_ms) for item in items))
+
+    async def _hide(self, item: Item, hidden_ms: int) -> None:
+        """For so long from now on; where that fails the lease runs out."""
+        request = service.ChangeInvisibleDurationRequest(receipt_handle=item.handle, message_id=item.id)
+        request.group.name, request.topic.name = self._name, self._topic.wire_name
+        request.invisible_duration.FromMilliseconds(hidden_ms)
+        until_ms = self._clock.monotonic_ms() + hidden_ms
+        doing, client = f"renew a lease of {self._topic.name}", self._session.client
+        try:
+            answer = await self._proxy.ask("ChangeInvisibleDuration", request, doing, client=client)
+        except EvermqError:
+            return
+        item.handle, item.until_ms = answer.receipt_handle or item.handle, until_ms
+
+    async def close(self) -> None:
+        """Wait for what is being received, and give it back."""
+        if self._tending:
+            self._tending.cancel()
+            await asyncio.wait([self._tending])
+        self._readers.clear()
+        if self._polls:
+            await asyncio.wait(self._polls)
+        await self._give_back(list(self.window.items))
+        await self._session.close()

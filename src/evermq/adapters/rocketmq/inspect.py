@@ -1,0 +1,61 @@
+"""What a RocketMQ makes of evermq's promises, in its own words."""
+
+from __future__ import annotations
+
+from evermq.adapters.address import Address
+from evermq.adapters.inspection import Finding, Inspection
+from evermq.adapters.rocketmq.admin import Admin
+from evermq.adapters.rocketmq.connect import greet, parts
+from evermq.adapters.rocketmq.options import RocketOptions
+from evermq.adapters.rocketmq.place import RocketPlace
+from evermq.adapters.rocketmq.proxy import Proxy
+from evermq.adapters.rocketmq.topic import SETTINGS, durable_of, weaknesses
+from evermq.errors import Denied, NoSuchTopic
+from evermq.traits import Durable
+
+__all__ = ["inspect"]
+
+
+async def inspect(address: Address) -> Inspection:
+    """Of all brokers; the weakest one counts. Raises as `connect` does."""
+    proxy, admin, options = parts(address)
+    try:
+        await greet(proxy)
+        durable, findings = await _brokers(admin)
+        if address.topic:
+            findings += await _topic(address, proxy, admin, options)
+        return Inspection(durable, findings)
+    finally:
+        await proxy.close()
+        await admin.close()
+
+
+async def _brokers(admin: Admin) -> tuple[Durable, list[Finding]]:
+    try:
+        every = await admin.settings()
+    except Denied:
+        advice = "allow it: what cannot be seen is taken for its worst"
+        return Durable.MEMORY, [Finding("GET_BROKER_CONFIG", "denied", advice)]
+    findings = []
+    for broker, settings in every.items():
+        weak = weaknesses(settings)
+        shown = [name for name in SETTINGS if name in settings]
+        findings += [Finding(f"{broker} {name}", settings[name], weak.get(name, "")) for name in shown]
+        automatic = settings.get("autoCreateTopicEnable", "")
+        advice = "false: else a topic that is misspelt is made" if automatic == "true" else ""
+        findings.append(Finding(f"{broker} autoCreateTopicEnable", automatic, advice))
+    return min(durable_of(each) for each in every.values()), findings
+
+
+async def _topic(address: Address, proxy: Proxy, admin: Admin, options: RocketOptions) -> list[Finding]:
+    place = RocketPlace(proxy, admin, options, durable=Durable.MEMORY)
+    try:
+        found = await place.find(address.topic)
+        groups = (await place.describe(address.topic)).groups
+    except NoSuchTopic:
+        return [Finding("topic", "missing", f"`evermq topics create {address} --groups a,b` makes it")]
+    return [
+        Finding("message.type", found.kind.upper()),
+        Finding("queues", str(found.lanes)),
+        Finding("groups", ", ".join(groups) or "none", "" if groups else "make one: `evermq topics create`"),
+    ]

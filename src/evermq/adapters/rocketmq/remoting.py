@@ -1,0 +1,126 @@
+"""The protocol of RocketMQ's brokers and name servers, of which the control plane needs a little.
+
+A frame is its length, the length of its header, the header as JSON, and a body (RemotingCommand in RocketMQ's source).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from evermq.adapters.rocketmq.errors import of_broker
+from evermq.adapters.rocketmq.login import Login
+from evermq.errors import Unavailable
+
+__all__ = ["Answer", "Remoting"]
+
+_SIZES = struct.Struct(">II")
+_FRAME_MAX = 64 << 20
+
+
+class Answer(NamedTuple):
+    """fields: what the header had."""
+
+    fields: Mapping[str, str]
+    body: bytes
+
+
+class Remoting:
+    """One server, over a connection that is opened when it is needed; many requests may be under way."""
+
+    def __init__(self, host: str, port: int, login: Login, timeout_ms: int) -> None:
+        self.where = f"{host}:{port}"
+        self._host, self._port = host, port
+        self._login = login
+        self._timeout_s = timeout_ms / 1000
+        self._opening = asyncio.Lock()
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._number = 0
+
+    async def ask(self, code: int, fields: Mapping[str, Any], doing: str, body: bytes = b"") -> Answer:
+        """Raises Unavailable where there is no answer, else what the table of errors says of the answer's code."""
+        doing = f"rocketmq {self.where}: {doing}"
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._open()
+                return await self._request(code, {name: str(each) for name, each in fields.items()}, body)
+        except TimeoutError as error:
+            raise Unavailable(f"{doing}: no answer in time") from error
+        except OSError as error:
+            raise Unavailable(f"{doing}: {error.strerror or error}") from error
+        except _Refused as error:
+            raise of_broker(error.code, error.said, doing) from None
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self._writer is None or self._writer.is_closing():
+                reader, self._writer = await asyncio.open_connection(self._host, self._port)
+                self._reading = asyncio.create_task(self._read(reader, self._writer))
+
+    async def _request(self, code: int, fields: dict[str, str], body: bytes) -> Answer:
+        self._number = number = self._number + 1
+        header = {
+            "code": code,
+            "flag": 0,
+            "language": "OTHER",
+            "opaque": number,
+            "version": 0,
+            "extFields": self._login.signed(fields, body),
+            "serializeTypeCurrentRPC": "JSON",
+        }
+        encoded = json.dumps(header).encode()
+        assert self._writer
+        asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
+        try:
+            self._writer.write(_SIZES.pack(len(encoded) + len(body) + 4, len(encoded)) + encoded + body)
+            return await asked
+        finally:
+            del self._asked[number]
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand every answer to whoever asked, until the connection ends."""
+        try:
+            while True:
+                size, header_size = _SIZES.unpack(await reader.readexactly(8))
+                if size > _FRAME_MAX:
+                    break
+                frame = await reader.readexactly(size - 4)
+                header_size &= 0xFFFFFF  # the first byte says how the header is written
+                self._answer(json.loads(frame[:header_size]), frame[header_size:])
+        except (OSError, EOFError, ValueError):
+            pass
+        finally:
+            writer.close()
+            for asked in self._asked.values():
+                if not asked.done():
+                    asked.set_exception(ConnectionResetError("the connection ended"))
+
+    def _answer(self, header: dict[str, Any], body: bytes) -> None:
+        asked = self._asked.get(header.get("opaque", 0))
+        if asked is None or asked.done():
+            return
+        if header.get("code"):
+            asked.set_exception(_Refused(int(header["code"]), str(header.get("remark") or "")))
+        else:
+            asked.set_result(Answer(header.get("extFields") or {}, body))
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._writer:
+            self._writer.close()
+        if self._reading:
+            await asyncio.wait([self._reading])
+
+
+class _Refused(Exception):
+    """An answer whose code is not success."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(code, said)
+        self.code, self.said = code, said

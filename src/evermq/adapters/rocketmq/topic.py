@@ -1,0 +1,119 @@
+"""A topic as RocketMQ has it, and what its brokers' settings make of an acknowledgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from evermq.adapters.rocketmq.protocol import DELAY, FIFO, NORMAL
+from evermq.errors import Misconfigured
+from evermq.topics import check_group, check_topic
+from evermq.traits import Durable
+
+__all__ = ["SETTINGS", "Topic", "durable_of", "topic_of", "weaknesses", "wire_topic"]
+
+_NAME_MAX = 127 - len("%RETRY%_")  # of topic and group together, in the topic of what comes again
+_ORDERED = "%fifo"
+_KINDS = {NORMAL: "normal", DELAY: "delay", FIFO: "fifo"}
+# Settings of a broker that say which loss an acknowledgement survives.
+SETTINGS = (
+    "flushDiskType",
+    "transientStorePoolEnable",
+    "brokerRole",
+    "inSyncReplicas",
+    "minInSyncReplicas",
+    "allAckInSyncStateSet",
+    "enableControllerMode",
+)
+
+
+def wire_topic(name: str) -> str:
+    """As RocketMQ has it: a dot is no part of a name there, a percent sign is. Raises Misconfigured."""
+    return _wire("topic", check_topic(name))
+
+
+def _wire(what: str, name: str) -> str:
+    if len(name) > _NAME_MAX - 40:
+        raise Misconfigured(f"{what} {name}: RocketMQ takes names of up to {_NAME_MAX - 40} characters here")
+    return name.replace(".", "%")
+
+
+class Topic:
+    """queues: how many each broker has. kind: normal, delay or fifo."""
+
+    def __init__(self, name: str, kind: str, queues: Mapping[str, int]) -> None:
+        self.name, self.kind, self.queues = name, kind, dict(queues)
+        self.wire_name = wire_topic(name)
+        self._brokers = sorted(queues)
+        self._turn = count()
+
+    @property
+    def lanes(self) -> int:
+        """Its queues on all brokers."""
+        return sum(self.queues.values())
+
+    def wire_group(self, group: str) -> str:
+        """As RocketMQ has it: groups are of the whole cluster there, and either ordered or not. Raises
+        Misconfigured."""
+        return _wire("group", check_group(group)) + (_ORDERED if self.kind == "fifo" else "")
+
+    @staticmethod
+    def group_of(wire_group: str) -> str:
+        """The name of a group of RocketMQ."""
+        return wire_group.removesuffix(_ORDERED).replace("%", ".")
+
+    def next_broker(self) -> str:
+        """The brokers in turn: a request for messages goes to one of them."""
+        return self._brokers[next(self._turn) % len(self._brokers)]
+
+
+def topic_of(name: str, queues: Any) -> Topic:
+    """From a route. Raises Misconfigured for a kind that evermq does not use."""
+    counts: dict[str, int] = {}
+    kinds: set[int] = set()
+    for queue in queues:
+        counts[queue.broker.name] = counts.get(queue.broker.name, 0) + 1
+        kinds |= set(queue.accept_message_types)
+    known = [kind for kind in (NORMAL, DELAY, FIFO) if kind in kinds]
+    if not known or not counts:
+        raise Misconfigured(f"topic {name}: its message.type is none of NORMAL, DELAY and FIFO")
+    return Topic(name, _KINDS[known[0]], counts)
+
+
+def durable_of(settings: Mapping[str, str]) -> Durable:
+    """Which loss an acknowledgement of a broker that is set up so survives; what cannot be seen is taken for its
+    worst."""
+    if not settings:
+        return Durable.MEMORY
+    if _replicas(settings) >= 2:
+        return Durable.REPLICATED
+    if settings.get("flushDiskType") == "SYNC_FLUSH":
+        return Durable.DISK
+    return Durable.MEMORY if settings.get("transientStorePoolEnable") == "true" else Durable.PROCESS
+
+
+def _replicas(settings: Mapping[str, str]) -> int:
+    """How many have a message at least when it is acknowledged; an asynchronous master answers alone."""
+    least, chosen = (int(settings.get(name, "1")) for name in ("minInSyncReplicas", "inSyncReplicas"))
+    if settings.get("enableControllerMode") == "true":
+        every = settings.get("allAckInSyncStateSet") == "true"
+        return least if every else min(least, chosen)
+    if settings.get("brokerRole") != "SYNC_MASTER":
+        return 1
+    return chosen
+
+
+def weaknesses(settings: Mapping[str, str]) -> dict[str, str]:
+    """What to change, by the name of the setting."""
+    found = {}
+    if _replicas(settings) < 2:
+        if settings.get("enableControllerMode") == "true":
+            found["minInSyncReplicas"] = "2, with allAckInSyncStateSet = true: else one replica may be all there is"
+        else:
+            found["inSyncReplicas"] = "2, with brokerRole = SYNC_MASTER and a slave: else the master answers alone"
+        if settings.get("flushDiskType") != "SYNC_FLUSH":
+            found["flushDiskType"] = "SYNC_FLUSH: else what was acknowledged is lost with the power"
+    if settings.get("transientStorePoolEnable") == "true":
+        found["transientStorePoolEnable"] = "false: else what was acknowledged is lost with the process"
+    return found

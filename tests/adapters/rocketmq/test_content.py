@@ -1,0 +1,105 @@
+"""Messages as RocketMQ has them: within its limits on the wire, and the same when they come back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evermq.adapters.rocketmq.content import BODY_BYTES_MAX, fill, message_of, size_of
+from evermq.adapters.rocketmq.protocol import service
+from evermq.errors import Rejected, TooLarge
+from evermq.message import Message
+
+text = st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"))
+names = text | st.sampled_from(["KEYS", "TAGS", "__SHARDINGKEY", "X", "x", "trace-id", ""])
+
+
+def wire(message: Message) -> object:
+    found = service.SendMessageRequest().messages.add()
+    fill(found, message)
+    return service.SendMessageRequest.FromString(service.SendMessageRequest(messages=[found]).SerializeToString())
+
+
+@given(
+    id=text.filter(bool),
+    key=st.none() | st.binary(max_size=40) | st.just(b"customer-7"),
+    body=st.binary(max_size=99),
+    headers=st.dictionaries(names.filter(lambda n: not n.startswith("evermq-")), text, max_size=9),
+    created_ms=st.integers(0, 1 << 62),
+)
+def test_message_comes_back_as_it_was(
+    id: str, key: bytes | None, body: bytes, headers: dict[str, str], created_ms: int
+) -> None:
+    message = Message(id, key, body, headers, created_ms)
+    [sent] = wire(message).messages  # type: ignore[attr-defined]
+    assert message_of(sent) == message
+    assert sent.body
+    for name, value in sent.user_properties.items():
+        assert (name + value).isprintable()
+        assert value
+    assert "KEYS" not in sent.user_properties
+
+
+def test_many_and_long_headers_stay_within_the_limits_of_properties() -> None:
+    headers = {f"h{i}": "v" * i for i in range(1, 200)} | {"long": "v" * 20_000}
+    [sent] = wire(Message("1", None, b"body", headers, 1)).messages  # type: ignore[attr-defined]
+    assert len(sent.user_properties) <= 128
+    assert sum(len(name) + len(value) for name, value in sent.user_properties.items()) < 16_000
+    assert message_of(sent).headers == headers
+    assert message_of(sent).body == b"body"
+
+
+def test_plain_message_is_plain_for_other_programs() -> None:
+    [sent] = wire(Message("a-1", b"customer-7", b"text", {"trace": "t1"}, 5)).messages  # type: ignore[attr-defined]
+    assert sent.body == b"text"
+    assert sent.system_properties.message_id == "a-1"
+    assert dict(sent.user_properties) == {"evermq-key": "customer-7", "evermq-created-ms": "5", "trace": "t1"}
+
+
+def test_message_of_another_program_is_read() -> None:
+    foreign = service.SendMessageRequest().messages.add()
+    foreign.body = b"hello"
+    foreign.user_properties["n"] = "7"
+    system = foreign.system_properties
+    system.message_id, system.tag, system.message_group = "F1", "blue", "g"
+    system.keys.extend(["k1", "k2"])
+    system.born_timestamp.FromMilliseconds(1_234)
+    found = message_of(foreign)
+    assert found == Message("F1", b"g", b"hello", {"n": "7", "rocketmq-tag": "blue", "rocketmq-keys": "k1 k2"}, 1_234)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Message("1", None, "text", {}, 1),  # type: ignore[arg-type]
+        Message("1", "key", b"", {}, 1),  # type: ignore[arg-type]
+        Message("1", None, b"", {"n": 1}, 1),  # type: ignore[dict-item]
+        Message(1, None, b"", {}, 1),  # type: ignore[arg-type]
+        Message("1", None, b"", {}, 1 << 63),
+    ],
+)
+def test_what_is_no_message_is_refused(wrong: Message) -> None:
+    with pytest.raises(Rejected):
+        size_of(wrong)
+
+
+def test_message_that_grows_over_the_limit_is_too_large() -> None:
+    with pytest.raises(TooLarge, match="maxMessageSize"):
+        wire(Message("1", None, bytes(BODY_BYTES_MAX - 10), {"x": "\x01" * 5_000}, 1))
+
+
+def test_official_client_does_not_run_with_the_adapter_and_can_be_imported_after_it() -> None:
+    script = """
+import os, sys, tempfile
+home = os.environ["HOME"] = tempfile.mkdtemp()
+from evermq.adapters.rocketmq.protocol import service
+assert "rocketmq" not in sys.modules and not os.listdir(home), os.listdir(home)
+import rocketmq
+from rocketmq.grpc_protocol import SendMessageRequest
+assert SendMessageRequest is service.SendMessageRequest
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
