@@ -31,7 +31,7 @@ TRAITS = Traits(
     message_bytes_max=BYTES_MAX,
     batch_count_max=BATCH_COUNT_MAX,
 )
-OPTIONS = "&lease_ms=6000&poll_ms=200"
+OPTIONS = "&lease_ms=4000&poll_ms=200"
 running: list[RocketMQ] = []
 
 
