@@ -53,6 +53,7 @@ GOALS = {
     "D5": Goal("kafka read and ack, 1 KB", "confluent-kafka consume(500) and commit", 0.45, 0.8),
     "D6": Goal("kafka handler a message, 1 KB", "FastStream subscriber", 8.0, 20.0),
     "D7": Goal("rabbitmq confirmed append, batches of 500, 1 KB", "aio-pika, window of 500", 0.90, 1.00),
+    "D8": Goal("rocketmq append, batches of 100, 1 KB", "rocketmq-python-client send_async, 128 in flight", 8.0, 15.0),
     "E1": Goal("Watermark, window 4096, random completion", "empty method call", 0.18, 0.40),
     "E2": Goal("Watermark, window 1e6, random completion", _SET, 1.0, 1.2),
     "E3": Goal("Watermark, window 1e6, head stuck", _SET, 1.3, 1.6),
