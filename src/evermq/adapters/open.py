@@ -10,6 +10,7 @@ from evermq.adapters.address import Address, parse
 from evermq.adapters.inspection import Inspection
 from evermq.errors import Misconfigured
 from evermq.port import AppendsBlocking, Place, Queue
+from evermq.settling import Bounded
 from evermq.traits import Traits
 
 __all__ = ["inspect", "open_log", "open_place", "open_queue"]
@@ -105,6 +106,8 @@ class _Owning:
         self.backlog = queue.backlog
         if isinstance(queue, AppendsBlocking):
             self.append_blocking = queue.append_blocking
+        if isinstance(queue, Bounded):
+            self.end = queue.end
 
     @property
     def traits(self) -> Traits:

@@ -14,6 +14,7 @@ from evermq.settling import Bounded, Report
 __all__ = ["Absence"]
 
 _PATIENCE_MS = 300
+_LANES_MAX = 16  # looked at in one turn
 
 
 @dataclass(slots=True)
@@ -41,20 +42,31 @@ class Absence:
         self._rungs = rungs
         self._group = group
         self._clock = clock
+        self._next = 0
 
     async def prove(self, reports: Sequence[Report]) -> list[Lane]:
         """Go on with every search; returns the lanes in which something may move now."""
         moved = []
-        for lane in list(self._gate.lanes.values()):
-            if not lane.parked:
-                lane.proof = None
-            elif lane.proof is None:
+        for lane in self._turn():
+            if lane.proof is None:
                 lane.proof = await self._begin(lane)
             elif lane.claimed and not lane.out:
                 past = await self._read_to_the_end(lane.proof, reports)
                 if self._conclude(lane, past, reports):
                     moved.append(lane)
         return moved
+
+    def _turn(self) -> list[Lane]:
+        """Some of the lanes in which something waits, and others the next time: rungs are asked for each."""
+        lanes = list(self._gate.lanes.values())
+        for lane in lanes:
+            if not lane.parked:
+                lane.proof = None
+        waiting = [lane for lane in lanes if lane.parked]
+        if len(waiting) <= _LANES_MAX:
+            return waiting
+        self._next = (self._next + _LANES_MAX) % len(waiting)
+        return (waiting[self._next :] + waiting[: self._next])[:_LANES_MAX]
 
     async def _begin(self, lane: Lane) -> _Search | None:
         old_ms = self._clock.monotonic_ms() - _PATIENCE_MS

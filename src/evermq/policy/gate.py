@@ -23,7 +23,8 @@ ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 class GateCounts:
     """held: messages that had to wait for another one. dropped: copies of what was settled. voids: numbers that no
     message has. flagged: handed out although what is before it never came, or came after it. foreign: without a
-    number. returned: lanes that went to another reader of the group which asked for them."""
+    number. returned: lanes that went to another reader of the group which asked for them. failed: turns
+    of the background task that ended in an error nobody listed, of which the last is in `error`."""
 
     held: int = 0
     dropped: int = 0
@@ -31,6 +32,8 @@ class GateCounts:
     flagged: int = 0
     foreign: int = 0
     returned: int = 0
+    failed: int = 0
+    error: str = ""
 
 
 @dataclass(slots=True, eq=False)

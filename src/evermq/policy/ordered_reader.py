@@ -216,6 +216,9 @@ class OrderedReader:
                 await self._tend()
             except EvermqError:
                 continue  # the store is away: what is held goes on being held
+            except Exception as error:  # a reader whose claims end without a word would stand still
+                self._gate.counts.failed += 1
+                self._gate.counts.error = repr(error)
 
     async def _tend(self) -> None:
         await self._sweep()
