@@ -1,7 +1,7 @@
 """The last rung of a ladder: taken when nothing else is, pumped back in order, adopted when its process is gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from evermq.errors import Rejected, Unavailable, Unsupported
 from evermq.ha.failover import Failover
 from evermq.ha.host_rung import HostRung
 from evermq.message import Message, MessageFactory
+from evermq.position import Position
 from evermq.testing.faulty import Faulty
 
 make = MessageFactory()
@@ -113,6 +114,19 @@ async def test_nothing_overtakes_what_waits_in_the_slot(ladder: Ladder) -> None:
         assert (await queue.append([second]))[0].via == ("last",)
         ladder.up()
         assert [m.id for m in await read_all(queue, 3)] == [*(m.id for m in first), second.id]
+
+
+async def test_slow_disk_is_waited_for_longer_than_other_rungs(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ladder.open() as (queue, rung):
+        ladder.down()
+        real = rung.append
+
+        async def slow(messages: Sequence[Message]) -> Sequence[Position]:
+            await asyncio.sleep(0.5)  # append_ms_max is 300
+            return await real(messages)
+
+        monkeypatch.setattr(rung, "append", slow)
+        assert [position.via for position in await queue.append([make("1")])] == [("last",)]
 
 
 async def test_slot_of_a_process_that_is_gone_is_emptied_by_one_that_only_reads(ladder: Ladder) -> None:

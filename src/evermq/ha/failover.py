@@ -25,6 +25,7 @@ from evermq.traits import Traits
 __all__ = ["APPEND_MS_MAX", "Choice", "Failover"]
 
 APPEND_MS_MAX = 800
+_HOST_PATIENCE = 4  # times append_ms_max: passed over, the host's own disk leaves nothing that is better
 
 
 class Failover(Route):
@@ -36,7 +37,8 @@ class Failover(Route):
     closed with the ladder. See Route for the rest.
 
     A HostRung as `last` is not read: what it holds is pumped into the rungs above from `start` on, or from the first
-    append or reader. While this process's slot of it holds anything, appends begin there.
+    append or reader. While this process's slot of it holds anything, appends begin there. It is waited for four times
+    append_ms_max, since nothing lies below it, and what passes it by overtakes what it holds.
     """
 
     def __init__(
@@ -105,6 +107,9 @@ class Failover(Route):
         if self._host and not self._host.is_empty:
             return len(self._keys) - 1
         return min(self.choice.begin(), len(self._keys) - 1)
+
+    def _wait_ms_max(self, key: str) -> int:
+        return self._append_ms_max * (_HOST_PATIENCE if self._host and key == "last" else 1)
 
     async def _append_parted(self, messages: Sequence[Message], away: Collection[int]) -> Sequence[Position]:
         """What belongs to a lane that is away begins one rung lower."""

@@ -144,19 +144,23 @@ class Route:
         append = asyncio.ensure_future(self._children[key].append(messages))
         # Not cancelled when its time is up: only its own outcome says when the child lives again.
         try:
-            await asyncio.wait([append], timeout=self._append_ms_max / 1000)
+            await asyncio.wait([append], timeout=self._wait_ms_max(key) / 1000)
         except asyncio.CancelledError:
             _keep(self._unwatched, append)
             raise
         if not append.done():
             _keep(late, append)
-            raise Uncertain(f"{key} did not answer within append_ms_max = {self._append_ms_max}")
+            raise Uncertain(f"{key} did not answer within {self._wait_ms_max(key)} ms")
         if append.cancelled():
             raise Uncertain(f"{key} gave the append up")
         error = append.exception()
         if error and not isinstance(error, EvermqError):
             raise Uncertain(f"{key} failed in a way nobody listed: {error!r}") from error
         return append.result()
+
+    def _wait_ms_max(self, key: str) -> int:
+        """How long an append waits for a child."""
+        return self._append_ms_max
 
     async def _backlog(self, key: str, group: str, lane: str | None) -> int:
         try:

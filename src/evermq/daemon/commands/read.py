@@ -12,6 +12,7 @@ import typer
 from evermq.clock import SYSTEM
 from evermq.daemon.commands.send import Format
 from evermq.daemon.lines import delivered
+from evermq.daemon.owed import Owed
 from evermq.daemon.running import config_path, run, stop_on_signals, write
 from evermq.errors import EvermqError, Misconfigured
 from evermq.port import Delivery, Queue, Reader, Start
@@ -62,8 +63,10 @@ async def _read(
         reader = await queue.reader(group, start=start)
         stopped = asyncio.Event()
         stop_on_signals(stopped.set)
+        owed = Owed(reader)
         try:
-            await _copy(queue, reader, group, format, count, idle_ms, stopped)
+            await _copy(queue, reader, owed, group, format, count, idle_ms, stopped)
+            await owed.close()
         finally:
             await reader.close()
         return 0
@@ -74,6 +77,7 @@ async def _read(
 async def _copy(
     queue: Queue,
     reader: Reader,
+    owed: Owed,
     group: str,
     format: str,
     count: int | None,
@@ -86,7 +90,7 @@ async def _copy(
         wait_ms = 1_000 if idle_ms is None else min(1_000, max(1, idle_ms))
         found = await _next(reader, min(_COUNT_MAX, left or _COUNT_MAX), wait_ms, stopped)
         if found:
-            await _hand_over(reader, found, format)
+            await _hand_over(owed, found, format)
             left = None if left is None else left - len(found)
             empty_since = None
         elif idle_ms is not None:
@@ -111,10 +115,10 @@ async def _next(reader: Reader, count_max: int, wait_ms: int, stopped: asyncio.E
     return reading.result()
 
 
-async def _hand_over(reader: Reader, found: list[Delivery], format: str) -> None:
+async def _hand_over(owed: Owed, found: list[Delivery], format: str) -> None:
     """Write, then acknowledge: always both, since a signal only stops what comes next."""
     await write(delivered(found, format))
-    await reader.ack(found)
+    await owed.ack(found)
 
 
 async def _backlog(queue: Queue, group: str) -> int:
