@@ -17,6 +17,8 @@ test: setup
 chaos: setup
 	tools/setup engines
 	.venv/bin/pytest -m chaos -v --durations=10
+	@echo "==> the fault matrix: what is not in docs/internals/faults.jsonl yet"
+	.venv/bin/python -m evermq.drills.matrix docs/internals/faults.jsonl
 
 setup:
 	tools/setup

@@ -41,18 +41,19 @@ async def hold(
     live: bool = True,
     keep: bool = False,
     switch: Mapping[str, int] = MappingProxyType({}),
+    order: bool = False,
 ) -> Held:
     """Hold the drill `degrade` over engines that are started for it, or over a topic of the user's own configuration.
 
     directory: where drills are kept. keep: the histories too; they stay in any case where the verdict is not PASS.
-    switch: its numbers, for engines that are started. Raises Misconfigured, Missing or Unavailable where it cannot
-    begin.
+    switch: its numbers, for engines that are started. order: kept per key, over engines that are started. Raises
+    Misconfigured, Missing or Unavailable where it cannot begin.
     """
     if fault:
         check_fault(fault, *(ROWS if engines else ()))
     place = new("degrade", directory)
     if engines:
-        setting = started(engines, fault or "kill", place, switch=switch)
+        setting = started(engines, fault or "kill", place, switch=switch, order=order)
     else:
         setting = given(topic or "orders", config, fault, place)
     with Live(live, title="evermq drill degrade") as shown:

@@ -61,7 +61,7 @@ class Degrade:
             acknowledged_min=200,
             via_min=via,
             faults_min=plan.cycles,
-            forbid=plan.forbid,
+            forbid=plan.forbid | ({"inversions"} if setting.order else frozenset()),
             groups=frozenset(setting.groups),
         )
         load = Load(

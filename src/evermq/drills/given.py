@@ -53,7 +53,8 @@ async def given(topic: str, config: Path | None, fault: str | None, directory: P
                 stack.push_async_exit(proxy)
             lead = partial(_to_fronts, url, doors)
         copied = copy(topic, path, directory / "evermq.toml", lead)
-        yield Setting(copied, topic + SUFFIX, groups, outage, (engine,))
+        has_order = bool(found.order and found.order.has_order)
+        yield Setting(copied, topic + SUFFIX, groups, outage, (engine,), has_order)
 
 
 def _to_fronts(primary: str, doors: Sequence[Door], url: str) -> str:

@@ -48,11 +48,11 @@ class Plan(msgspec.Struct, frozen=True):
         """For the processes of a run."""
         (directory / "plan.json").write_bytes(msgspec.json.encode(self))
 
-    async def open(self) -> Queue:
-        """The queue; tried again while it cannot be reached."""
+    async def open(self, producer: str | None = None) -> Queue:
+        """The queue; tried again while it cannot be reached. producer: the name by which it is the same one again."""
         while True:
             try:
-                return await open_queue(self.target, self.config)
+                return await open_queue(self.target, self.config, producer=producer)
             except (Unavailable, Uncertain):
                 await asyncio.sleep(0.2)
 
@@ -80,7 +80,7 @@ async def producer(directory: Path, name: str) -> None:
     history = directory / f"history-{name}.jsonl"
     invoked, acknowledged = _known(history)
     recorder = Recorder(history)
-    queue = await plan.open()
+    queue = await plan.open(name)
     size = max(1, min(_BATCH_MAX, round(plan.rate / _BATCHES_PER_S)))
     sent = len(acknowledged)
     async with Producer(queue, retry_ms_max=plan.retry_ms) as sender:

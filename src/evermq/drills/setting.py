@@ -35,6 +35,7 @@ class Setting:
     groups: tuple[str, ...]
     outage: Outage
     engines: tuple[str, ...]
+    order: bool = False
 
 
 def engines_of(names: str) -> tuple[list[str], list[str]]:
@@ -75,10 +76,11 @@ async def over(
     topic: str = "orders",
     groups: Sequence[str] = ("billing",),
     switch: Mapping[str, int] = MappingProxyType({}),
+    order: bool = False,
 ) -> AsyncIterator[Setting]:
     """A ladder over engines, its configuration in a directory, and a fault of its primary (see FAULTS and ROWS).
 
-    switch: its numbers, where they are not to be the usual ones.
+    switch: its numbers, where they are not to be the usual ones. order: keep it per key, and drop the ladder's doubles.
     """
     primary = engines.primary
     row = ROWS.get(fault)
@@ -97,8 +99,10 @@ async def over(
         at = engines.coordinator.url(f"evermq/{topic}") if engines.coordinator else f"file://{directory}/switch"
         rungs = [each for each in (primary, engines.standby) if each]
         urls = [_url(each, topic, proxied=proxied and each is primary) for each in rungs]
-        config = _write(directory, topic, urls, groups, {"at": at, **switch})
-        yield Setting(config, topic, tuple(groups), outage, engines.names)
+        if order and len(urls) < 2:
+            raise Misconfigured("--order: needs a standby beside the host's own log: give two engines")
+        config = _write(directory, topic, urls, groups, {"at": at, **switch}, order=order)
+        yield Setting(config, topic, tuple(groups), outage, engines.names, order)
 
 
 @asynccontextmanager
@@ -115,12 +119,20 @@ def _url(engine: Engine, topic: str, *, proxied: bool) -> str:
 
 
 def _write(
-    directory: Path, topic: str, urls: Sequence[str], groups: Sequence[str], switch: Mapping[str, object]
+    directory: Path,
+    topic: str,
+    urls: Sequence[str],
+    groups: Sequence[str],
+    switch: Mapping[str, object],
+    *,
+    order: bool,
 ) -> Path:
     last = f"log://{directory}/last/{topic}"
     keys = ("primary", "standby", "last") if len(urls) > 1 else ("primary", "standby")
     lines = [f"[topics.{topic}]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
     lines.append(f"switch = {toml(switch)}")
+    if order:
+        lines += ['order = "key"', 'dedupe = "producer"', f'progress = "log://{directory}/progress"']
     lines += [f'{key} = "{url}"' for key, url in zip(keys, (*urls, last), strict=True)]
     path = directory / "evermq.toml"
     path.write_text("\n".join([*lines, ""]))

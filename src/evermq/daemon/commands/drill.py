@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from evermq.daemon.running import CHECK_FAILED, config_path, show
+from evermq.daemon.running import CHECK_FAILED, config_path, say, show, stop_on_signals
 from evermq.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def degrade(
     ] = None,
     cycles: Annotated[int, typer.Option(min=1, max=1000, help="How often it fails and comes back.")] = 1,
     hold: Annotated[float, typer.Option(min=1, max=3600, help="Seconds for which it stays away.")] = 10,
+    order: Annotated[
+        bool, typer.Option(help="With --engines: keep order per key, and drop the ladder's doubles.")
+    ] = False,
     rate: Annotated[float, typer.Option(min=10, max=10_000, help="Messages a second.")] = 300,
     seed: Annotated[int, typer.Option(help="Who is killed, and when.")] = 1,
     keep: Annotated[bool, typer.Option(help="Keep the histories of a drill that passed, too.")] = False,
@@ -51,10 +55,31 @@ def degrade(
     except ImportError as error:
         raise Misconfigured(f"drills need more packages ({error.name}): pip install 'evermq[drill]'") from error
     plan = Plan(cycles=cycles, hold_s=hold, rate=rate, seed=seed)
-    arguments: dict[str, Any] = {"engines": engines, "topic": topic, "config": config_path(config), "fault": fault}
-    held = asyncio.run(hold_drill(plan, **arguments, directory=directory, live=not json, keep=keep))
+    arguments: dict[str, Any] = {
+        "engines": engines,
+        "topic": topic,
+        "config": config_path(config),
+        "fault": fault,
+        "order": order,
+    }
+    try:
+        held = asyncio.run(_until_stopped(hold_drill(plan, **arguments, directory=directory, live=not json, keep=keep)))
+    except asyncio.CancelledError:
+        say("evermq: the drill was ended before its time; what it had broken was healed")
+        sys.exit(CHECK_FAILED)
     _print(held, json)
     sys.exit(0 if held.figures["verdict"] == "PASS" else CHECK_FAILED)
+
+
+async def _until_stopped(drill: Coroutine[Any, Any, Held]) -> Held:
+    """SIGTERM and SIGINT end a drill, which heals first."""
+    task = asyncio.ensure_future(drill)
+
+    def stop() -> None:
+        task.cancel()
+
+    stop_on_signals(stop)
+    return await task
 
 
 @app.command("list")
