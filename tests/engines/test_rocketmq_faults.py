@@ -53,5 +53,6 @@ async def test_nothing_acknowledged_is_lost_when_the_master_is_killed_five_times
     rocketmq_three_server: RocketMQThree, topic: str
 ) -> None:
     fault = killed(rocketmq_three_server, topic, times=5, down_s=8, pause_s=20)
-    verdict = await run_load(rocketmq_three_server.url(topic) + OPTIONS, fault=fault, load=LOAD)
+    url = f"{rocketmq_three_server.url(topic)}&timeout_ms=6000&lease_ms=3000&poll_ms=500"
+    verdict = await run_load(url, fault=fault, load=LOAD)
     assert verdict.verdict == "PASS", str(verdict)

@@ -15,7 +15,7 @@ from evermq.adapters.rocketmq.protocol import service
 from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.adapters.rocketmq.topic import durable_of
 from evermq.adapters.secret import secret
-from evermq.errors import Denied, Misconfigured, NoSuchTopic, Unavailable
+from evermq.errors import Denied, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.traits import Durable
 
 __all__ = ["connect", "parts"]
@@ -51,7 +51,17 @@ def parts(address: Address) -> tuple[Proxy, Admin, RocketOptions]:
 
 
 async def greet(proxy: Proxy) -> None:
-    """Raises Unavailable, Denied where the proxy does not let this client in."""
+    """Raises Unavailable where no proxy answers, Denied where one does not let this client in."""
+    for _ in range(proxy.count - 1):
+        try:
+            await _greet(proxy)
+        except Unavailable:
+            continue  # the next one is taken
+        return
+    await _greet(proxy)
+
+
+async def _greet(proxy: Proxy) -> None:
     request = service.QueryRouteRequest()
     request.topic.name = "evermq-greeting"
     try:
@@ -61,6 +71,8 @@ async def greet(proxy: Proxy) -> None:
     except Denied as error:
         if "no permission" not in str(error):  # let in, and not allowed to see a topic of that name
             raise
+    except Uncertain as error:
+        raise Unavailable(str(error)) from None
 
 
 async def _durable(admin: Admin) -> Durable:

@@ -14,7 +14,7 @@ from evermq.adapters.rocketmq.remoting import Remoting
 from evermq.adapters.rocketmq.standing import Standing
 from evermq.adapters.rocketmq.topic import Topic, topic_of, wire_topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic, Unavailable
+from evermq.errors import Closed, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group
 from evermq.traits import Durable
@@ -120,6 +120,8 @@ class RocketPlace:
             answer = await self.proxy.ask("QueryRoute", request, f"look for topic {topic}")
         except NoSuchTopic:
             raise NoSuchTopic(f"there is no topic {topic}: evermq topics create URL --groups a,b makes it") from None
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
         return topic_of(topic, answer.message_queues)
 
     def group(self, topic: Topic, name: str) -> Group:

@@ -43,6 +43,11 @@ class Proxy:
         self.turn = 0
 
     @property
+    def count(self) -> int:
+        """How many proxies there are."""
+        return len(self._hosts)
+
+    @property
     def where(self) -> str:
         """The proxy that serves."""
         return self._hosts[self.turn % len(self._hosts)]
