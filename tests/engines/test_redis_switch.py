@@ -36,10 +36,10 @@ async def test_primary_that_dies_or_freezes_is_left_and_taken_up_again(
     fault: str, redis_server: Engine, topic: str, tmp_path: Path
 ) -> None:
     place = await open_place(redis_server.url().rstrip("/"))
-    await place.create(topic, groups=("g",))
+    await place.create(topic, groups=("g",), lanes=16)
     config = tmp_path / "evermq.toml"
     config.write_text(
-        f'[topics.{topic}]\nuse = "failover"\nappend_ms_max = 300\nprimary = "{redis_server.url(topic)}"\n'
+        f'[topics.{topic}]\nuse = "failover"\nappend_ms_max = 300\nprimary = "{redis_server.url(topic)}?lanes=16"\n'
         f'standby = "memory://{topic}/{topic}"\n[topics.{topic}.switch]\nat = "file://{tmp_path}/switch?'
         f'remember={tmp_path}/kept"\n{QUICK}'
     )

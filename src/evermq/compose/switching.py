@@ -128,8 +128,9 @@ async def _backlogs(queues: Sequence[Queue], groups: Sequence[str]) -> dict[str,
 
 
 def _probe(url: str, address: Address) -> Probe:
-    query = f"?{url.partition('?')[2]}" if "?" in url else ""
-    place = f"{address.scheme}://{address.place}{query}"
+    # The topic of a probe has one lane: what the URL demands of its own topic would refuse it.
+    options = [each for each in url.partition("?")[2].split("&") if each and not each.startswith("lanes=")]
+    place = f"{address.scheme}://{address.place}" + (f"?{'&'.join(options)}" if options else "")
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
     mine, topic = f"{PREFIX}{host}.", f"{PREFIX}{host}.{os.getpid()}.{SYSTEM.token()}"
 

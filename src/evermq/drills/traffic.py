@@ -28,7 +28,8 @@ class Load:
     seconds: of sending; it goes on until the fault is over and for a third of this after it. rate: messages a second
     over all producers. consumers: of each group. kill: whether a producer and a consumer are killed and come back.
     retry_s: how long a producer sends a batch again. drain_s: how long everything may take to be handled at the end.
-    lanes: of a topic that is made.
+    quiet_s: nothing may be left for so long, before it is believed: longer than a lease where a backlog does not count
+    what readers hold. lanes: of a topic that is made.
     """
 
     seconds: float = 15
@@ -40,6 +41,7 @@ class Load:
     kill: bool = True
     retry_s: float = 60
     drain_s: float = 60
+    quiet_s: float = 1
     lanes: int | None = None
     expect: Expect = field(default_factory=Expect)
 
@@ -100,10 +102,10 @@ class Traffic:
         return all(child.progress.get("sent", 0) for child in self.stage.named("producer"))
 
     async def _quiesce(self, queue: Queue) -> None:
-        """Wait until every group says twice in a row that nothing is left, and nothing more is being handled."""
+        """Wait until every group has said for quiet_s, twice at least, that nothing is left, and nothing is handled."""
         end = time.monotonic() + self.load.drain_s
         empty, before = 0, -1
-        while empty < 2 and time.monotonic() < end:
+        while empty < max(2, 2 * self.load.quiet_s) and time.monotonic() < end:
             await self.stage.wait(0.5)
             handled = self.stage.total("handled")
             empty = empty + 1 if handled == before and await self._is_empty(queue) else 0

@@ -47,7 +47,8 @@ class _Run:
         patient = chance.random() < 0.7
         make = partial(Process, story=self.story, node=node, sites=self.sites, gentle=self.gentle)
         for number in range(chance.choice((1, 2))):
-            sender = Sender(f"p{number}", 200, patient, is_named=chance.random() < 0.5)
+            is_named = node.kind == "ladder" and chance.random() < 0.5
+            sender = Sender(f"p{number}", 200, patient, is_named=is_named)
             self.processes.append(make(f"producer-{number}", sender=sender))
         for number in range(chance.choice((1, 2, 3))):
             self.processes.append(make(f"consumer-{number}", groups=self.groups))
