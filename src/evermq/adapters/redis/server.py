@@ -104,6 +104,7 @@ class Server:
                 await self._greet(connection)
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect()
+            await asyncio.sleep(0)  # asyncio closes the socket of a failed handshake a turn of the loop later
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"redis {self.where} did not answer within {self._timeout_s:g} s") from error
             raise refused(error, self.where) from error
