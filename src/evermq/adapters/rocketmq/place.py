@@ -14,7 +14,7 @@ from evermq.adapters.rocketmq.remoting import Remoting
 from evermq.adapters.rocketmq.standing import Standing
 from evermq.adapters.rocketmq.topic import Topic, topic_of, wire_topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group
 from evermq.traits import Durable
@@ -82,7 +82,7 @@ class RocketPlace:
         while True:
             try:
                 return await self.find(topic)
-            except NoSuchTopic:
+            except (NoSuchTopic, Unavailable):
                 if self.clock.monotonic_ms() > until_ms:
                     raise Unavailable(f"topic {topic} was made, but the proxy does not know it yet") from None
                 await self.clock.sleep(_APPEAR_POLL_MS)
@@ -119,10 +119,23 @@ class RocketPlace:
         try:
             answer = await self.proxy.ask("QueryRoute", request, f"look for topic {topic}")
         except NoSuchTopic:
+            if await self._brokers_have(wire_topic(topic)):
+                raise Unavailable(f"the brokers have topic {topic}, but the proxy does not know it yet") from None
             raise NoSuchTopic(f"there is no topic {topic}: evermq topics create URL --groups a,b makes it") from None
         except Uncertain as error:
             raise Unavailable(str(error)) from None
         return topic_of(topic, answer.message_queues)
+
+    async def _brokers_have(self, wire: str) -> bool:
+        """A broker that has just come back is unknown to the proxy for a while, which then denies its topics. Where no
+        broker says anything, it may have it."""
+        if not self.options.name_servers:
+            return False
+        try:
+            masters = await self._admin.masters()
+            return not masters or await self._admin.has_topic(wire, masters)
+        except EvermqError:
+            return True
 
     def group(self, topic: Topic, name: str) -> Group:
         """What readers of a group share in this process."""
