@@ -220,3 +220,49 @@ async def test_what_the_rungs_above_could_not_take_is_refused_at_once(ladder: La
         assert queue.traits.message_bytes_max < ladder.primary.traits.message_bytes_max
         with pytest.raises(Rejected):
             await queue.append([make(bytes(ladder.primary.traits.message_bytes_max))])
+
+
+async def test_slot_that_was_filled_while_it_was_asked_is_not_taken_for_empty(ladder: Ladder) -> None:
+    async with ladder.open() as (_, rung):
+        queue = await rung._open()
+        asked, answer = asyncio.Event(), asyncio.Event()
+        backlog = queue.backlog
+
+        async def slow(group: str, lane: str | None = None) -> int:
+            found = await backlog(group, lane)
+            asked.set()
+            await answer.wait()
+            return found
+
+        queue.backlog = slow  # type: ignore[method-assign]
+        looking = asyncio.create_task(rung._look())
+        await asked.wait()
+        await rung.append([make("came meanwhile")])
+        answer.set()
+        await looking
+        assert not rung.is_empty
+        queue.backlog = backlog  # type: ignore[method-assign]
+
+
+async def test_error_that_nobody_foresaw_does_not_end_the_adoption_of_slots(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failed = LogSlots.orphan, 0
+
+    async def orphan(self: LogSlots) -> object:
+        nonlocal failed
+        failed += 1
+        if failed == 1:
+            raise KeyError("a defect")
+        return await real(self)
+
+    ladder.down()
+    async with ladder.open() as (survivor, _):
+        await survivor.append([make("own")])
+        async with ladder.open() as (queue, _):
+            await queue.append([make("left")])
+    monkeypatch.setattr(LogSlots, "orphan", orphan)
+    ladder.up()
+    async with ladder.open() as (queue, rung):
+        assert len(await read_all(queue, 2)) == 2
+        assert "a defect" in rung.error

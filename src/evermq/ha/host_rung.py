@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import EvermqError, Unsupported
+from evermq.errors import Unsupported
 from evermq.ha.pump import Pump, PumpCounts
 from evermq.ha.together import close_all
 from evermq.message import Message
@@ -50,6 +50,7 @@ class HostRung:
     slots: of the host; this process appends to its own, and empties those whose processes are gone. dead: takes what
     the rungs above refuse for ever; where such a message had a number, a void goes up in its place. The ladder that
     has it as `last` says where up is. counts: of the pump of the own slot, `adopted` of slots that others left.
+    error: the last thing that went wrong beside the appends.
 
     While the own slot holds anything it is appended to (`is_empty`): nothing overtakes it. Killed, a process leaves
     its slot to the others of this host that have the topic open; a host that is lost takes with it what only its slots
@@ -63,11 +64,12 @@ class HostRung:
         self.name = name
         self.counts = PumpCounts()
         self.adopted = 0
+        self.error = ""
         self._target: Queue | None = None
         self._slot: HeldSlot | None = None
         self._queue: Queue | None = None
         self._pump: Pump | None = None
-        self._appending = 0
+        self._begun = self._ended = 0  # appends
         self._pace = _Pace()
         self._opening = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -101,12 +103,12 @@ class HostRung:
         if self._pace.is_carrying:
             await self._hold(len(messages))
         slot = await self.slot()
-        self._appending += 1
+        self._begun += 1
         try:
             slot.mark(empty=False)
             return await queue.append(messages)
         finally:
-            self._appending -= 1
+            self._ended += 1
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
         raise Unsupported(f"the last rung of {self.name} is pumped, not read: read the ladder")
@@ -161,7 +163,8 @@ class HostRung:
                 if not (await self.slot()).is_empty:
                     await self._open()
                 return
-            except EvermqError:
+            except Exception as error:
+                self.error = repr(error)
                 await self._clock.sleep(_ADOPT_MS)
 
     async def _watch(self) -> None:
@@ -172,14 +175,16 @@ class HostRung:
                 await self._look()
 
     async def _look(self) -> None:
-        """Mark the slot as empty once it is, and nothing is on its way into it."""
+        """Mark the slot as empty once it is, and nothing came into it while it was asked."""
         assert self._queue
         assert self._slot
+        ended = self._ended
         try:
             left = await self._queue.backlog(_GROUP)
-        except EvermqError:
+        except Exception as error:  # a watch that ended without a word would leave the slot full for ever
+            self.error = repr(error)
             return
-        if not left and not self._appending:
+        if not left and self._begun == ended:
             self._slot.mark(empty=True)
 
     async def _hold(self, count: int) -> None:
@@ -196,8 +201,8 @@ class HostRung:
                         await self._empty(slot)
                     finally:
                         await slot.release()
-            except EvermqError:
-                pass  # it stays an orphan: the next look finds it again
+            except Exception as error:  # it stays an orphan: the next look finds it again
+                self.error = repr(error)
             await self._clock.sleep(_ADOPT_MS)
 
     async def _empty(self, slot: HeldSlot) -> None:

@@ -136,6 +136,9 @@ class LogSlots:
         except BlockingIOError:
             os.close(fd)
             return None
+        except OSError as error:
+            os.close(fd)
+            raise Unavailable(f"the memory of slot {path} cannot be used: {error.strerror or error}") from error
         except BaseException:
             os.close(fd)
             raise

@@ -119,21 +119,21 @@ class RocketPlace:
         try:
             answer = await self.proxy.ask("QueryRoute", request, f"look for topic {topic}")
         except NoSuchTopic:
-            if await self._brokers_have(wire_topic(topic)):
+            if await self.brokers_have(topic):
                 raise Unavailable(f"the brokers have topic {topic}, but the proxy does not know it yet") from None
             raise NoSuchTopic(f"there is no topic {topic}: evermq topics create URL --groups a,b makes it") from None
         except Uncertain as error:
             raise Unavailable(str(error)) from None
         return topic_of(topic, answer.message_queues)
 
-    async def _brokers_have(self, wire: str) -> bool:
+    async def brokers_have(self, topic: str) -> bool:
         """A broker that has just come back is unknown to the proxy for a while, which then denies its topics. Where no
         broker says anything, it may have it."""
         if not self.options.name_servers:
             return False
         try:
             masters = await self._admin.masters()
-            return not masters or await self._admin.has_topic(wire, masters)
+            return not masters or await self._admin.has_topic(wire_topic(topic), masters)
         except EvermqError:
             return True
 

@@ -9,7 +9,17 @@ from evermq.adapters.rocketmq.content import size_of
 from evermq.adapters.rocketmq.reader import RocketReader
 from evermq.adapters.rocketmq.sender import LANE, Sender
 from evermq.adapters.rocketmq.topic import Topic
-from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Rejected, TooLarge, Unsupported
+from evermq.errors import (
+    Closed,
+    EvermqError,
+    Misconfigured,
+    NoSuchTopic,
+    Partial,
+    Rejected,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+)
 from evermq.message import DELIVER_AT, Message
 from evermq.port import Start
 from evermq.position import Position
@@ -65,6 +75,10 @@ class RocketQueue:
         errors = [each for each in outcomes if isinstance(each, EvermqError)]
         if not errors:
             return outcomes
+        if any(isinstance(each, NoSuchTopic) for each in errors) and await self._place.brokers_have(self.name):
+            unknown = Unavailable(f"the brokers have topic {self.name}, but the proxy does not know it yet")
+            outcomes = [unknown if isinstance(each, NoSuchTopic) else each for each in outcomes]
+            errors = [each for each in outcomes if isinstance(each, EvermqError)]
         if len(errors) == len(outcomes) and len({type(each) for each in errors}) == 1:
             raise errors[0]
         raise Partial(outcomes)

@@ -115,7 +115,8 @@ class Sender:
         request = service.SendMessageRequest(messages=[wire for piece in pieces for wire in piece.messages])
         try:
             offset = await self._ask(request)
-        except EvermqError as error:
+        except Exception as raised:  # one that nobody listed must not leave callers waiting for ever
+            error = _listed(raised)
             self._fail(pieces, error)
             if self._type == FIFO:  # nothing overtakes what failed
                 waiting, self._waiting = self._waiting, deque()
@@ -157,8 +158,8 @@ class Sender:
             try:
                 offset = await self._ask(service.SendMessageRequest(messages=[wire]))
                 outcomes[number] = Position("timer", offset)
-            except EvermqError as error:
-                outcomes[number] = error
+            except Exception as raised:
+                outcomes[number] = _listed(raised)
 
     async def close(self) -> None:
         """Let what is under way end; what still waits is refused."""
@@ -166,3 +167,7 @@ class Sender:
         self._fail(waiting, Closed(f"queue {self._topic} was closed: open it again"))
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _listed(error: Exception) -> EvermqError:
+    return error if isinstance(error, EvermqError) else Uncertain(f"perhaps stored: {error!r}")
