@@ -91,17 +91,12 @@ ORDERED = replace(TRAITS, order=Order.KEY, ack=Ack.PREFIX, lanes=1)
 SUBJECTS = [
     Subject("rocketmq", of_kind("normal"), TRAITS, makes_groups=False, counts_fetched=True),
     Subject("rocketmq-delay", of_kind("delay"), DELAYED, reopens=True, makes_groups=False, counts_fetched=True),
-    Subject("rocketmq-fifo", of_kind("fifo", 1), ORDERED, reopens=True, makes_groups=False, counts_fetched=True),
+    Subject(
+        "rocketmq-fifo", of_kind("fifo", 1), ORDERED, reopens=True, makes_groups=False, counts_fetched=True, held_max=32
+    ),
     Subject("rocketmq-primary", primary, TRAITS & FAILOVER, makes_groups=False, counts_fetched=True),
     Subject("spooled-rocketmq", spooled, SPOOLED, makes_groups=False, counts_fetched=True),
 ]
-# A FIFO group is given 32 messages of a queue at most until all of those are acknowledged.
-HELD = (
-    "rocketmq-fifo-order-small_reads_keep_the_order",
-    "rocketmq-fifo-reopen-appended_messages_are_there_again",
-)
-# A timer of RocketMQ counts in seconds: what is due within the same one comes in any order.
-SECONDS = ("rocketmq-delay-delay-delayed_messages_come_as_they_become_due",)
 # A topic that delays shows all that a normal one does; of composites, what the engine below makes a difference to.
 BRIEF = ("append-traits", "append-largest", "ack-", "release-", "close-")
 
@@ -110,12 +105,10 @@ def is_run(name: str) -> bool:
     """What is shown once is not shown again."""
     subject = max((each.name for each in SUBJECTS if name.startswith(f"{each.name}-")), key=len)
     rest = name.removeprefix(f"{subject}-")
-    if name in HELD + SECONDS:
-        return False
     if subject == "rocketmq":
         return rest.startswith(("append-traits", "append-message", "append-long", "delay-", "content-many"))
     if subject == "rocketmq-fifo":
-        return rest.startswith((*BRIEF, "backlog-", "order-", "reopen-"))
+        return rest.startswith((*BRIEF, "backlog-", "order-", "read-", "reopen-"))
     return subject == "rocketmq-delay" or rest.startswith(BRIEF)
 
 

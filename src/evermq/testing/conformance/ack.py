@@ -6,7 +6,6 @@ from evermq.port import Delivery
 from evermq.testing.conformance.bench import Bench, bodies
 from evermq.testing.conformance.chapter import Chapter
 from evermq.testing.conformance.needs import Need
-from evermq.traits import Order
 
 __all__ = ["ack"]
 
@@ -16,9 +15,7 @@ ack = Chapter("ack")
 async def _left(bench: Bench, count: int) -> list[bytes]:
     """What a new reader gets, sorted where no order is promised, and that nothing else comes."""
     reader = await bench.reader()
-    found = bodies(await bench.take(reader, count)) if count else []
-    if bench.traits.order < Order.KEY:
-        found.sort()
+    found = bench.in_order(await bench.take(reader, count)) if count else []
     await bench.nothing_comes(reader)
     return found
 

@@ -11,7 +11,7 @@ from evermq.errors import EvermqError
 from evermq.message import Message, MessageFactory
 from evermq.port import Delivery, Place, Queue, Reader, Start
 from evermq.testing.conformance.subject import GROUPS, Opened, Subject
-from evermq.traits import Traits
+from evermq.traits import Order, Traits
 
 __all__ = ["Bench", "bodies", "raised", "texts"]
 
@@ -84,6 +84,18 @@ class Bench:
             await reader.ack(some)
             found += some
         return found
+
+    def in_order(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        """What the messages of one key say: as they came where a key keeps its order, else sorted."""
+        found = bodies(deliveries)
+        return found if self.traits.order >= Order.KEY else sorted(found)
+
+    def are_attempts(self, deliveries: Sequence[Delivery], *expected: int) -> bool:
+        """Whether they are handed out for that time, or for a later one where the engine counts what nobody saw."""
+        found = [delivery.attempt for delivery in deliveries]
+        if self.subject.counts_fetched:
+            return all(attempt >= least for attempt, least in zip(found, expected, strict=True))
+        return found == list(expected)
 
     async def nothing_comes(self, *readers: Reader) -> None:
         """Fails if any of them is handed something within a short while."""

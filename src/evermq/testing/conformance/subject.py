@@ -39,7 +39,8 @@ class Subject:
     that yields an `Opened`, and cleans up. traits: what the queues declare; checks of other promises are not run.
     reopens, places: `Opened.reopen` and `Opened.place` are there. makes_groups: reader() makes a new group; where it
     does not, `open` declares those of GROUPS. counts_fetched: `attempt` counts also what
-    the engine sent ahead to a reader that gave it back unseen.
+    the engine sent ahead to a reader that gave it back unseen. held_max: how many messages the readers of a group have
+    in hand at most; what is behind them comes when they are settled.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Subject:
     places: bool = False
     makes_groups: bool = True
     counts_fetched: bool = False
+    held_max: int = 1_000
 
 
 def declared(open_: Open) -> Traits:
