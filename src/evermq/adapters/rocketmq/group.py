@@ -100,13 +100,16 @@ class Group:
         doing = f"read {self._topic.name} as {self._name}"
         wait_s = self._proxy.timeout_s + max(options.poll_ms, 5_000) / 1000
         until_ms = self._clock.monotonic_ms() + options.lease_ms
-        client, count = self._session.client, 0
-        async for wire in self._proxy.receive(request, doing, client=client, wait_s=wait_s):
-            count += 1
-            if count == 1:  # the lease began when the broker answered, which is now at the latest
-                until_ms = self._clock.monotonic_ms() + options.lease_ms - options.lease_ms // 10
-            self.window.add(self._item(wire, until_ms))
-        return count
+        client, found = self._session.client, list[Item]()
+        try:
+            async for wire in self._proxy.receive(request, doing, client=client, wait_s=wait_s):
+                if not found:  # the lease began when the broker answered, which is now at the latest
+                    until_ms = self._clock.monotonic_ms() + options.lease_ms - options.lease_ms // 10
+                found.append(self._item(wire, until_ms))
+        finally:  # all at once: a reader that goes meanwhile must not give back the first ones without the others
+            for item in found:
+                self.window.add(item)
+        return len(found)
 
     def _item(self, wire: Any, until_ms: float) -> Item:
         system = wire.system_properties

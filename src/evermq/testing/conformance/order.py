@@ -118,6 +118,26 @@ async def order_survives_changes_of_readers(bench: Bench) -> None:
     assert all(each == list(range(10)) for each in _by_key(done).values())
 
 
+@order(Need.ORDER)
+async def order_survives_reads_that_are_given_up(bench: Bench) -> None:
+    """At whatever moment, and with their readers."""
+    done: list[Delivery] = []
+    for turn in range(12):
+        reader = await bench.reader()
+        reading = asyncio.create_task(reader.read(count_max=100, wait_ms=10_000))
+        appending = asyncio.create_task(bench.append(str(turn), key="k"))
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading, appending])
+        if not reading.cancelled():
+            await reader.ack(reading.result())
+            done += reading.result()
+        await reader.close()
+    done += await bench.take_acked(await bench.reader(), 12 - len(done))
+    assert _by_key(done) == {b"k": list(range(12))}
+
+
 @order(Need.ORDER, Need.LANES)
 async def no_reader_starves(bench: Bench) -> None:
     """One that comes later gets its share, as soon as the first has settled what it had."""
