@@ -165,15 +165,19 @@ class OrderedReader:
             changed = [lane for lane in every if lane.changed]
             if not changed:
                 return
-            taken = [(lane, set(lane.changed)) for lane in changed]
+            # Taken before the write: what is settled while it is under way is written by the next one.
+            taken = [(lane, lane.changed) for lane in changed]
+            for lane in changed:
+                lane.changed = set()
             states = {lane.number: {s.name: s.settled.pack() for s in streams} for lane, streams in taken}
             try:
                 await self._part.settle(states)
-            except Fenced:
-                await self._lose(changed)
+            except BaseException as error:
+                for lane, streams in taken:
+                    lane.changed |= {stream for stream in streams if lane.streams.get(stream.name) is stream}
+                if isinstance(error, Fenced):
+                    await self._lose(changed)
                 raise
-            for lane, streams in taken:
-                lane.changed -= streams
 
     async def _lose(self, lanes: list[Lane]) -> None:
         """One of these was lost; which of them, and what is true of the others, the next claim says."""
