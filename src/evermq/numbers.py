@@ -16,7 +16,8 @@ from typing import NamedTuple
 from evermq.lanes import lane_of
 from evermq.message import Message
 
-__all__ = ["FLAGGED", "SEQ", "VOID", "Number", "key_of_lane", "lane_of_stream", "number_of", "void", "void_of"]
+__all__ = ["FLAGGED", "SEQ", "VOID", "Number", "chain_of", "key_of_lane", "lane_of_stream", "number_of"]
+__all__ += ["void", "void_of"]
 
 SEQ = "evermq-seq"
 VOID = "evermq-void"  # it takes a number that no message will have; readers settle it and hand it to nobody
@@ -50,6 +51,12 @@ def number_of(message: Message) -> Number | None:
     if not 0 <= back < seq or not 0 <= opened < seq:
         return None
     return Number(stream, seq, seq - back if back else 0, seq - opened, back_text != "-")
+
+
+def chain_of(message: Message) -> str | bytes | None:
+    """What a message must not overtake: its stream, or its key where it has no number; None: nothing."""
+    text = message.headers.get(SEQ)
+    return message.key if text is None else text.partition(" ")[0]
 
 
 @lru_cache(maxsize=65_536)

@@ -10,14 +10,16 @@ __all__ = ["Settled"]
 
 class Settled:
     """next: all numbers below it are settled. floor: the first number that the group ever saw of the stream, so that
-    what is older is from before its time. absent: numbers that were passed over, since they were nowhere."""
+    what is older is from before its time. absent: numbers that were passed over, since they were nowhere. waived: below
+    it all were that are not settled; what still comes of these is late, and not a copy."""
 
-    __slots__ = ("_starts", "_stops", "absent", "floor", "next")
+    __slots__ = ("_starts", "_stops", "absent", "floor", "next", "waived")
 
     def __init__(self, next: int = 1, floor: int = 1) -> None:
         self.next = next
         self.floor = floor
         self.absent: set[int] = set()
+        self.waived = 0
         self._starts: list[int] = []  # of the runs beyond `next`, in order; no two of them touch
         self._stops: list[int] = []
 
@@ -57,17 +59,23 @@ class Settled:
         self._starts = [begin for begin, _ in merged[1:]]
         self._stops = [end for _, end in merged[1:]]
 
+    def is_passed_over(self, seq: int) -> bool:
+        """Whether what comes behind this number need not wait for it, although it is not settled."""
+        return seq < self.waived or seq in self.absent
+
     def pack(self) -> str:
-        """As text: next, floor, the runs, and what is absent; the inverse of `unpack`."""
+        """As text: next, floor, the runs, what is absent, and what is waived; the inverse of `unpack`."""
         runs = ",".join(f"{a:x}-{b:x}" for a, b in zip(self._starts, self._stops, strict=True))
         absent = ",".join(f"{seq:x}" for seq in sorted(self.absent))
-        return f"{self.next:x};{self.floor:x};{runs};{absent}"
+        waived = f";{self.waived:x}" if self.waived else ""
+        return f"{self.next:x};{self.floor:x};{runs};{absent}{waived}"
 
     @classmethod
     def unpack(cls, text: str) -> Settled:
         """Raises ValueError."""
-        following, floor, runs, absent = text.split(";")
+        following, floor, runs, absent, *waived = text.split(";")
         found = cls(int(following, 16), int(floor, 16))
+        found.waived = int(waived[0], 16) if waived else 0
         for run in runs.split(",") if runs else ():
             start, _, stop = run.partition("-")
             found._starts.append(int(start, 16))
@@ -78,7 +86,7 @@ class Settled:
     @property
     def is_prefix(self) -> bool:
         """Whether nothing is settled beyond `next`, nor passed over."""
-        return not self._starts and not self.absent
+        return not self._starts and not self.absent and self.waived <= self.next
 
     @property
     def holes(self) -> int:

@@ -62,7 +62,9 @@ class Part(Protocol):
         ...
 
     async def renew(self, report: Report) -> Renewed:
-        """Say that this reader lives. One that is silent for the `silent_ms_max` of the store loses its claims."""
+        """Say that this reader lives. One that is silent for the `silent_ms_max` of the store loses its claims.
+
+        Raises Fenced, once, where it has lost them: what it has must be given back, and what it needs claimed anew."""
         ...
 
     async def leave(self) -> None:

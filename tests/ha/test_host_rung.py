@@ -116,6 +116,28 @@ async def test_nothing_overtakes_what_waits_in_the_slot(ladder: Ladder) -> None:
         assert [m.id for m in await read_all(queue, 3)] == [*(m.id for m in first), second.id]
 
 
+async def test_ladder_that_keeps_order_lets_nothing_pass_a_slot_that_takes_no_more(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ladder.open() as (queue, rung):
+        queue.keeps_order = True
+        ladder.down()
+        first, second = make("1", key="k"), make("2", key="k")
+        await queue.append([first])
+
+        async def full(messages: Sequence[Message]) -> Sequence[Position]:
+            raise Unavailable("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rung, "append", full)
+            ladder.standby.up()
+            with pytest.raises(Unavailable, match="full"):
+                await queue.append([second])
+        await until(lambda: rung.is_empty)
+        await queue.append([second])
+        assert [message.id for message in await read_all(queue, 2)] == [first.id, second.id]
+
+
 async def test_slow_disk_is_waited_for_longer_than_other_rungs(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ladder.open() as (queue, rung):
         ladder.down()

@@ -14,6 +14,7 @@ from evermq.ha.failover import Failover
 from evermq.ha.pump import Pump
 from evermq.ha.spooled import Spooled
 from evermq.message import HOPS
+from evermq.numbers import SEQ
 from evermq.testing.faulty import Fault, Faulty
 
 make = MessageFactory()
@@ -122,9 +123,14 @@ async def test_message_that_fits_locally_and_not_remotely_is_refused_at_once() -
             await queue.append([make(b"x" * 1000)])
 
 
-async def test_nothing_is_sent_past_a_message_of_its_key_when_the_target_is_asked_message_by_message() -> None:
+@pytest.mark.parametrize("is_numbered", [False, True])
+async def test_nothing_is_sent_past_a_message_of_its_chain_when_the_target_is_asked_message_by_message(
+    is_numbered: bool,
+) -> None:
     source, target = MemoryQueue("s"), Faulty(MemoryQueue("t", lanes=1))
-    await source.append([make(b"%d" % i, key="k") for i in range(4)])
+    for i in range(4):  # of one key, or of one stream, in which a number must not overtake another
+        headers = {SEQ: f"stream.1 {i + 1} 0 0"} if is_numbered else {}
+        await source.append([make(b"%d" % i, key=f"k{i}" if is_numbered else "k", headers=headers)])
     # The batch is refused, then its first half, then the first message is not taken.
     for fault in (Fault.REJECT, Fault.REJECT, Fault.REFUSE):
         target.next(fault)

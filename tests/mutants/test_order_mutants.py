@@ -14,7 +14,9 @@ from evermq.numbers import VOID
 from evermq.policy import gate, ordered
 from evermq.policy.absence import Absence
 from evermq.policy.flights import Flights
-from evermq.policy.gate import Gate, Lane, Parked, Stream
+from evermq.policy.gate import Gate
+from evermq.policy.lane import Lane, Parked, Stream
+from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery
 from evermq.progress.memory import MemoryPart, MemoryProgress
 from evermq.settled import Settled
@@ -100,10 +102,10 @@ def silent_reader_keeps_its_claims(patch: Patch) -> None:
 def released_message_leaves_its_successors(patch: Patch) -> None:
     real = Gate.release
 
-    def release(self: Gate, tickets: Any) -> Any:
+    def release(self: Gate, *args: Any) -> Any:
         self._has_order = False
         try:
-            return real(self, tickets)
+            return real(self, *args)
         finally:
             self._has_order = True
 
@@ -134,6 +136,54 @@ def link_and_handled_set(patch: Patch) -> None:
     settled_numbers_are_forgotten(patch)
 
 
+def several_appends_of_a_lane_are_under_way(patch: Patch) -> None:
+    class Never(set[int]):
+        def isdisjoint(self, other: object) -> bool:
+            return True
+
+        def __contains__(self, lane: object) -> bool:
+            return False
+
+    real = Flights.__init__
+
+    def init(self: Flights, *args: Any, **settings: Any) -> None:
+        real(self, *args, **settings)
+        self._busy = Never()
+
+    patch.setattr(Flights, "__init__", init)
+
+
+def what_comes_again_is_not_held(patch: Patch) -> None:
+    real = Gate._park
+
+    def park(self: Gate, lane: Lane, parked: Parked) -> None:
+        if parked.delivery.position not in [each.delivery.position for each in lane.parked]:
+            real(self, lane, parked)
+
+    patch.setattr(Gate, "_park", park)
+
+
+def settled_during_a_write_is_forgotten(patch: Patch) -> None:
+    async def write(self: OrderedReader, lanes: Any = None) -> None:
+        async with self._writing:
+            every = self._gate.lanes.values() if lanes is None else [self._gate.lanes[number] for number in lanes]
+            taken = [(lane, set(lane.changed)) for lane in every if lane.changed]
+            if taken:
+                await self._part.settle({n.number: {s.name: s.settled.pack() for s in some} for n, some in taken})
+                for lane, streams in taken:
+                    lane.changed -= streams
+
+    patch.setattr(OrderedReader, "_write", write)
+
+
+def what_was_settled_too_late_is_kept(patch: Patch) -> None:
+    patch.setattr(Gate, "unwritten", lambda self, tickets: [])
+
+
+def lost_lanes_are_not_heard_of(patch: Patch) -> None:
+    patch.setattr(MemoryPart, "_fence", lambda self: None)
+
+
 MUTANTS = [
     Mutant("slot is not sticky", "stuck", "order-pumped", slot_is_not_sticky),
     Mutant("refused number has no void", "stuck", "order-refused", refused_number_has_no_void),
@@ -152,6 +202,11 @@ MUTANTS = [
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),
     Mutant("published protocol", "doubled", "order-windows", published_protocol),
     Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),
+    Mutant("several appends of a lane", "stuck", "order-in-flight", several_appends_of_a_lane_are_under_way),
+    Mutant("a hold is of its generation", "stuck", "order-rebalances", what_comes_again_is_not_held),
+    Mutant("settled during a write", "stuck", "order-store", settled_during_a_write_is_forgotten),
+    Mutant("settled as the lane was lost", "stuck", "order-cut-off", what_was_settled_too_late_is_kept),
+    Mutant("lost lanes in silence", "stuck", "order-cut-off", lost_lanes_are_not_heard_of),
     Mutant("link and handled set", "all", "order-refused", link_and_handled_set),
 ]
 

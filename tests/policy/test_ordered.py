@@ -56,6 +56,8 @@ class Rung:
         return [each for each in outcomes if isinstance(each, Position)]
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
+        if not self.is_up:
+            raise Unavailable("down")
         return await self._queue.reader(group, start=start)
 
     async def backlog(self, group: str, lane: str | None = None) -> int:

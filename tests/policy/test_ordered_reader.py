@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
-from tests.policy.test_ordered import Slot
+import pytest
+from tests.policy.test_ordered import Rung, Slot
 
 from evermq.adapters.memory import MemoryQueue
+from evermq.errors import Fenced, Rejected, Unavailable
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
+from evermq.numbers import FLAGGED
+from evermq.policy.gate import LATE, UNPROVED
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
-from evermq.port import Delivery
+from evermq.port import Delivery, Queue
 from evermq.progress.memory import MemoryProgress
 from evermq.settled import Settled
 from evermq.testing.worlds.order_progress import DistantProgress, Way
 
 make = MessageFactory()
+SILENT_MS = 300
 
 
 class Distance:
@@ -25,17 +31,19 @@ class Distance:
     def __init__(self) -> None:
         self.doors: dict[str, asyncio.Event] = {}
         self.errors: dict[str, Exception] = {}
+        self.calls: Counter[str] = Counter()
 
     async def __call__(self, call: str, is_back: bool) -> None:
+        self.calls[call] += 1
         if not is_back and call in self.doors:
             await self.doors[call].wait()
         if not is_back and call in self.errors:
             raise self.errors[call]
 
 
-def ladder(way: Way, store: MemoryProgress | None = None) -> Ordered:
-    rungs = {"primary": MemoryQueue("t", lanes=3), "standby": MemoryQueue("t", lanes=2)}
-    progress = DistantProgress(store or MemoryProgress(), way)
+def ladder(way: Way, store: MemoryProgress, primary: Queue | None = None) -> Ordered:
+    rungs = {"primary": primary or MemoryQueue("t", lanes=3), "standby": MemoryQueue("t", lanes=2)}
+    progress = DistantProgress(store, way)
     return Ordered(Route(rungs), slot=Slot().take, progress=progress, rungs=rungs)
 
 
@@ -66,4 +74,112 @@ async def test_what_is_settled_while_a_write_is_under_way_is_written_as_well() -
     way.doors["settle"].set()
     await asyncio.gather(*acks)
     assert [each.next for each in await settled(store)] == [3]
+    await queue.close()
+
+
+async def take_its_lanes(way: Distance, store: MemoryProgress) -> None:
+    """The only reader is not heard of for so long that another one takes its lanes, and leaves."""
+    way.doors["renew"] = asyncio.Event()
+    await asyncio.sleep(2 * SILENT_MS / 1000)
+    other = await store.join("g")
+    assert await other.claim(range(384))
+    await other.leave()
+
+
+async def test_what_was_acknowledged_as_its_lane_was_lost_comes_again() -> None:
+    way, store = Distance(), MemoryProgress(silent_ms_max=SILENT_MS)
+    queue = ladder(way, store)
+    reader = await queue.reader("g")
+    await queue.append([make("1", key="k")])
+    found = await read(reader, 1)
+    await take_its_lanes(way, store)
+    with pytest.raises(Fenced):
+        await reader.ack(found)
+    way.doors["renew"].set()
+    again = await read(reader, 1)
+    assert [each.message for each in again] == [each.message for each in found]
+    await reader.ack(again)
+    assert await queue.backlog("g") == 0
+    await queue.close()
+
+
+async def test_void_that_was_not_written_down_as_its_lane_was_lost_comes_again() -> None:
+    way, store = Distance(), MemoryProgress(silent_ms_max=SILENT_MS)
+    queue = ladder(way, store, Rung(MemoryQueue("t", lanes=3)))
+    await queue.append([make("1", key="k")])
+    with pytest.raises(Rejected):
+        await queue.append([make("refused", key="k")])
+    reader = await queue.reader("g")
+    first = await read(reader, 1)
+    way.doors["settle"] = asyncio.Event()
+    acking = asyncio.create_task(reader.ack(first))
+    await take_its_lanes(way, store)
+    way.doors["settle"].set()
+    with pytest.raises(Fenced):
+        await acking
+    way.doors["renew"].set()
+    await queue.append([make("2", key="k")])
+    found = await read(reader, 1)
+    await reader.ack(found)  # a void waits until what is before it is settled
+    found += await read(reader, 1)
+    assert [each.message.body for each in found] == [b"1", b"2"]
+    assert not any(FLAGGED in each.message.headers for each in found)
+    await queue.close()
+
+
+async def test_lane_that_cannot_be_given_back_gives_back_what_was_handed_out_of_it() -> None:
+    way, store = Distance(), MemoryProgress(silent_ms_max=SILENT_MS)
+    queue = ladder(way, store)
+    reader = await queue.reader("g")
+    await queue.append([make("1", key="k")])
+    await read(reader, 1)
+    way.errors["give_back"] = Unavailable("the store is away")
+    await take_its_lanes(way, store)
+    way.doors["renew"].set()
+    assert [each.message.body for each in await read(reader, 1)] == [b"1"]
+    await queue.close()
+
+
+async def test_rung_that_does_not_answer_does_not_silence_the_reader() -> None:
+    way, store = Distance(), MemoryProgress(silent_ms_max=SILENT_MS)
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def end(lane: str) -> int:
+        asked.set()
+        await never.wait()
+        return 0
+
+    rung = Rung(MemoryQueue("t", lanes=3))
+    rung.end = end
+    queue = ladder(way, store, rung)
+    await queue.append([make("lost", key="k")])
+    await queue.append([make("2", key="k")])
+    reader = await queue.reader("g")
+    reading = asyncio.create_task(reader.read(count_max=1, wait_ms=10_000))
+    async with asyncio.timeout(10):
+        await asked.wait()
+        before = way.calls["renew"]
+        while way.calls["renew"] < before + 3:
+            await asyncio.sleep(0.02)
+    reading.cancel()
+    await queue.close()
+
+
+async def test_message_that_was_waited_for_long_enough_is_handed_out_when_it_comes_late() -> None:
+    primary, standby = Rung(MemoryQueue("t", lanes=3)), Rung(MemoryQueue("t", lanes=2))
+    rungs = {"primary": primary, "standby": standby}
+    queue = Ordered(Route(rungs), slot=Slot().take, progress=MemoryProgress(), rungs=rungs, hold_ms_max=300)
+    primary.is_up = False
+    await queue.append([make("1", key="k")])
+    primary.is_up, standby.is_up = True, False
+    await queue.append([make("2", key="k")])
+    reader = await queue.reader("g")
+    first = await read(reader, 1)
+    await reader.ack(first)
+    standby.is_up = True
+    second = await read(reader, 1)
+    assert [(each.message.body, each.message.headers[FLAGGED]) for each in (*first, *second)] == [
+        (b"2", UNPROVED),
+        (b"1", LATE),
+    ]
     await queue.close()

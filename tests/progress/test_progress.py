@@ -105,6 +105,45 @@ async def test_silent_reader_loses_its_lanes_and_one_that_lives_does_not(progres
         await one.settle({1: {"s.1": packed(1)}})
 
 
+async def test_reader_that_just_joined_is_not_taken_for_gone(progress: Progress) -> None:
+    one = await progress.join("g")
+    two = await progress.join("g")
+    await two.claim([1])
+    assert await one.claim([1]) == {}
+    await two.settle({1: {"s.1": packed(1)}})
+
+
+async def test_reader_that_stood_still_itself_takes_nothing_from_one_that_lives(
+    progress: Progress, clock: Clock
+) -> None:
+    one, two = await progress.join("g"), await progress.join("g")
+    await two.claim([1])
+    await one.renew(Report())
+    for _ in range(5):
+        clock.ms += SILENT_MS // 2
+        await two.renew(Report())
+    assert await one.claim([1]) == {}
+    await two.settle({1: {"s.1": packed(1)}})
+
+
+async def test_reader_whose_lanes_were_taken_hears_of_it_and_may_claim_anew(progress: Progress, clock: Clock) -> None:
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1, 2])
+    await one.renew(Report({"primary/1": 7}))
+    for _ in range(5):
+        clock.ms += SILENT_MS // 2
+        await two.renew(Report())
+    assert await two.claim([1]) == {1: {}}
+    assert not [each for each in (await two.renew(Report())).reports if each.at]
+    with pytest.raises(Fenced):
+        await one.renew(Report())
+    await one.give_back([1, 2])
+    await one.renew(Report())
+    assert await one.claim([1, 2]) == {2: {}}
+    with pytest.raises(Fenced):
+        await one.settle({1: {"s.1": packed(1)}})
+
+
 async def test_reader_that_leaves_gives_everything_back(progress: Progress) -> None:
     one, two = await progress.join("g"), await progress.join("g")
     await one.claim([1, 2])

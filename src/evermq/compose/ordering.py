@@ -72,6 +72,7 @@ def ordered(queue: Queue, topic: str, config: OrderConfig) -> Ordered:
     if host is None:
         raise Misconfigured(f"topic {topic}: order and dedupe need last = a log:// URL of this host")
     kind = Ordered if config.has_order else Deduped
+    queue.keeps_order = config.has_order
     progress = open_progress(config.progress, topic)
     return kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
 

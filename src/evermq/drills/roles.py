@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from evermq.client.producer import Producer
 from evermq.errors import EvermqError, Partial, Rejected, Unavailable
 from evermq.message import Message
+from evermq.numbers import FLAGGED
 from evermq.port import Delivery
 from evermq.position import Position
 from evermq.testing.history import Event, Recorder, digest
@@ -51,12 +52,13 @@ def _outcome(t: int, id: str, outcome: Position | EvermqError) -> Event:
 
 
 def handle(deliveries: Sequence[Delivery], group: str, recorder: Recorder) -> None:
-    """The effect of a delivery is that it is written down."""
+    """The effect of a delivery is that it is written down, with what it is flagged with."""
     t = time.monotonic_ns()
     events = []
     for message, position, _, attempt in deliveries:
         via = "/".join(position.via)
         sha = digest(message.body)
-        events.append(Event(t, "deliver", id=message.id, group=group, sha=sha, attempt=attempt, via=via))
+        why = message.headers.get(FLAGGED, "")
+        events.append(Event(t, "deliver", id=message.id, group=group, sha=sha, attempt=attempt, via=via, detail=why))
         events.append(Event(t, "handler_ok", id=message.id, group=group, via=via))
     recorder.record(events)

@@ -38,7 +38,8 @@ class Failover(Route):
 
     A HostRung as `last` is not read: what it holds is pumped into the rungs above from `start` on, or from the first
     append or reader. While this process's slot of it holds anything, appends begin there. It is waited for four times
-    append_ms_max, since nothing lies below it, and what passes it by overtakes what it holds.
+    append_ms_max, since nothing lies below it, and what passes it by overtakes what it holds. keeps_order: nothing
+    passes it by then, and an append that it does not take fails.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Failover(Route):
         if last is not None:
             children["last"] = last
         self.choice: Steers = choice or Choice()
+        self.keeps_order = False
         self._host = last if isinstance(last, HostRung) else None
         unread = ("last",) if self._host else ()
         super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, unread=unread, clock=clock)
@@ -102,6 +104,13 @@ class Failover(Route):
         """As `append`, but never to the last rung."""
         above = self._keys[:-1]
         return await self._place(messages, min(self.choice.begin(), len(above) - 1), above)
+
+    async def _place(
+        self, messages: Sequence[Message], begin: int, among: Sequence[str] | None = None
+    ) -> Sequence[Position]:
+        if self.keeps_order and among is None and self._host and not self._host.is_empty:
+            begin, among = 0, self._keys[-1:]
+        return await super()._place(messages, begin, among)
 
     def _begin(self) -> int:
         if self._host and not self._host.is_empty:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import HOPS, Message
+from evermq.numbers import chain_of
 from evermq.port import Delivery, Queue, Reader
 from evermq.position import Position
 
@@ -48,7 +49,8 @@ class Pump:
     What the target refuses for ever goes to `dead`, before it is acknowledged; without `dead` it stays in the
     source and what follows it waits. A message that was carried more than 8 times is refused: pumps form a ring.
     A batch is repeated, under the same ids, until every message of it is acknowledged, and nothing is sent past a
-    message of its key that failed, so order is kept and a crash or an uncertain append makes doubles, never a loss.
+    message of its key (or its number's stream) that failed, so order is kept and a crash or an uncertain append makes
+    doubles, never a loss.
     Nothing stops a pump but `close`: an error that nobody listed is taken for an uncertain append. void_of: what goes
     to the target in the place of a message that went to `dead`, if anything.
     """
@@ -154,29 +156,29 @@ class Pump:
         it is sent: if that fails, and the target thinks better of it, it must not come late."""
         half = len(messages) // 2
         first = await self._append(messages[:half])
-        failed = {m.key for m, outcome in zip(messages, first, strict=False) if isinstance(outcome, EvermqError)}
+        failed = {chain_of(m) for m, outcome in zip(messages, first, strict=False) if isinstance(outcome, EvermqError)}
         failed.discard(None)
-        rest = [message for message in messages[half:] if message.key not in failed]
+        rest = [message for message in messages[half:] if chain_of(message) not in failed]
         second = iter(await self._append(rest) if rest else ())
         behind = Unavailable("what is before it of its key was not appended")
-        return [*first, *(behind if m.key in failed else next(second) for m in messages[half:])]
+        return [*first, *(behind if chain_of(m) in failed else next(second) for m in messages[half:])]
 
     async def _settle(
         self, deliveries: list[Delivery], outcomes: Sequence[Outcome]
     ) -> tuple[list[Delivery], list[Delivery]]:
-        """Which are done, and which must be sent again: with one that failed, all behind it of its key."""
+        """Which are done, and which must be sent again: with one that failed, all behind it of its chain."""
         done, again = [], []
-        late: set[bytes] = set()
+        late: set[str | bytes] = set()
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            key = delivery.message.key
+            chain = chain_of(delivery.message)
             if isinstance(outcome, Uncertain):
                 self.counts.uncertain += 1
-            if isinstance(outcome, Rejected) and key not in late:
+            if isinstance(outcome, Rejected) and chain not in late:
                 outcome = await self._bury(delivery.message, outcome)
-            if isinstance(outcome, EvermqError) or key in late:
+            if isinstance(outcome, EvermqError) or chain in late:
                 again.append(delivery)
-                if key is not None:
-                    late.add(key)
+                if chain is not None:
+                    late.add(chain)
             else:
                 done.append(delivery)
                 self.counts.carried += outcome is not _BURIED

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from evermq.clock import Clock
 from evermq.errors import EvermqError
-from evermq.policy.gate import ABSENT, Gate, Lane, Parked
+from evermq.policy.gate import ABSENT, Gate
+from evermq.policy.lane import Lane, Parked
 from evermq.port import Queue
 from evermq.settling import Bounded, Report
 
@@ -19,11 +20,13 @@ _LANES_MAX = 16  # looked at in one turn
 
 @dataclass(slots=True)
 class _Search:
-    """What was held when it began, where every rung ended then, and which numbers had landed by then."""
+    """What was held when it began, where every rung ended then, which numbers had landed by then, and what the readers
+    had said by then."""
 
     held: list[Parked]
     ends: dict[str, tuple[str, str, int]]
     opened: dict[str, int]
+    reports: Sequence[Report]
 
 
 class Absence:
@@ -43,14 +46,16 @@ class Absence:
         self._group = group
         self._clock = clock
         self._next = 0
+        self._silent: set[str] = set()  # rungs that did not answer in this turn
 
     async def prove(self, reports: Sequence[Report]) -> list[Lane]:
         """Go on with every search; returns the lanes in which something may move now."""
         moved = []
+        self._silent.clear()
         for lane in self._turn():
             if lane.proof is None:
-                lane.proof = await self._begin(lane)
-            elif lane.claimed and not lane.out:
+                lane.proof = await self._begin(lane, reports)
+            elif lane.claimed and not lane.out and lane.proof.reports is not reports:
                 past = await self._read_to_the_end(lane.proof, reports)
                 if self._conclude(lane, past, reports):
                     moved.append(lane)
@@ -68,7 +73,7 @@ class Absence:
         self._next = (self._next + _LANES_MAX) % len(waiting)
         return (waiting[self._next :] + waiting[: self._next])[:_LANES_MAX]
 
-    async def _begin(self, lane: Lane) -> _Search | None:
+    async def _begin(self, lane: Lane, reports: Sequence[Report]) -> _Search | None:
         old_ms = self._clock.monotonic_ms() - _PATIENCE_MS
         held = [parked for parked in lane.parked if parked.since_ms <= old_ms]
         if not held:
@@ -77,27 +82,34 @@ class Absence:
         ends = {}
         for key, rung in self._rungs.items():
             name = str(lane.number % rung.traits.lanes)
-            if not isinstance(rung, Bounded):
+            if not isinstance(rung, Bounded) or key in self._silent:
                 return None
             try:
                 ends[f"{key}/{name}"] = (key, name, await rung.end(name))
             except EvermqError:
+                self._silent.add(key)
                 return None
-        return _Search(held, ends, opened)
+        return _Search(held, ends, opened, reports)
 
     async def _read_to_the_end(self, search: _Search, reports: Sequence[Report]) -> set[str]:
         """The rungs whose lane was read to the end that it had."""
         past = set()
         for place, (key, name, end) in search.ends.items():
-            if end == 0 or max((report.at.get(place, 0) for report in reports), default=0) >= end:
+            if (
+                end == 0
+                or max((report.at.get(place, 0) for report in reports), default=0) >= end
+                or (key not in self._silent and await self._is_through(key, name))
+            ):
                 past.add(key)
-                continue
-            try:
-                if await self._rungs[key].backlog(self._group, name) == 0:
-                    past.add(key)
-            except EvermqError:
-                continue
         return past
+
+    async def _is_through(self, key: str, name: str) -> bool:
+        """Whether the group has nothing left in a lane of a rung."""
+        try:
+            return await self._rungs[key].backlog(self._group, name) == 0
+        except EvermqError:
+            self._silent.add(key)
+            return False
 
     def _conclude(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> bool:
         """Pass over what is nowhere. The lane may have moved while the rungs were asked."""

@@ -3,119 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import FLAGGED, SEQ, VOID, Number, lane_of_stream, number_of
+from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Stream, Ticket
 from evermq.port import Delivery
 from evermq.settled import Settled
 from evermq.settling import Held, Part
 
-__all__ = ["ABSENT", "LATE", "UNPROVED", "Gate", "GateCounts", "Lane", "Parked", "Stream", "Ticket"]
+__all__ = ["ABSENT", "LATE", "UNPROVED", "Gate"]
 
 _NEW: Any = tuple.__new__  # half the cost of the named tuples' own
 _GONE_MS = 30_000  # by then some reader has it, or has settled it
 ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 
 
-@dataclass(slots=True)
-class GateCounts:
-    """held: messages that had to wait for another one. dropped: copies of what was settled. voids: numbers that no
-    message has. flagged: handed out although what is before it never came, or came after it. foreign: without a
-    number. returned: lanes that went to another reader of the group which asked for them. failed: turns
-    of the background task that ended in an error nobody listed, of which the last is in `error`."""
-
-    held: int = 0
-    dropped: int = 0
-    voids: int = 0
-    flagged: int = 0
-    foreign: int = 0
-    returned: int = 0
-    failed: int = 0
-    error: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """A stream as its lane's reader sees it. out: what the application has. why: flags of what may go although what is
-    before it is not settled. latest: the message that was let through last."""
-
-    name: str
-    settled: Settled
-    out: dict[int, Ticket] = field(default_factory=dict)
-    why: dict[int, str] = field(default_factory=dict)
-    latest: Message | None = None
-
-    def has(self, seq: int) -> bool:
-        """Whether what depends on this number may be handed out behind it."""
-        return seq == 0 or seq in self.settled or seq in self.out or seq in self.settled.absent
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """The receipt of what was handed out. lane: None for a foreign message."""
-
-    inner: Delivery
-    lane: Lane | None = None
-    stream: Stream | None = None
-    seq: int = 0
-    prev: int = 0
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the lane is still claimed as it was when the ticket was given."""
-        return self.lane is None or (self.stream is not None and self.lane.streams.get(self.stream.name) is self.stream)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the engine may forget it."""
-        return self.stream is None or (self.is_live and self.seq in self.stream.settled)
-
-
-@dataclass(slots=True, eq=False)
-class Parked:
-    """A delivery that waits."""
-
-    delivery: Delivery
-    number: Number
-    since_ms: int
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """part: this reader's in the progress of its group. claimed: this reader may hand out. is_closing: another reader
-    asked for it, so nothing more is handed out. changed: streams whose state has to be written down. was_asked: it
-    was asked for once; from then on it is looked at first."""
-
-    number: int
-    part: Part | None = None
-    claimed: bool = False
-    is_closing: bool = False
-    streams: dict[str, Stream] = field(default_factory=dict)
-    parked: list[Parked] = field(default_factory=list)
-    out: int = 0
-    changed: set[Stream] = field(default_factory=set)
-    proof: Any = None
-    was_asked: bool = False
-
-
 class Gate:
-    """has_order: hold what is early; without it only copies are dropped.
+    """has_order: hold what is early; without it only copies are dropped. drops_older: the group began in the midst of
+    things, so that what is from before its time is dropped where it still comes, and not handed out late."""
 
-    drops: deliveries to acknowledge without showing them to anybody, once everything that changed is written down.
-    """
-
-    def __init__(self, *, part: Part | None = None, has_order: bool = True) -> None:
+    def __init__(self, *, part: Part | None = None, has_order: bool = True, drops_older: bool = False) -> None:
         self.lanes: dict[int, Lane] = {}
-        self.drops: list[Delivery] = []
         self.counts = GateCounts()
         self._opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
         self._usual: dict[str, tuple[Lane, Stream]] = {}  # the streams of the lanes that are claimed
         self._gone: dict[tuple[str, int], int] = {}  # given back to the engine and not seen again, until when
         self._now_ms = 0
+        self.is_dropping = False  # some lane has drops
         self._part = part
         self._has_order = has_order
+        self._drops_older = drops_older
 
     def offer(self, found: Iterable[Delivery], now_ms: int) -> list[Delivery]:
         """Take what the engine gave; returns what may be handed out, in order."""
@@ -217,7 +135,7 @@ class Gate:
     def claimed(self, number: int, states: Mapping[str, str]) -> list[Delivery]:
         """The lane is this reader's, with these states; returns what may be handed out of what waited."""
         lane = self._lane(number)
-        lane.claimed, lane.is_closing = True, False
+        lane.claimed, lane.is_closing, lane.proof = True, False, None
         lane.streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
         self._usual.update({name: (lane, stream) for name, stream in lane.streams.items()})
         done = [each for each in self._gone if each[0] in states and each[1] in lane.streams[each[0]].settled]
@@ -225,9 +143,16 @@ class Gate:
             del self._gone[each]
         return self.woken(lane)
 
-    def lost(self, number: int) -> None:
-        """The lane is not this reader's any more. What the application still has of it settles nothing."""
+    def lost(self, number: int, *, is_written: bool = False) -> list[Delivery]:
+        """The lane is not this reader's any more. What the application still has of it settles nothing.
+
+        is_written: everything that changed was. Returns what must go back to the engine: else nobody would have it."""
         lane = self.lanes[number]
+        back = [ticket.inner for stream in lane.streams.values() for ticket in stream.out.values()]
+        if not is_written:
+            self._let_all_go(lane.drops)
+            back += lane.drops
+            lane.drops, lane.losses = [], lane.losses + 1
         lane.claimed, lane.is_closing, lane.out = False, False, 0
         lane.changed.clear()
         for stream in lane.streams.values():
@@ -235,6 +160,31 @@ class Gate:
             self._usual.pop(stream.name, None)
             self._let_go(stream.name, stream.out)
         lane.streams = {}
+        return back
+
+    def unwritten(self, tickets: Iterable[Ticket]) -> list[Delivery]:
+        """Those that were settled here, while their lane was lost before that was written down."""
+        back = [ticket.inner for ticket in tickets if not ticket.is_live and not ticket.is_out]
+        self._let_all_go(back)
+        return back
+
+    def owe(self, tickets: Iterable[Ticket]) -> None:
+        """The engine may forget these once they are written down, which did not work yet."""
+        for ticket in tickets:
+            if ticket.lane and ticket.is_settled:
+                self._drop(ticket.lane, ticket.inner)
+
+    def take_drops(self) -> list[Drops]:
+        """What nobody has to see."""
+        taken = [Drops(lane, lane.losses, lane.drops) for lane in self.lanes.values() if lane.drops]
+        self.is_dropping = False
+        for lane, _, _ in taken:
+            lane.drops = []
+        return taken
+
+    def _drop(self, lane: Lane, delivery: Delivery) -> None:
+        lane.drops.append(delivery)
+        self.is_dropping = True
 
     def own(self, deliveries: Iterable[Delivery]) -> list[Ticket]:
         """The tickets of these; what another reader was given is its own to settle."""
@@ -255,24 +205,31 @@ class Gate:
                 touched[lane.number] = lane
         return [lane for lane in touched.values() if lane.parked]
 
-    def release(self, tickets: Sequence[Ticket]) -> list[Ticket]:
-        """The application gives these back; returns them with all that it has behind them."""
-        streams: dict[int, tuple[Stream, set[int]]] = {}
+    def release(self, tickets: Sequence[Ticket], delay_ms: int = 0) -> list[Delivery]:
+        """The application gives these back; returns them with all that it has behind them, and with their copies."""
+        streams: dict[int, tuple[Lane, Stream, set[int]]] = {}
         for ticket in tickets:
-            if ticket.stream and ticket.stream.out.get(ticket.seq) is ticket and ticket.is_live:
-                streams.setdefault(id(ticket.stream), (ticket.stream, set()))[1].add(ticket.seq)
-        back = [ticket for ticket in tickets if ticket.lane is None]
-        for stream, given in streams.values():
+            if ticket.lane and ticket.stream and ticket.is_out and ticket.is_live:
+                streams.setdefault(id(ticket.stream), (ticket.lane, ticket.stream, set()))[2].add(ticket.seq)
+        back = [ticket.inner for ticket in tickets if ticket.lane is None]
+        for lane, stream, given in streams.values():
             for seq in sorted(stream.out):
                 ticket = stream.out[seq]
                 if seq in given or (self._has_order and ticket.prev in given):
                     given.add(seq)
-                    back.append(ticket)
-                    assert ticket.lane
-                    ticket.lane.out -= 1
+                    back.append(ticket.inner)
+                    lane.out -= 1
                     del stream.out[seq]
-                    self._let_go(stream.name, (seq,))
+            back += self._take_copies(lane, stream.name, given)
+            self._let_go(stream.name, given, delay_ms)
         return back
+
+    def _take_copies(self, lane: Lane, stream: str, numbers: Collection[int]) -> list[Delivery]:
+        """They wait for what is released, and must not come in its place before its time."""
+        copies = [p for p in lane.parked if p.number.stream == stream and p.number.seq in numbers]
+        if copies:
+            lane.parked = [parked for parked in lane.parked if parked not in copies]
+        return [copy.delivery for copy in copies]
 
     def woken(self, lane: Lane) -> list[Delivery]:
         """What may be handed out now of what waits in a lane."""
@@ -284,16 +241,20 @@ class Gate:
     def pass_over(self, lane: Lane, parked: Parked, why: str, held: Collection[int] = ()) -> None:
         """What comes before this one is nowhere (or was waited for long enough): it may go on, flagged.
 
-        What is from before the group's time is settled with it, but for what is held somewhere: a copy that still
-        comes is dropped. held: numbers of the stream that some reader has."""
+        Where that is proved, all is passed over that is from before the group's time, but for what is held somewhere.
+        held: numbers of the stream that some reader has."""
         number = parked.number
         stream = self._stream(lane, number)
+        settled = stream.settled
         stream.why[number.seq] = why
-        if number.prev < stream.settled.floor:
-            stream.settled.add_below(min(number.open, stream.settled.floor), but=held)
-            stream.settled.add(number.prev)
+        before = min(number.open, settled.floor) if why == ABSENT and number.prev < settled.floor else 0
+        if before and self._drops_older:
+            settled.add_below(before, but=held)
+            settled.add(number.prev)
         else:
-            stream.settled.absent.add(number.prev)
+            settled.waived = max(settled.waived, before)
+            if not settled.is_passed_over(number.prev):
+                settled.absent.add(number.prev)
         lane.changed.add(stream)
 
     def overflow(self, lane: Lane, count_max: int) -> list[Parked]:
@@ -314,8 +275,13 @@ class Gate:
                 found.add(Held(number.stream, number.seq, number.open, "/".join(via)))
         return found
 
-    def _let_go(self, stream: str, numbers: Iterable[int]) -> None:
-        self._gone.update({(stream, seq): self._now_ms + _GONE_MS for seq in numbers})
+    def _let_go(self, stream: str, numbers: Iterable[int], delay_ms: int = 0) -> None:
+        self._gone.update({(stream, seq): self._now_ms + delay_ms + _GONE_MS for seq in numbers})
+
+    def _let_all_go(self, deliveries: Iterable[Delivery]) -> None:
+        for number in (number_of(delivery.message) for delivery in deliveries):
+            if number:
+                self._let_go(number.stream, (number.seq,))
 
     def _lane(self, number: int) -> Lane:
         lane = self.lanes.get(number)
@@ -344,7 +310,7 @@ class Gate:
                     lane.parked[at] = parked
                 else:
                     self.counts.dropped += 1
-                    self.drops.append(parked.delivery)
+                    self._drop(lane, parked.delivery)
                 return
         self.counts.held += 1
         lane.parked.append(parked)
@@ -362,20 +328,21 @@ class Gate:
         settled, seq = stream.settled, number.seq
         if seq in settled:
             self.counts.dropped += 1
-            self.drops.append(delivery)
+            self._drop(lane, delivery)
             return True
-        if seq in stream.out or (self._has_order and not stream.has(number.prev)):
-            if seq in settled.absent or seq in stream.why:
+        is_void = VOID in delivery.message.headers
+        if seq in stream.out or (self._has_order and not stream.has(number.prev, handed_out=not is_void)):
+            if number.prev and (settled.is_passed_over(seq) or seq in stream.why):
                 stream.why.setdefault(number.prev, LATE)  # it was passed over, and so was what is before it
             return False
         settled.floor = min(settled.floor, seq)
-        if VOID in delivery.message.headers:
+        if is_void:
             self.counts.voids += 1
             settled.add(seq)
             lane.changed.add(stream)
-            self.drops.append(delivery)
+            self._drop(lane, delivery)
             return True
-        why = LATE if seq in settled.absent else stream.why.pop(seq, "")
+        why = LATE if settled.is_passed_over(seq) else stream.why.pop(seq, "")
         self.counts.flagged += bool(why)
         ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev)
         lane.out += 1

@@ -129,6 +129,7 @@ class Ordered:
             has_order=self.has_order,
             hold_ms_max=self._hold_ms_max,
             window_count_max=self._window_count_max,
+            drops_older=start.at != Start.OLDEST.at,
             clock=self._clock,
         )
         self._readers = [*self.readers, reader]

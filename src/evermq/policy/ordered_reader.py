@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
-from evermq.policy.gate import UNPROVED, Gate, GateCounts, Lane
+from evermq.policy.gate import UNPROVED, Gate
+from evermq.policy.lane import Drops, GateCounts, Lane
 from evermq.port import Delivery, Queue, Reader
 from evermq.settling import Part, Report
 
@@ -17,11 +18,15 @@ __all__ = ["OrderedReader"]
 _TEND_MS = 100
 _RETURN_MS = 200
 _WAIT_MS = 1_000
+_CLOSE_MS_MAX = 1_000
 
 
 class OrderedReader:
     """See `Reader`. A lane is handled by the reader that has claimed it, on all rungs; what comes too early is held,
-    unacknowledged, until what is before it is settled. Tends in the background to claims, and to what it holds."""
+    unacknowledged, until what is before it is settled.
+
+    In the background it renews its claims, acknowledges and gives back, and searches for what never comes. These are
+    tasks of their own, since rungs may take long to answer: a reader whose claims are not renewed loses them."""
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class OrderedReader:
         has_order: bool = True,
         hold_ms_max: int | None = None,
         window_count_max: int = 10_000,
+        drops_older: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
         self._inner = inner
@@ -40,7 +46,7 @@ class OrderedReader:
         self._clock = clock
         self._hold_ms_max = hold_ms_max
         self._window_count_max = window_count_max
-        self._gate = Gate(part=part, has_order=has_order)
+        self._gate = Gate(part=part, has_order=has_order, drops_older=drops_older)
         self._absence = Absence(self._gate, rungs, group, clock)
         self._ready: list[Delivery] = []
         self._at: dict[str, int] = {}
@@ -48,7 +54,11 @@ class OrderedReader:
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
         self._claiming = asyncio.Lock()
-        self._tending = asyncio.create_task(self._tend_always())
+        self._reports: tuple[Report, ...] = ()
+        self._back: list[Delivery] = []  # to be given back to the engine
+        self._dues = asyncio.Event()  # there is something to acknowledge, or to give back
+        jobs = (self._tend, self._sweep, self._search)
+        self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
         self.closed = False
 
     @property
@@ -81,24 +91,38 @@ class OrderedReader:
         tickets = self._gate.own(deliveries)
         for lane in self._gate.settle(tickets):
             self._hand(self._gate.woken(lane))
-        await self._write({ticket.lane.number for ticket in tickets if ticket.lane})
+        try:
+            await self._write({ticket.lane.number for ticket in tickets if ticket.lane})
+        except BaseException:
+            self._gate.owe(tickets)
+            raise
+        finally:
+            self._give_back(self._gate.unwritten(tickets))
         await self._inner.ack([ticket.inner for ticket in tickets if ticket.is_settled])
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        back = self._gate.release(self._gate.own(deliveries))
-        gone = {id(ticket) for ticket in back}
-        self._ready = [each for each in self._ready if id(each.receipt) not in gone]
-        await self._inner.release([ticket.inner for ticket in back], delay_ms=delay_ms)
+        back = self._gate.release(self._gate.own(deliveries), delay_ms)
+        self._ready = [each for each in self._ready if each.receipt.is_out]
+        try:
+            await self._inner.release(back, delay_ms=delay_ms)
+        except (Unavailable, Uncertain):
+            self._give_back(back)
+            raise
 
     async def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        for task in (self._tending, self._poll):
-            if task:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        tasks = [*self._tasks, *([self._poll] if self._poll else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
+                await self._sweep()
+        except (EvermqError, TimeoutError):
+            pass  # what nobody has to see comes again, and is dropped there
         try:
             await self._inner.close()
         finally:
@@ -128,8 +152,9 @@ class OrderedReader:
         fresh = {lane for lane in self._gate.wants() if not self._gate.lanes[lane].was_asked}
         if fresh:
             await self._claim(fresh)
-        await self._sweep()
-        await self._bound_windows()
+        self._bound_windows()
+        if self._gate.is_dropping:
+            self._dues.set()
 
     async def _claim(self, lanes: Iterable[int]) -> None:
         async with self._claiming:
@@ -142,7 +167,8 @@ class OrderedReader:
                 return
             for lane, states in granted.items():
                 self._hand(self._gate.claimed(lane, states))
-        await self._sweep()
+        if self._gate.is_dropping:
+            self._dues.set()
 
     def _hand(self, ready: list[Delivery]) -> None:
         if ready:
@@ -179,60 +205,103 @@ class OrderedReader:
                     await self._lose(changed)
                 raise
 
-    async def _lose(self, lanes: list[Lane]) -> None:
+    async def _lose(self, lanes: Iterable[Lane]) -> None:
         """One of these was lost; which of them, and what is true of the others, the next claim says."""
         numbers = {lane.number for lane in lanes}
         self._ready = [d for d in self._ready if d.receipt.lane is None or d.receipt.lane.number not in numbers]
-        for number in numbers:
-            await self._let_go(number)
+        await self._let_go(numbers)
 
-    async def _let_go(self, number: int) -> None:
-        """Give a lane back, with what the engine handed out of it that this reader has not settled."""
+    async def _let_go(self, numbers: Collection[int], *, is_written: bool = False) -> None:
+        """Give lanes back, with what the engine handed out of them that this reader has not settled."""
         async with self._claiming:
-            lane = self._gate.lanes[number]
-            out = [ticket.inner for stream in lane.streams.values() for ticket in stream.out.values()]
-            self._gate.lost(number)
-            await self._part.give_back([number])
-        if out:
-            await self._inner.release(out, delay_ms=_RETURN_MS)
+            for number in numbers:
+                self._give_back(self._gate.lost(number, is_written=is_written))
+            await self._part.give_back(numbers)
+
+    def _give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """To the engine, in the background: a rung that does not answer must not hold up anything else."""
+        self._back += deliveries
+        self._dues.set()
 
     async def _sweep(self) -> None:
-        """Acknowledge what nobody has to see, once what makes it superfluous is written down."""
-        drops, self._gate.drops = self._gate.drops, []
+        """Acknowledge what nobody has to see, once what makes it superfluous is written down; give back what others
+        are to have."""
+        self._dues.clear()
+        drops = self._gate.take_drops()
         try:
             await self._write()
-            if drops:
-                await self._inner.ack(drops)
-        except (Unavailable, Uncertain):
-            self._gate.drops += drops
+        except BaseException:
+            for taken in drops:
+                taken.lane.drops += taken.deliveries if taken.are_due else ()
+            raise
+        finally:
+            self._back += [each for taken in drops if not taken.are_due for each in taken.deliveries]
+        try:
+            await self._acknowledge([taken for taken in drops if taken.are_due])
+        finally:
+            await self._release_back()
 
-    async def _bound_windows(self) -> None:
+    async def _acknowledge(self, drops: Sequence[Drops]) -> None:
+        if not drops:
+            return
+        try:
+            await self._inner.ack([each for taken in drops for each in taken.deliveries])
+        except BaseException:
+            for lane, _, deliveries in drops:
+                lane.drops += deliveries
+            raise
+
+    async def _release_back(self) -> None:
+        back, self._back = self._back, []
+        if not back:
+            return
+        try:
+            await self._inner.release(back, delay_ms=_RETURN_MS)
+        except BaseException:
+            self._back += back
+            raise
+
+    def _bound_windows(self) -> None:
         """What a lane holds beyond its window goes back to the engine for a while."""
         for lane in self._gate.lanes.values():
             if len(lane.parked) > self._window_count_max:
                 over = self._gate.overflow(lane, self._window_count_max)
-                await self._inner.release([parked.delivery for parked in over], delay_ms=_RETURN_MS)
+                self._give_back(parked.delivery for parked in over)
 
-    async def _tend_always(self) -> None:
-        while not self.closed:
-            await self._clock.sleep(_TEND_MS)
+    async def _always(self, job: Callable[[], Awaitable[None]]) -> None:
+        while True:
             try:
-                await self._tend()
+                await job()
             except EvermqError:
-                continue  # the store is away: what is held goes on being held
+                pass  # the store or a rung is away: what is held goes on being held
             except Exception as error:  # a reader whose claims end without a word would stand still
                 self._gate.counts.failed += 1
                 self._gate.counts.error = repr(error)
+            await (self._until_due() if job == self._sweep else self._clock.sleep(_TEND_MS))
+
+    async def _until_due(self) -> None:
+        try:
+            async with asyncio.timeout(_TEND_MS / 1000):
+                await self._dues.wait()
+        except TimeoutError:
+            pass
 
     async def _tend(self) -> None:
-        await self._sweep()
-        renewed = await self._part.renew(Report(dict(self._at), self._gate.held(self._clock.monotonic_ms())))
+        """Say that this reader lives, and give and take lanes; this asks the store alone, and no rung."""
+        try:
+            renewed = await self._part.renew(Report(dict(self._at), self._gate.held(self._clock.monotonic_ms())))
+        except Fenced:
+            await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
+            return
+        self._reports = renewed.reports
         await self._follow(renewed.wanted)
-        self._pass_over_old()
-        for lane in await self._absence.prove(renewed.reports):
-            self._hand(self._gate.woken(lane))
         await self._return(renewed.wanted)
-        await self._sweep()
+
+    async def _search(self) -> None:
+        """What is held for what never comes goes on."""
+        self._pass_over_old()
+        for lane in await self._absence.prove(self._reports):
+            self._hand(self._gate.woken(lane))
 
     async def _return(self, wanted: Iterable[int]) -> None:
         """Give lanes back that another reader asks for, once the application has nothing of them."""
@@ -246,7 +315,7 @@ class OrderedReader:
                 await self._write([number])
                 if lane.out == 0 and not lane.changed:
                     self._gate.counts.returned += 1
-                    await self._let_go(number)
+                    await self._let_go([number], is_written=True)
 
     async def _follow(self, wanted: Collection[int]) -> None:
         """Ask for the lanes in which something waits that could go on, or for which it is this reader's turn."""

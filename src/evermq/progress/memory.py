@@ -39,8 +39,12 @@ class MemoryProgress:
         """Settle in one step with the effect, which must happen before anything else may run; False: it has happened.
 
         Raises Fenced where the lane is another reader's by now: then the effect must not happen here."""
-        lane, stream = delivery.receipt.lane, delivery.receipt.stream
-        return lane is None or lane.part.record(lane.number, stream.name, delivery.receipt.seq)
+        ticket = delivery.receipt
+        if ticket.lane is None:
+            return True
+        if not ticket.is_live:
+            raise Fenced(f"lane {ticket.lane.number} was another reader's since")
+        return bool(ticket.lane.part.record(ticket.lane.number, ticket.stream.name, ticket.seq))
 
     async def close(self) -> None:
         """Nothing to let go: the memory is the store."""
@@ -60,6 +64,7 @@ class MemoryPart:
         self._seen_ms = progress.clock.monotonic_ms()
         self._report = Report()
         self._left = False
+        self._is_fenced = False  # others took it for gone
         group.parts.append(self)
 
     async def claim(self, lanes: Collection[int]) -> States:
@@ -67,7 +72,10 @@ class MemoryPart:
         granted: States = {}
         for lane in lanes:
             owner = self._group.owners.get(lane)
-            if owner is None or owner is self or owner.is_silent:
+            if owner and owner is not self and owner.is_silent:
+                owner._fence()
+                owner = None
+            if owner is None or owner is self:
                 self._group.owners[lane] = self
                 if self._group.asking.get(lane) is self:
                     del self._group.asking[lane]
@@ -97,6 +105,9 @@ class MemoryPart:
     async def renew(self, report: Report) -> Renewed:
         self._check()
         self._seen_ms = self._progress.clock.monotonic_ms()
+        if self._is_fenced:
+            self._is_fenced = False
+            raise Fenced("this reader was silent for so long that others took its lanes")
         self._report = report
         owners = self._group.owners
         asked = [lane for lane, part in self._group.asking.items() if owners.get(lane) is self and part is not self]
@@ -138,6 +149,12 @@ class MemoryPart:
                     del self._group.owners[lane]
                 else:
                     self._group.owners[lane] = following
+
+    def _fence(self) -> None:
+        """It has nothing any more, and hears of that when it speaks again."""
+        self._is_fenced, self._report = True, Report()
+        for lane in [lane for lane, part in self._group.owners.items() if part is self]:
+            del self._group.owners[lane]
 
     def _check(self) -> None:
         if self._left:

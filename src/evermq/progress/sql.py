@@ -57,6 +57,8 @@ class SqlProgress:
         ticket = delivery.receipt
         if ticket.lane is None:
             return True
+        if not ticket.is_live:
+            raise Fenced(f"lane {ticket.lane.number} was another reader's since")
         return await cast("SqlPart", ticket.lane.part).record(
             session, ticket.lane.number, ticket.stream.name, ticket.seq
         )
@@ -96,16 +98,20 @@ class SqlPart:
         self._beat = 0
         self._seen: dict[str, tuple[int, int]] = {}  # of other readers: their last beat, and when it changed
         self._left = False
+        self._is_there = False  # has a row among the readers, unless others took it for gone
 
     async def claim(self, lanes: Collection[int]) -> States:
         if not lanes:
             return {}
+        if not self._is_there:
+            raise Unavailable("this reader lost its lanes, and has to be heard of again before it claims others")
         async with self._progress.transaction() as connection:
             mine, free, held, asked = await self._who_has(connection, lanes)
+            beats = await self._beats(connection) if held else {}
             for lane, owner in held.items():
-                if self._is_gone(owner):
+                if await self._end(connection, owner, beats):
                     (mine if await self._take(connection, lane, owner) else set()).add(lane)
-                elif asked[lane] is None or self._is_gone(asked[lane]):
+                elif asked[lane] is None or self._is_gone(asked[lane], beats):
                     await connection.execute(self._claim_of(lane).values(asking=self._reader))
             for lane in free:
                 row = {**self._own, "lane": lane, "owner": self._reader, "asking": None}
@@ -141,15 +147,16 @@ class SqlPart:
         self._beat += 1
         row = {**self._own, "reader": self._reader, "beat": self._beat, "report": _dump(report)}
         async with self._progress.transaction() as connection:
-            await connection.execute(put(readers, connection.dialect, "beat", "report"), row)
+            await self._show(connection, row)
             everybody = (await connection.execute(select(readers).where(self._mine(readers)))).all()
             asked = select(claims.c.lane, claims.c.asking).where(
                 self._mine(claims), claims.c.owner == self._reader, claims.c.asking.is_not(None)
             )
             wanted = (await connection.execute(asked)).all()
-        self._look_at(everybody)
-        alive = [each for each in everybody if each.reader == self._reader or not self._is_gone(each.reader)]
-        lanes = frozenset(lane for lane, asking in wanted if not self._is_gone(asking))
+        beats = {each.reader: each.beat for each in everybody}
+        self._look_at(beats)
+        alive = [each for each in everybody if not self._is_gone(each.reader, beats)]
+        lanes = frozenset(lane for lane, asking in wanted if not self._is_gone(asking, beats))
         return Renewed(lanes, tuple(_load(each.report) for each in alive))
 
     async def leave(self) -> None:
@@ -214,18 +221,48 @@ class SqlPart:
     def _mine(self, table: Any) -> Any:
         return and_(table.c.topic == self._own["topic"], table.c.grp == self._own["grp"])
 
-    def _look_at(self, everybody: Collection[Any]) -> None:
-        now_ms = self._clock.monotonic_ms()
-        before = self._seen
-        self._seen = {}
-        for each in everybody:
-            beat, since_ms = before.get(each.reader, (-1, now_ms))
-            self._seen[each.reader] = (each.beat, since_ms if each.beat == beat else now_ms)
+    async def _show(self, connection: AsyncConnection, row: dict[str, Any]) -> None:
+        """Raises Fenced where the row is gone, which others remove when they take over what this reader had."""
+        if not self._is_there:
+            await connection.execute(put(readers, connection.dialect, "beat", "report"), row)
+            self._is_there = True
+            return
+        mine = update(readers).where(self._mine(readers), readers.c.reader == self._reader)
+        if not (await connection.execute(mine.values(beat=row["beat"], report=row["report"]))).rowcount:
+            self._is_there = False
+            raise Fenced("this reader was silent for so long that others took its lanes")
 
-    def _is_gone(self, reader: str | None) -> bool:
+    async def _beats(self, connection: AsyncConnection) -> dict[str, int]:
+        """Of all readers, as they are now: what was seen last may be old, where this one stood still itself."""
+        found = await connection.execute(select(readers.c.reader, readers.c.beat).where(self._mine(readers)))
+        beats = {row.reader: row.beat for row in found}
+        self._look_at(beats)
+        return beats
+
+    async def _end(self, connection: AsyncConnection, reader: str, beats: dict[str, int]) -> bool:
+        """Whether a reader is gone; it hears of that should it speak again."""
+        if not self._is_gone(reader, beats):
+            return False
+        if reader in beats:
+            row = and_(self._mine(readers), readers.c.reader == reader, readers.c.beat == beats[reader])
+            if not (await connection.execute(delete(readers).where(row))).rowcount:
+                return False  # it just spoke
+            del beats[reader]
+        return True
+
+    def _look_at(self, beats: dict[str, int]) -> None:
+        now_ms = self._clock.monotonic_ms()
+        before, self._seen = self._seen, {}
+        for reader, beat in beats.items():
+            known, since_ms = before.get(reader, (-1, now_ms))
+            self._seen[reader] = (beat, since_ms if known == beat else now_ms)
+
+    def _is_gone(self, reader: str | None, beats: dict[str, int]) -> bool:
         """Whether a reader has left, or its beat stands still."""
-        if reader not in self._seen:
-            return reader != self._reader
+        if reader == self._reader:
+            return False
+        if reader not in beats:
+            return True
         return self._clock.monotonic_ms() - self._seen[reader][1] > self._progress.silent_ms_max
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from evermq.errors import Unavailable
 from evermq.policy.ordered import Ordered
-from evermq.port import Start
+from evermq.port import Delivery, Start
 from evermq.progress.memory import MemoryProgress
 from evermq.testing.checker import Expect, Verdict, check
 from evermq.testing.history import Event
@@ -21,50 +21,19 @@ from evermq.testing.simulation.loop import Deadlock, simulate
 from evermq.testing.world import World, WorldResult
 from evermq.testing.worlds.order_actors import Consumer, Producer, Record
 from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
+from evermq.testing.worlds.order_plans import PLANS, Plan
+from evermq.testing.worlds.order_progress import DistantProgress
 from evermq.testing.worlds.order_rung import Rung
 
-__all__ = ["WORLDS", "Plan"]
+__all__ = ["PLANS", "WORLDS"]
 
 _LANES = 12
 _QUIET_MS_MAX = 90_000
 _GROUP = "billing"
 _LATE = "audit"
 _ENDS_MS = 12_000
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What happens in a world, in milliseconds since it began.
-
-    primary_down, standby_down, last_full: from and to. lies: how often an append has an unknown outcome although all is
-    well. flags: whether something may be handed out flagged, since something was lost. is_strict: no second effect is
-    allowed, and no inversion beyond what was flagged. may_wait: in the end something may wait that was never
-    acknowledged.
-    """
-
-    primary_down: tuple[int, int] = (2_000, 6_000)
-    standby_down: tuple[int, int] = (0, 0)
-    last_full: tuple[int, int] = (0, 0)
-    lies: float = 0.05
-    window: int = 4
-    refused: float = 0.0
-    dead: float = 0.0
-    released: float = 0.0
-    append_ms_max: int = 10_000
-    producer_kills: int = 0
-    consumer_kills: int = 0
-    rebalances: int = 0
-    late_group_ms: int = 0
-    progress_lost_ms: int = 0
-    tail_lost_ms: int = 0
-    host_lost_ms: int = 0
-    hold_ms_max: int | None = None
-    atomic: bool = True
-    flags: bool = False
-    is_strict: bool = True
-    may_wait: bool = False
-    count: int = 30
-    think_ms: int = 700
+_SILENT_MS_MAX = 1_500
+_POLL_MS = 20
 
 
 class _Run:
@@ -74,13 +43,17 @@ class _Run:
         self.plan = plan
         self.clock = clock
         self.record = Record(clock)
-        self.progress = MemoryProgress(silent_ms_max=1_500, clock=clock)
+        self.progress = MemoryProgress(silent_ms_max=_SILENT_MS_MAX, clock=clock)
+        self.is_store_up = True
+        self.cut_off: set[str] = set()
         chance = clock.random
         rung = partial(Rung, clock=clock, window=plan.window, lies=plan.lies)
         self.rungs = {
             "primary": rung("primary", lanes=3, prefix=True),
             "standby": rung("standby", lanes=4, prefix=False),
         }
+        for each in self.rungs.values():
+            each.hangs = plan.hangs
         self.slots = [SimulatedSlot(f"slot-{number}", clock) for number in range(2)]
         self.pumps = [asyncio.create_task(slot.pump(list(self.rungs.values()))) for slot in self.slots]
         self.producers = [
@@ -98,19 +71,34 @@ class _Run:
         self.failures: list[str] = []
         self.gone: set[str] = set()  # what the promise allows to be lost
 
-    def queue(self, slot: SimulatedSlot | None = None) -> Ordered:
+    def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Ordered:
         """The queue as a process builds it."""
         ladder = Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock)
         return Ordered(
             ladder,
             slot=slot.take if slot else None,
-            progress=self.progress,
+            progress=DistantProgress(self.progress, partial(self._reach_store, process)),
             rungs=self.rungs,
             lanes=_LANES,
             append_ms_max=self.plan.append_ms_max,
             hold_ms_max=self.plan.hold_ms_max,
             clock=self.clock,
         )
+
+    async def _reach_store(self, process: str, call: str, is_back: bool) -> None:
+        """A call to the progress of the groups: it takes its time, hangs, or fails."""
+        chance = self.clock.random
+        await self.clock.sleep(self.plan.store_ms * chance.random())
+        while process in self.cut_off:
+            await self.clock.sleep(_POLL_MS)
+        if not self.is_store_up or chance.random() < self.plan.store_fails:
+            raise Unavailable(f"{call}: the store does not answer")
+
+    def settle(self, process: str, delivery: Delivery) -> bool:
+        """In the transaction of a handler, whose database is the store."""
+        if process in self.cut_off or not self.is_store_up:
+            raise Unavailable("the database does not answer")
+        return self.progress.settle(delivery)
 
     async def play(self) -> None:
         """Load and troubles, then quiet until nothing is left."""
@@ -122,7 +110,7 @@ class _Run:
         troubles = [asyncio.create_task(each) for each in self._troubles()]
         await asyncio.gather(*troubles)
         for rung in self.rungs.values():
-            rung.is_up, rung.lies = True, 0.0
+            rung.is_up, rung.is_readable, rung.lies = True, True, 0.0
         await self._drain()
         for consumer in self.consumers:
             await consumer.end()
@@ -130,7 +118,8 @@ class _Run:
     def _troubles(self) -> list[Coroutine[Any, Any, None]]:
         plan = self.plan
         acts = [self._outage("primary", *plan.primary_down), self._outage("standby", *plan.standby_down)]
-        acts += [self._fill_disks(*plan.last_full)]
+        acts += [self._fill_disks(*plan.last_full), self._close_door(*plan.unread), self._lose_store(*plan.store_down)]
+        acts += [self._some_time(self._cut_off) for _ in range(plan.cuts)]
         acts += [self._some_time(self._kill_producer) for _ in range(plan.producer_kills)]
         acts += [self._some_time(self._kill_consumer) for _ in range(plan.consumer_kills)]
         acts += [self._some_time(self._rebalance) for _ in range(plan.rebalances)]
@@ -153,6 +142,25 @@ class _Run:
             await self.clock.sleep(at_ms)
             for slot in self.slots:
                 slot.is_full = is_full
+
+    async def _close_door(self, begins_ms: int, ends_ms: int) -> None:
+        await self.clock.sleep(begins_ms)
+        self.rungs["primary"].is_readable = begins_ms == ends_ms
+        await self.clock.sleep(ends_ms - begins_ms)
+        self.rungs["primary"].is_readable = True
+
+    async def _lose_store(self, begins_ms: int, ends_ms: int) -> None:
+        await self.clock.sleep(begins_ms)
+        self.is_store_up = begins_ms == ends_ms
+        await self.clock.sleep(ends_ms - begins_ms)
+        self.is_store_up = True
+
+    async def _cut_off(self) -> None:
+        """A consumer lives, and is not heard of for so long that others take its lanes."""
+        name = self.clock.random.choice(self.consumers).name
+        self.cut_off.add(name)
+        await self.clock.sleep(_SILENT_MS_MAX + self.clock.random.randrange(2_000))
+        self.cut_off.discard(name)
 
     async def _at(self, at_ms: int, act: Callable[[], Awaitable[None]]) -> None:
         await self.clock.sleep(at_ms)
@@ -208,7 +216,8 @@ class _Run:
         slot.items = slot.items[: slot.pumped]
 
     def _consumer(self, name: str, group: str) -> Consumer:
-        consumer = Consumer(name, group, self.record, self.queue, self.progress)
+        make = partial(self.queue, None, name)
+        consumer = Consumer(name, group, self.record, make, partial(self.settle, name))
         consumer.atomic, consumer.dead, consumer.released = self.plan.atomic, self.plan.dead, self.plan.released
         return consumer
 
@@ -292,50 +301,4 @@ def _play(plan: Plan, seed: int) -> WorldResult:
     return result
 
 
-_BOTH = Plan(standby_down=(2_500, 5_500))
-_HASTE = Plan(append_ms_max=10, lies=0.4, window=1, think_ms=10, count=60, primary_down=(200, 1_000))
-_ALL = replace(
-    _BOTH,
-    window=16,
-    refused=0.02,
-    dead=0.02,
-    released=0.02,
-    append_ms_max=400,
-    producer_kills=2,
-    consumer_kills=2,
-    rebalances=6,
-)
-PLANS = {
-    "pumped": ("both rungs down: the local log is pumped behind what is newer", _BOTH),
-    "windows": ("windows full of messages that wait for one in another lane", Plan(window=2, lies=0.3)),
-    "in-flight": (
-        "callers that go on while a send of theirs is under way",
-        Plan(append_ms_max=30, lies=0.4, window=1, think_ms=60),
-    ),
-    "refused": ("messages are refused after their successors were numbered", Plan(refused=0.1, window=16)),
-    "given-up": ("callers give up, and the copy lands later", replace(_BOTH, append_ms_max=50, lies=0.4)),
-    "nothing-left": (
-        "no rung takes anything for a while",
-        replace(_BOTH, last_full=(2_000, 5_000), append_ms_max=300, lies=0.2, refused=0.02, window=16),
-    ),
-    "dead-letters": ("what is dead-lettered has successors", replace(_BOTH, dead=0.1, refused=0.05, window=16)),
-    "effects": ("consumers are killed between effect and acknowledgement", Plan(consumer_kills=4)),
-    "long-outage": ("copies come long after their originals", Plan(primary_down=(1_000, 40_000), lies=0.2, count=60)),
-    "progress-lost": (
-        "the progress of the groups is lost",
-        Plan(progress_lost_ms=5_000, count=60, flags=True, window=32, is_strict=False),
-    ),
-    "restarts": ("producers are killed and go on", replace(_BOTH, producer_kills=4)),
-    "late-group": ("a group joins at the newest message", Plan(late_group_ms=4_000, flags=True, window=32)),
-    "host-lost": ("a host dies for ever", replace(_BOTH, host_lost_ms=5_200, may_wait=True, flags=True, window=32)),
-    "tail-lost": ("the standby loses what it acknowledged last", Plan(tail_lost_ms=3_000, flags=True, window=32)),
-    "released": ("handlers give messages back for a while", Plan(released=0.15, lies=0.3)),
-    "rebalances": ("lanes are taken away and given back between two reads", Plan(rebalances=12, lies=0.2)),
-    "at-least-once": ("effects that no transaction joins to their mark", Plan(atomic=False, consumer_kills=3)),
-    "flagged": (
-        "what waits for too long goes on, flagged",
-        Plan(hold_ms_max=800, flags=True, is_strict=False, lies=0.3),
-    ),
-    "ladder": ("all of it at the same time", _ALL),
-}
 WORLDS = tuple(World(f"order-{name}", what, partial(_play, plan)) for name, (what, plan) in PLANS.items())

@@ -13,7 +13,6 @@ from evermq.numbers import FLAGGED
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery, Start
-from evermq.progress.memory import MemoryProgress
 from evermq.testing.history import Event, body_of, digest
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.worlds.order_host import Ladder
@@ -133,7 +132,7 @@ class Consumer(_Process):
     """Handles what a group reads. atomic: the mark is made with the effect; else after it, by acknowledging."""
 
     def __init__(
-        self, name: str, group: str, record: Record, make: Callable[[], Ordered], progress: MemoryProgress
+        self, name: str, group: str, record: Record, make: Callable[[], Ordered], settle: Callable[[Delivery], bool]
     ) -> None:
         super().__init__()
         self.name = name
@@ -143,20 +142,22 @@ class Consumer(_Process):
         self._group = group
         self._record = record
         self._make = make
-        self._progress = progress
+        self._settle = settle
         self.reader: OrderedReader | None = None
+        self._owed: list[Delivery] = []
 
     def boot(self) -> None:
         """Begin to read."""
         if self._tasks:
             return
+        self._owed = []
         self._run(self._read_all())
 
     async def kill(self) -> None:
         """As SIGKILL: what it has comes again elsewhere, its claims end when they are missed."""
         self._record.tell("crash", proc=self.name)
-        reader = self.reader
-        await self._kill(*((reader._tending, reader._poll) if reader else ()))
+        reader, self.reader = self.reader, None
+        await self._kill(*((*reader._tasks, reader._poll) if reader else ()))
         if reader:
             await reader._inner.close()
 
@@ -193,12 +194,24 @@ class Consumer(_Process):
                 await reader.release([delivery, *left], delay_ms=chance.choice((0, 100, 1_500)))
                 return
             if not self._handle(delivery):
+                await reader.release([delivery, *left])
                 return
             await self._record.clock.sleep(3 * chance.random())
-            if not self.atomic or chance.random() < 0.5:
-                await reader.ack([delivery])
-            else:
-                await reader.ack(found[: len(found) - len(left)])
+            is_alone = not self.atomic or chance.random() < 0.5
+            if not await self._ack(reader, [delivery] if is_alone else found[: len(found) - len(left)]):
+                await reader.release(left)
+                return
+
+    async def _ack(self, reader: OrderedReader, deliveries: list[Delivery]) -> bool:
+        """With what was handled, and could not be acknowledged; False: it comes again, and what is behind it."""
+        owed, self._owed = [*self._owed, *deliveries], []
+        try:
+            await reader.ack(owed)
+        except Unavailable:
+            self._owed = owed
+        except Fenced:
+            return False
+        return True
 
     def _handle(self, delivery: Delivery) -> bool:
         message, position, _, attempt = delivery
@@ -210,9 +223,9 @@ class Consumer(_Process):
             self._record.tell("dead", **what)
             return True
         try:
-            is_first = not self.atomic or self._progress.settle(delivery)
-        except Fenced:
-            self._record.seen["fenced"] += 1
+            is_first = not self.atomic or self._settle(delivery)
+        except (Fenced, Unavailable) as error:
+            self._record.seen["fenced" if isinstance(error, Fenced) else "rolled back"] += 1
             return False
         if is_first:
             self._record.tell("handler_ok", **what)

@@ -17,6 +17,7 @@ __all__ = ["REFUSED", "Rung", "RungReader"]
 
 REFUSED = b"refused"  # a body that no rung takes
 _POLL_MS = 15
+_HANGS_MS = 2_500
 
 
 @dataclass(slots=True)
@@ -37,7 +38,8 @@ class Rung:
     that what was settled behind it comes again. window: what a reader may have of a lane at most.
 
     is_up: while it is not, an append is refused, or has an unknown outcome: it landed, it did not, or it lands late.
-    lies: how often that happens while it is up.
+    lies: how often that happens while it is up. hangs: asked while it is down, it keeps who asks waiting. is_readable:
+    whether it hands anything out.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Rung:
         self.name = name
         self.lanes: list[list[Message | None]] = [[] for _ in range(lanes)]
         self.is_up = True
+        self.is_readable = True
+        self.hangs = False
         self.lies = lies
         self.clock = clock
         self.window = window
@@ -83,8 +87,7 @@ class Rung:
         return [outcome for outcome in outcomes if isinstance(outcome, Position)]
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> RungReader:
-        if not self.is_up:
-            raise Unavailable(f"{self.name} is down")
+        await self.answer()
         if group not in self.groups:
             ends = [len(lane) if start.at == "newest" else 0 for lane in self.lanes]
             self.groups[group] = [_Cursor(low=end, at=end) for end in ends]
@@ -94,14 +97,20 @@ class Rung:
         return reader
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
-        if not self.is_up:
-            raise Unavailable(f"{self.name} is down")
+        await self.answer()
         return self.left(group, lane)
 
     async def end(self, lane: str) -> int:
-        if not self.is_up:
-            raise Unavailable(f"{self.name} is down")
+        await self.answer()
         return len(self.lanes[int(lane)])
+
+    async def answer(self) -> None:
+        """Raises Unavailable while it is down: at once, or after a while."""
+        until_ms = self.clock.monotonic_ms() + _HANGS_MS
+        while not self.is_up:
+            if not self.hangs or self.clock.monotonic_ms() > until_ms:
+                raise Unavailable(f"{self.name} is down")
+            await self.clock.sleep(_POLL_MS)
 
     async def close(self) -> None:
         """It outlives those who use it."""
@@ -195,7 +204,7 @@ class RungReader:
         while True:
             if self._closed:
                 raise Closed("closed")
-            found = self._take(count_max) if self._rung.is_up else []
+            found = self._take(count_max) if self._rung.is_up and self._rung.is_readable else []
             if found or self._rung.clock.monotonic_ms() >= until_ms:
                 return found
             await self._rung.clock.sleep(_POLL_MS)
@@ -210,6 +219,7 @@ class RungReader:
                 while cursor.low in cursor.settled or self._is_gone(number, cursor.low):
                     cursor.settled.discard(cursor.low)
                     cursor.low += 1
+        await self._rung.answer()  # the reader remembers, and tells the rung when it can
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         """The lane is read again from the first of these on."""
@@ -220,6 +230,7 @@ class RungReader:
                 cursor.at = min(cursor.at, offset)
                 cursor.out = {each for each in cursor.out if each < offset}
                 cursor.due_ms = self._rung.clock.monotonic_ms() + delay_ms
+        await self._rung.answer()
 
     async def close(self) -> None:
         self.drop()

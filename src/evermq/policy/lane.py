@@ -1,0 +1,121 @@
+"""What one reader knows of a lane: what is settled of its streams, what waits, and what the application has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from evermq.message import Message
+from evermq.numbers import Number
+from evermq.port import Delivery
+from evermq.settled import Settled
+from evermq.settling import Part
+
+__all__ = ["Drops", "GateCounts", "Lane", "Parked", "Stream", "Ticket"]
+
+
+@dataclass(slots=True)
+class GateCounts:
+    """held: messages that had to wait for another one. dropped: copies of what was settled. voids: numbers that no
+    message has. flagged: handed out although what is before it never came, or came after it. foreign: without a
+    number. returned: lanes that went to another reader of the group which asked for them. failed: turns
+    of the background task that ended in an error nobody listed, of which the last is in `error`."""
+
+    held: int = 0
+    dropped: int = 0
+    voids: int = 0
+    flagged: int = 0
+    foreign: int = 0
+    returned: int = 0
+    failed: int = 0
+    error: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """A stream as its lane's reader sees it. out: what the application has. why: flags of what may go although what is
+    before it is not settled. latest: the message that was let through last."""
+
+    name: str
+    settled: Settled
+    out: dict[int, Ticket] = field(default_factory=dict)
+    why: dict[int, str] = field(default_factory=dict)
+    latest: Message | None = None
+
+    def has(self, seq: int, *, handed_out: bool = True) -> bool:
+        """Whether what depends on this number may be handed out behind it.
+
+        handed_out: it is enough that the application has it. Not so for a void, which is settled at once: it would
+        let pass what comes behind it, should the application give back what is before it."""
+        if seq == 0 or seq in self.settled or self.settled.is_passed_over(seq):
+            return True
+        return handed_out and seq in self.out
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """The receipt of what was handed out. lane: None for a foreign message."""
+
+    inner: Delivery
+    lane: Lane | None = None
+    stream: Stream | None = None
+    seq: int = 0
+    prev: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the lane is still claimed as it was when the ticket was given."""
+        return self.lane is None or (self.stream is not None and self.lane.streams.get(self.stream.name) is self.stream)
+
+    @property
+    def is_out(self) -> bool:
+        """Whether the application may still settle it, or give it back."""
+        return self.stream is None or self.stream.out.get(self.seq) is self
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the engine may forget it."""
+        return self.stream is None or (self.is_live and self.seq in self.stream.settled)
+
+
+@dataclass(slots=True, eq=False)
+class Parked:
+    """A delivery that waits."""
+
+    delivery: Delivery
+    number: Number
+    since_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """part: this reader's in the progress of its group. claimed: this reader may hand out. is_closing: another reader
+    asked for it, so nothing more is handed out. changed: streams whose state has to be written down. drops: to be
+    acknowledged without showing them to anybody, once that is done. losses: how often the lane was lost before it was.
+    was_asked: it was asked for once; from then on it is looked at first."""
+
+    number: int
+    part: Part | None = None
+    claimed: bool = False
+    is_closing: bool = False
+    streams: dict[str, Stream] = field(default_factory=dict)
+    parked: list[Parked] = field(default_factory=list)
+    out: int = 0
+    changed: set[Stream] = field(default_factory=set)
+    drops: list[Delivery] = field(default_factory=list)
+    losses: int = 0
+    proof: Any = None
+    was_asked: bool = False
+
+
+class Drops(NamedTuple):
+    """What was taken of a lane's drops."""
+
+    lane: Lane
+    losses: int
+    deliveries: list[Delivery]
+
+    @property
+    def are_due(self) -> bool:
+        """Whether what makes them superfluous was written down: asked after the next write."""
+        return self.lane.losses == self.losses

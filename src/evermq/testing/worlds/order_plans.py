@@ -1,0 +1,117 @@
+"""The plans of the worlds of order: what happens in each, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["PLANS", "Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What happens in a world, in milliseconds since it began.
+
+    primary_down, standby_down, last_full, unread, store_down: from and to; unread: the primary hands nothing out,
+    store_down: the progress of the groups cannot be reached. hangs: whether a rung that is down says so, or says
+    nothing. store_ms: how long a call to that store takes at most, one way. store_fails: how often it fails, before or
+    after its effect. cuts: how often a consumer loses its way to the store for longer than its claims last. lies: how
+    often an append has an unknown outcome although all is well. flags: whether something may be handed out flagged,
+    since something was lost. is_strict: no second effect is allowed, and no inversion beyond what was flagged.
+    may_wait: in the end something may wait that was never acknowledged.
+    """
+
+    primary_down: tuple[int, int] = (2_000, 6_000)
+    standby_down: tuple[int, int] = (0, 0)
+    last_full: tuple[int, int] = (0, 0)
+    unread: tuple[int, int] = (0, 0)
+    store_down: tuple[int, int] = (0, 0)
+    hangs: bool = False
+    store_ms: int = 10
+    store_fails: float = 0.0
+    cuts: int = 0
+    lies: float = 0.05
+    window: int = 4
+    refused: float = 0.0
+    dead: float = 0.0
+    released: float = 0.0
+    append_ms_max: int = 10_000
+    producer_kills: int = 0
+    consumer_kills: int = 0
+    rebalances: int = 0
+    late_group_ms: int = 0
+    progress_lost_ms: int = 0
+    tail_lost_ms: int = 0
+    host_lost_ms: int = 0
+    hold_ms_max: int | None = None
+    atomic: bool = True
+    flags: bool = False
+    is_strict: bool = True
+    may_wait: bool = False
+    count: int = 30
+    think_ms: int = 700
+
+
+_BOTH = Plan(standby_down=(2_500, 5_500))
+_HASTE = Plan(append_ms_max=10, lies=0.4, window=1, think_ms=10, count=60, primary_down=(200, 1_000))
+_ALL = replace(
+    _BOTH,
+    window=16,
+    refused=0.02,
+    dead=0.02,
+    released=0.02,
+    append_ms_max=400,
+    producer_kills=2,
+    consumer_kills=2,
+    rebalances=6,
+    unread=(7_000, 9_000),
+    store_ms=40,
+    store_fails=0.02,
+    cuts=2,
+    hangs=True,
+)
+PLANS = {
+    "pumped": ("both rungs down: the local log is pumped behind what is newer", _BOTH),
+    "windows": ("windows full of messages that wait for one in another lane", Plan(window=2, lies=0.3)),
+    "in-flight": (
+        "callers that go on while a send of theirs is under way",
+        Plan(append_ms_max=30, lies=0.4, window=1, think_ms=60),
+    ),
+    "refused": ("messages are refused after their successors were numbered", Plan(refused=0.1, window=16)),
+    "given-up": ("callers give up, and the copy lands later", replace(_BOTH, append_ms_max=50, lies=0.4)),
+    "nothing-left": (
+        "no rung takes anything for a while",
+        replace(_BOTH, last_full=(2_000, 5_000), append_ms_max=300, lies=0.2, refused=0.02, window=16),
+    ),
+    "dead-letters": ("what is dead-lettered has successors", replace(_BOTH, dead=0.1, refused=0.05, window=16)),
+    "effects": ("consumers are killed between effect and acknowledgement", Plan(consumer_kills=4)),
+    "long-outage": ("copies come long after their originals", Plan(primary_down=(1_000, 40_000), lies=0.2, count=60)),
+    "progress-lost": (
+        "the progress of the groups is lost",
+        Plan(progress_lost_ms=5_000, count=60, flags=True, window=32, is_strict=False),
+    ),
+    "restarts": ("producers are killed and go on", replace(_BOTH, producer_kills=4)),
+    "late-group": ("a group joins at the newest message", Plan(late_group_ms=4_000, flags=True, window=32)),
+    "host-lost": ("a host dies for ever", replace(_BOTH, host_lost_ms=5_200, may_wait=True, flags=True, window=32)),
+    "tail-lost": (
+        "the standby loses what it acknowledged last",
+        Plan(tail_lost_ms=3_000, flags=True, window=32, think_ms=200, count=60),
+    ),
+    "released": ("handlers give messages back for a while", Plan(released=0.15, lies=0.3)),
+    "rebalances": ("lanes are taken away and given back between two reads", Plan(rebalances=12, lies=0.2)),
+    "at-least-once": ("effects that no transaction joins to their mark", Plan(atomic=False, consumer_kills=3)),
+    "flagged": (
+        "what waits for too long goes on, flagged",
+        Plan(hold_ms_max=800, flags=True, is_strict=False, lies=0.3),
+    ),
+    "store": (
+        "the progress is far away, cannot be reached for a while, and loses answers",
+        replace(_BOTH, store_ms=60, store_fails=0.05, store_down=(4_000, 7_000), consumer_kills=1),
+    ),
+    "cut-off": (
+        "readers live, and their claims end",
+        replace(_BOTH, cuts=4, consumer_kills=1, store_ms=40, refused=0.1, window=16, lies=0.2),
+    ),
+    "hangs": ("rungs that are down say nothing", replace(_BOTH, hangs=True, lies=0.2, rebalances=3)),
+    "unread": ("a rung takes messages and hands none out", Plan(unread=(2_000, 9_000), lies=0.2, consumer_kills=1)),
+    "ladder": ("all of it at the same time", _ALL),
+}

@@ -1,0 +1,85 @@
+"""What one reader may hand out, without any engine."""
+
+from evermq.message import Message
+from evermq.numbers import FLAGGED, SEQ, void_of
+from evermq.policy.gate import ABSENT, LATE, Gate
+from evermq.port import Delivery
+from evermq.position import Position
+from evermq.settled import Settled
+
+STREAM = "producer.5"
+LANE = 5
+
+
+def delivery(seq: int, *, back: int = 1, opened: int = 0, rung: str = "primary") -> Delivery:
+    """The number `seq` of the stream, whose bucket had the one `back` before it."""
+    message = Message(f"m{seq}", b"k", b"x", {SEQ: f"{STREAM} {seq} {back} {opened}"}, 0)
+    return Delivery(message, Position("0", seq, (rung,)), (rung, seq), 1)
+
+
+def claimed() -> Gate:
+    gate = Gate()
+    gate.offer([delivery(1, back=0)], 0)
+    for each in gate.claimed(LANE, {}):
+        gate.settle([each.receipt])
+    return gate
+
+
+def numbers(found: list[Delivery]) -> list[tuple[str, str]]:
+    return [(each.message.id, each.message.headers.get(FLAGGED, "")) for each in found]
+
+
+def test_void_is_not_settled_while_what_is_before_it_may_still_be_given_back() -> None:
+    gate = claimed()
+    nothing = void_of(delivery(3).message)
+    assert nothing
+    found = gate.offer([delivery(2), delivery(3)._replace(message=nothing), delivery(4)], 0)
+    assert numbers(found) == [("m2", "")]
+    gate.release([found[0].receipt])
+    assert gate.offer([delivery(4, rung="standby")], 0) == []
+    [again] = gate.offer([delivery(2)], 0)
+    gate.settle([again.receipt])
+    assert numbers(gate.woken(gate.lanes[LANE])) == [("m4", "")]
+
+
+def test_copy_goes_back_with_the_message_that_is_released() -> None:
+    gate = claimed()
+    [first] = gate.offer([delivery(2)], 0)
+    assert gate.offer([delivery(2, rung="standby"), delivery(4)], 0) == []
+    back = gate.release([first.receipt])
+    assert {each.position.via for each in back} == {("primary",), ("standby",)}
+    assert [parked.number.seq for parked in gate.lanes[LANE].parked] == [4]
+
+
+def test_what_is_released_for_a_while_counts_as_held_until_long_after_it() -> None:
+    gate = claimed()
+    [first] = gate.offer([delivery(2)], 0)
+    gate.release([first.receipt], 60_000)
+    assert 2 in {each.seq for each in gate.held(80_000)}
+    assert 2 not in {each.seq for each in gate.held(100_000)}
+
+
+def test_what_was_nowhere_before_a_group_that_began_at_the_oldest_is_late_when_it_comes() -> None:
+    gate = Gate()
+    gate.offer([delivery(8)], 0)
+    gate.claimed(LANE, {})
+    lane = gate.lanes[LANE]
+    gate.pass_over(lane, lane.parked[0], ABSENT)
+    found = gate.woken(lane) + gate.offer([delivery(5, back=2), delivery(3), delivery(9)], 0)
+    assert numbers(found) == [("m8", ABSENT), ("m5", LATE), ("m3", LATE), ("m9", "")]
+    gate.settle([each.receipt for each in found])
+    assert gate.offer([delivery(3, rung="standby"), delivery(8, rung="standby")], 0) == []
+    assert not lane.parked
+    [stream] = lane.streams.values()
+    again = Settled.unpack(stream.settled.pack())
+    assert (3 in again, 4 in again, again.is_passed_over(4)) == (True, False, True)
+
+
+def test_what_is_from_before_the_time_of_a_new_group_is_dropped() -> None:
+    gate = Gate(drops_older=True)
+    gate.offer([delivery(8)], 0)
+    gate.claimed(LANE, {})
+    lane = gate.lanes[LANE]
+    gate.pass_over(lane, lane.parked[0], ABSENT)
+    assert numbers(gate.woken(lane) + gate.offer([delivery(5)], 0)) == [("m8", ABSENT)]
+    assert [each.message.id for drops in gate.take_drops() for each in drops.deliveries] == ["m5"]
