@@ -163,6 +163,17 @@ async def test_reports_are_those_of_readers_that_are_there(progress: Progress) -
     assert not [each for each in (await two.renew(Report())).reports if each.at]
 
 
+async def test_mark_outlives_an_older_state_that_is_written_after_it(clock: Clock) -> None:
+    part = await MemoryProgress(silent_ms_max=SILENT_MS, clock=clock).join("g")
+    await part.claim([1])
+    assert part.record(1, "s.1", 3)
+    await part.settle({1: {"s.1": packed(1, 2)}})
+    assert not part.record(1, "s.1", 3)
+    assert await part.look([1]) == {1: {"s.1": packed(1, 2, 3)}}
+    await part.settle({1: {"s.1": packed(1, 2, 3)}})
+    assert not part.record(1, "s.1", 3)
+
+
 class InMemory:
     """A slot."""
 

@@ -18,7 +18,10 @@ _SILENT_MS_MAX = 5_000
 
 @dataclass(slots=True)
 class _Group:
+    """recorded: by lane and stream, numbers that were settled with their effect, until a state includes them."""
+
     states: dict[int, dict[str, Settled]] = field(default_factory=dict)
+    recorded: dict[tuple[int, str], set[int]] = field(default_factory=dict)
     owners: dict[int, MemoryPart] = field(default_factory=dict)
     asking: dict[int, MemoryPart] = field(default_factory=dict)
     parts: list[MemoryPart] = field(default_factory=list)
@@ -53,6 +56,7 @@ class MemoryProgress:
         """Lose every state, as a store does that is restored from an old copy."""
         for group in self._groups.values():
             group.states.clear()
+            group.recorded.clear()
 
 
 class MemoryPart:
@@ -96,7 +100,10 @@ class MemoryPart:
             raise Fenced(f"lanes {lost} are another reader's by now")
         for lane, streams in states.items():
             kept = self._group.states.setdefault(lane, {})
-            kept.update({name: Settled.unpack(text) for name, text in streams.items()})
+            for name, text in streams.items():
+                state = kept[name] = Settled.unpack(text)
+                if recorded := self._group.recorded.get((lane, name)):
+                    recorded.difference_update([seq for seq in recorded if seq in state])
 
     async def look(self, lanes: Collection[int]) -> States:
         self._check()
@@ -132,13 +139,22 @@ class MemoryPart:
         """One number is settled; False if it was already. Raises Fenced."""
         if self._group.owners.get(lane) is not self:
             raise Fenced(f"lane {lane} is another reader's by now")
-        settled = self._group.states.setdefault(lane, {}).setdefault(stream, Settled(floor=seq))
-        is_new = seq not in settled
-        settled.add(seq)
+        state = self._group.states.get(lane, {}).get(stream)
+        recorded = self._group.recorded.setdefault((lane, stream), set())
+        is_new = seq not in recorded and (state is None or seq not in state)
+        if is_new:
+            recorded.add(seq)
         return is_new
 
     def _packed(self, lane: int) -> dict[str, str]:
-        return {name: settled.pack() for name, settled in self._group.states.get(lane, {}).items()}
+        found = dict(self._group.states.get(lane, {}))
+        for (other, stream), recorded in self._group.recorded.items():
+            if other == lane and recorded:
+                state = found.get(stream)
+                found[stream] = merged = Settled.unpack(state.pack()) if state else Settled(floor=min(recorded))
+                for seq in sorted(recorded):
+                    merged.add(seq)
+        return {name: settled.pack() for name, settled in found.items()}
 
     def _give_back(self, lanes: Collection[int]) -> None:
         """Whoever asked has the lane from now on."""
