@@ -10,6 +10,7 @@ import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
 from evermq.errors import Uncertain
+from evermq.ha.drained import Drained
 from evermq.numbers import VOID
 from evermq.policy import gate, ordered
 from evermq.policy.absence import Absence
@@ -184,6 +185,10 @@ def lost_lanes_are_not_heard_of(patch: Patch) -> None:
     patch.setattr(MemoryPart, "_fence", lambda self: None)
 
 
+def ladder_returns_while_much_is_left_below(patch: Patch) -> None:
+    patch.setattr(Drained, "saw", lambda self, backlogs, now_ms: True)
+
+
 MUTANTS = [
     Mutant("slot is not sticky", "stuck", "order-pumped", slot_is_not_sticky),
     Mutant("refused number has no void", "stuck", "order-refused", refused_number_has_no_void),
@@ -207,6 +212,7 @@ MUTANTS = [
     Mutant("settled during a write", "stuck", "order-store", settled_during_a_write_is_forgotten),
     Mutant("settled as the lane was lost", "stuck", "order-cut-off", what_was_settled_too_late_is_kept),
     Mutant("lost lanes in silence", "stuck", "order-cut-off", lost_lanes_are_not_heard_of),
+    Mutant("return with a deep backlog", "held", "order-return", ladder_returns_while_much_is_left_below),
     Mutant("link and handled set", "all", "order-refused", link_and_handled_set),
 ]
 

@@ -19,6 +19,7 @@ from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery, Queue
 from evermq.progress.memory import MemoryProgress
 from evermq.settled import Settled
+from evermq.settling import Report
 from evermq.testing.worlds.order_progress import DistantProgress, Way
 
 make = MessageFactory()
@@ -30,13 +31,15 @@ class Distance:
 
     def __init__(self) -> None:
         self.doors: dict[str, asyncio.Event] = {}
+        self.doors_back: dict[str, asyncio.Event] = {}
         self.errors: dict[str, Exception] = {}
         self.calls: Counter[str] = Counter()
 
     async def __call__(self, call: str, is_back: bool) -> None:
         self.calls[call] += 1
-        if not is_back and call in self.doors:
-            await self.doors[call].wait()
+        doors = self.doors_back if is_back else self.doors
+        if call in doors:
+            await doors[call].wait()
         if not is_back and call in self.errors:
             raise self.errors[call]
 
@@ -137,6 +140,29 @@ async def test_lane_that_cannot_be_given_back_gives_back_what_was_handed_out_of_
     await take_its_lanes(way, store)
     way.doors["renew"].set()
     assert [each.message.body for each in await read(reader, 1)] == [b"1"]
+    await queue.close()
+
+
+async def test_claim_whose_answer_came_after_its_lanes_were_lost_is_none() -> None:
+    way, store = Distance(), MemoryProgress(silent_ms_max=SILENT_MS)
+    queue = ladder(way, store)
+    reader = await queue.reader("g")
+    await queue.append([make("1", key="k")])
+    way.doors["renew"], way.doors_back["claim"] = asyncio.Event(), asyncio.Event()
+    reading = asyncio.create_task(read(reader, 1))
+    await asyncio.sleep(2 * SILENT_MS / 1000)
+    other = await store.join("g")
+    assert await other.claim(range(384))
+    way.doors["renew"].set()
+    await asyncio.sleep(0.05)
+    way.doors_back["claim"].set()
+    for _ in range(4):
+        await other.renew(Report())
+        await asyncio.sleep(0.05)
+    assert not reading.done()
+    await other.leave()
+    await reader.ack(await reading)
+    assert await queue.backlog("g") == 0
     await queue.close()
 
 

@@ -153,7 +153,7 @@ class Gate:
             self._let_all_go(lane.drops)
             back += lane.drops
             lane.drops, lane.losses = [], lane.losses + 1
-        lane.claimed, lane.is_closing, lane.out = False, False, 0
+        lane.claimed, lane.is_closing, lane.is_doubted, lane.out = False, False, False, 0
         lane.changed.clear()
         for stream in lane.streams.values():
             self._note_latest(stream)

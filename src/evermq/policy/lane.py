@@ -92,7 +92,8 @@ class Lane:
     """part: this reader's in the progress of its group. claimed: this reader may hand out. is_closing: another reader
     asked for it, so nothing more is handed out. changed: streams whose state has to be written down. drops: to be
     acknowledged without showing them to anybody, once that is done. losses: how often the lane was lost before it was.
-    was_asked: it was asked for once; from then on it is looked at first."""
+    is_doubted: a handler that settled in its own transaction heard that the lane is another reader's. was_asked: it
+    was asked for once; from then on it is looked at first."""
 
     number: int
     part: Part | None = None
@@ -104,6 +105,7 @@ class Lane:
     changed: set[Stream] = field(default_factory=set)
     drops: list[Delivery] = field(default_factory=list)
     losses: int = 0
+    is_doubted: bool = False
     proof: Any = None
     was_asked: bool = False
 

@@ -54,6 +54,7 @@ class OrderedReader:
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
         self._claiming = asyncio.Lock()
+        self._fences = 0  # how often this reader heard that it had lost its lanes
         self._reports: tuple[Report, ...] = ()
         self._back: list[Delivery] = []  # to be given back to the engine
         self._dues = asyncio.Event()  # there is something to acknowledge, or to give back
@@ -161,9 +162,13 @@ class OrderedReader:
             wanted = {lane for lane in lanes if not self._gate.lanes[lane].claimed}
             for lane in wanted:
                 self._gate.lanes[lane].was_asked = True
+            fences = self._fences
             try:
                 granted = await self._part.claim(wanted)
             except (Unavailable, Uncertain):
+                return
+            if fences != self._fences:  # it lost its lanes meanwhile, these perhaps among them
+                await self._part.give_back(granted)
                 return
             for lane, states in granted.items():
                 self._hand(self._gate.claimed(lane, states))
@@ -291,8 +296,11 @@ class OrderedReader:
         try:
             renewed = await self._part.renew(Report(dict(self._at), self._gate.held(self._clock.monotonic_ms())))
         except Fenced:
+            self._fences += 1
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
             return
+        if doubted := [lane for lane in self._gate.lanes.values() if lane.is_doubted]:
+            await self._lose(doubted)
         self._reports = renewed.reports
         await self._follow(renewed.wanted)
         await self._return(renewed.wanted)

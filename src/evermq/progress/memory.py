@@ -47,7 +47,11 @@ class MemoryProgress:
             return True
         if not ticket.is_live:
             raise Fenced(f"lane {ticket.lane.number} was another reader's since")
-        return bool(ticket.lane.part.record(ticket.lane.number, ticket.stream.name, ticket.seq))
+        try:
+            return bool(ticket.lane.part.record(ticket.lane.number, ticket.stream.name, ticket.seq))
+        except Fenced:
+            ticket.lane.is_doubted = True
+            raise
 
     async def close(self) -> None:
         """Nothing to let go: the memory is the store."""

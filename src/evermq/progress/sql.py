@@ -59,9 +59,12 @@ class SqlProgress:
             return True
         if not ticket.is_live:
             raise Fenced(f"lane {ticket.lane.number} was another reader's since")
-        return await cast("SqlPart", ticket.lane.part).record(
-            session, ticket.lane.number, ticket.stream.name, ticket.seq
-        )
+        part = cast("SqlPart", ticket.lane.part)
+        try:
+            return await part.record(session, ticket.lane.number, ticket.stream.name, ticket.seq)
+        except Fenced:
+            ticket.lane.is_doubted = True
+            raise
 
     async def close(self) -> None:
         await self.engine.dispose()

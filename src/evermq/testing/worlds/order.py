@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from evermq.errors import Unavailable
+from evermq.ha.drained import Drained
+from evermq.ha.failover import Choice
 from evermq.policy.ordered import Ordered
 from evermq.port import Delivery, Start
 from evermq.progress.memory import MemoryProgress
@@ -34,6 +36,8 @@ _LATE = "audit"
 _ENDS_MS = 12_000
 _SILENT_MS_MAX = 1_500
 _POLL_MS = 20
+_LOOK_MS = 100
+_LOOKS = 40
 
 
 class _Run:
@@ -46,6 +50,7 @@ class _Run:
         self.progress = MemoryProgress(silent_ms_max=_SILENT_MS_MAX, clock=clock)
         self.is_store_up = True
         self.cut_off: set[str] = set()
+        self.choice = Choice()
         chance = clock.random
         rung = partial(Rung, clock=clock, window=plan.window, lies=plan.lies)
         self.rungs = {
@@ -73,7 +78,7 @@ class _Run:
 
     def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Ordered:
         """The queue as a process builds it."""
-        ladder = Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock)
+        ladder = Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock, self.choice)
         return Ordered(
             ladder,
             slot=slot.take if slot else None,
@@ -111,6 +116,8 @@ class _Run:
         await asyncio.gather(*troubles)
         for rung in self.rungs.values():
             rung.is_up, rung.is_readable, rung.lies = True, True, 0.0
+        for consumer in self.consumers:
+            consumer.released = 0.0
         await self._drain()
         for consumer in self.consumers:
             await consumer.end()
@@ -119,6 +126,7 @@ class _Run:
         plan = self.plan
         acts = [self._outage("primary", *plan.primary_down), self._outage("standby", *plan.standby_down)]
         acts += [self._fill_disks(*plan.last_full), self._close_door(*plan.unread), self._lose_store(*plan.store_down)]
+        acts += [self._steer(*plan.primary_down)] if plan.little else []
         acts += [self._some_time(self._cut_off) for _ in range(plan.cuts)]
         acts += [self._some_time(self._kill_producer) for _ in range(plan.producer_kills)]
         acts += [self._some_time(self._kill_consumer) for _ in range(plan.consumer_kills)]
@@ -144,10 +152,28 @@ class _Run:
                 slot.is_full = is_full
 
     async def _close_door(self, begins_ms: int, ends_ms: int) -> None:
+        rung = self.rungs[self.plan.unread_rung]
         await self.clock.sleep(begins_ms)
-        self.rungs["primary"].is_readable = begins_ms == ends_ms
+        rung.is_readable = begins_ms == ends_ms
         await self.clock.sleep(ends_ms - begins_ms)
-        self.rungs["primary"].is_readable = True
+        rung.is_readable = True
+
+    async def _steer(self, begins_ms: int, ends_ms: int) -> None:
+        """As a switch does: down at once, up when little is left below."""
+        await self.clock.sleep(begins_ms)
+        self.choice.set(1)
+        await self.clock.sleep(ends_ms - begins_ms)
+        gate = Drained(self.plan.little)
+        while not gate.saw({_GROUP: self.rungs["standby"].left(_GROUP)}, self.clock.monotonic_ms()):
+            await self.clock.sleep(_LOOK_MS)
+        self.choice.set(0)
+        held = 0
+        for _ in range(_LOOKS):
+            await self.clock.sleep(_LOOK_MS)
+            readers = [consumer.reader for consumer in self.consumers if consumer.reader]
+            held = max(held, sum(len(lane.parked) for reader in readers for lane in reader._gate.lanes.values()))
+        if held > self.plan.held_max:
+            self.failures.append(f"{held} messages waited for others after the return")
 
     async def _lose_store(self, begins_ms: int, ends_ms: int) -> None:
         await self.clock.sleep(begins_ms)

@@ -219,14 +219,12 @@ class Consumer(_Process):
         self._record.tell("deliver", sha=digest(message.body), attempt=attempt, **what)
         if message.headers.get(FLAGGED):
             self._record.flagged[self._group] += 1
-        if self._record.clock.random.random() < self.dead:
-            self._record.tell("dead", **what)
-            return True
+        is_dead = self._record.clock.random.random() < self.dead
         try:
             is_first = not self.atomic or self._settle(delivery)
         except (Fenced, Unavailable) as error:
             self._record.seen["fenced" if isinstance(error, Fenced) else "rolled back"] += 1
             return False
         if is_first:
-            self._record.tell("handler_ok", **what)
+            self._record.tell("dead" if is_dead else "handler_ok", **what)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evermq.errors import EvermqError, Overloaded, Partial, Rejected, Uncertain
-from evermq.ha.failover import Failover
+from evermq.ha.failover import Choice, Failover
 from evermq.message import Message
 from evermq.numbers import void_of
 from evermq.port import Queue, Reader, Start
@@ -76,8 +76,10 @@ class SimulatedSlot:
 class Ladder:
     """See `Queue`: a Failover over two rungs, and below them the producer's slot, sticky while it is not empty."""
 
-    def __init__(self, primary: Queue, standby: Queue, slot: SimulatedSlot | None, clock: SimulatedClock) -> None:
-        self.failover = Failover(primary=primary, standby=standby, append_ms_max=200, clock=clock)
+    def __init__(
+        self, primary: Queue, standby: Queue, slot: SimulatedSlot | None, clock: SimulatedClock, choice: Choice
+    ) -> None:
+        self.failover = Failover(primary=primary, standby=standby, choice=choice, append_ms_max=200, clock=clock)
         self._slot = slot
         self._clock = clock
 

@@ -11,19 +11,24 @@ __all__ = ["PLANS", "Plan"]
 class Plan:
     """What happens in a world, in milliseconds since it began.
 
-    primary_down, standby_down, last_full, unread, store_down: from and to; unread: the primary hands nothing out,
+    primary_down, standby_down, last_full, unread, store_down: from and to; unread: `unread_rung` hands nothing out,
     store_down: the progress of the groups cannot be reached. hangs: whether a rung that is down says so, or says
     nothing. store_ms: how long a call to that store takes at most, one way. store_fails: how often it fails, before or
     after its effect. cuts: how often a consumer loses its way to the store for longer than its claims last. lies: how
     often an append has an unknown outcome although all is well. flags: whether something may be handed out flagged,
     since something was lost. is_strict: no second effect is allowed, and no inversion beyond what was flagged.
-    may_wait: in the end something may wait that was never acknowledged.
+    may_wait: in the end something may wait that was never acknowledged. little: senders leave the primary at once, and
+    come back when no more than this is left in the standby; 0: each append tries the primary first. held_max: how many
+    messages may wait for others, all in all, once the senders are back.
     """
 
     primary_down: tuple[int, int] = (2_000, 6_000)
     standby_down: tuple[int, int] = (0, 0)
     last_full: tuple[int, int] = (0, 0)
     unread: tuple[int, int] = (0, 0)
+    unread_rung: str = "primary"
+    little: int = 0
+    held_max: int = 0
     store_down: tuple[int, int] = (0, 0)
     hangs: bool = False
     store_ms: int = 10
@@ -113,5 +118,18 @@ PLANS = {
     ),
     "hangs": ("rungs that are down say nothing", replace(_BOTH, hangs=True, lies=0.2, rebalances=3)),
     "unread": ("a rung takes messages and hands none out", Plan(unread=(2_000, 9_000), lies=0.2, consumer_kills=1)),
+    "return": (
+        "senders come back while the standby is still full",
+        Plan(
+            primary_down=(1_000, 6_000),
+            unread=(1_000, 6_000),
+            unread_rung="standby",
+            little=10,
+            held_max=90,
+            window=64,
+            think_ms=200,
+            count=120,
+        ),
+    ),
     "ladder": ("all of it at the same time", _ALL),
 }
