@@ -128,7 +128,7 @@ PLANS = {
             held_max=90,
             window=64,
             think_ms=200,
-            count=120,
+            count=80,
         ),
     ),
     "ladder": ("all of it at the same time", _ALL),
