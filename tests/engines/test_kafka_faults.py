@@ -42,9 +42,10 @@ async def test_nothing_acknowledged_is_lost_when_a_leader_is_frozen(kafka_three_
     assert verdict.verdict == "PASS", str(verdict)
 
 
+@pytest.mark.timeout(900)
 async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed_five_times(
     kafka_three_server: Engine, topic: str
 ) -> None:
-    fault = killed(kafka_three_server, topic, times=5, pause_s=4)
+    fault = killed(kafka_three_server, topic, times=5, pause_s=4, replaced=True)
     verdict = await run_load(kafka_three_server.url(topic), fault=fault, load=LOAD)
     assert verdict.verdict == "PASS", str(verdict)

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from evermq.drills.engines.redis import Redis
+from evermq.drills.engines.redis import Redis, RedisSentinel
+from evermq.drills.faults.injections import killed
 from evermq.drills.faults.proxy import Fault, Proxy
 from evermq.drills.load import Breaks, run_load
 from evermq.drills.stage import Stage
@@ -38,6 +39,17 @@ async def test_killed_server_loses_nothing_that_it_acknowledged(redis_server: Re
 
     expect = Expect(acknowledged_min=1_000)
     verdict = await run_load(redis_server.url(topic) + OPTIONS, ["a", "b"], fault=kill, seconds=6, expect=expect)
+    assert verdict.verdict == "PASS", verdict
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
+async def test_nothing_that_a_replica_confirmed_is_lost_when_it_is_promoted_five_times(
+    redis_sentinel_server: RedisSentinel, topic: str
+) -> None:
+    fault = killed(redis_sentinel_server, topic, times=5, pause_s=5, replaced=True)
+    url = redis_sentinel_server.url(topic) + "&lanes=16&lease_ms=2000&timeout_ms=2000&wait_replicas=1"
+    verdict = await run_load(url, ["a", "b"], fault=fault, seconds=9, rate=300)
     assert verdict.verdict == "PASS", verdict
 
 

@@ -53,7 +53,7 @@ async def test_swallowed_answers_make_doubles_and_lose_nothing(rocketmq_server: 
 async def test_nothing_acknowledged_is_lost_when_the_master_is_killed_five_times(
     rocketmq_three_server: RocketMQThree, topic: str
 ) -> None:
-    fault = killed(rocketmq_three_server, topic, times=5, down_s=8, pause_s=20)
+    fault = killed(rocketmq_three_server, topic, times=5, pause_s=20, replaced=True)
     url = f"{rocketmq_three_server.url(topic)}&timeout_ms=6000&lease_ms=3000&poll_ms=500"
     verdict = await run_load(url, fault=fault, load=LOAD)
     assert verdict.verdict == "PASS", str(verdict)

@@ -14,20 +14,28 @@ from evermq.errors import Unavailable
 
 __all__ = ["frozen", "killed", "misbehaving"]
 
-_LEADER_S = 30
+_LEADER_S = 60
 
 
-def killed(engine: Engine, topic: str, *, times: int = 1, down_s: float = 1.0, pause_s: float = 3.0) -> Breaks:
-    """SIGKILL of the node that leads the topic, started again after down_s; several times with pause_s between."""
+def killed(
+    engine: Engine, topic: str, *, times: int = 1, down_s: float = 1.0, pause_s: float = 3.0, replaced: bool = False
+) -> Breaks:
+    """SIGKILL of the node that leads the topic, started again after down_s; several times with pause_s between.
+
+    replaced: it stays down until another node leads. Raises Unavailable where none does."""
 
     async def breaks(stage: Stage) -> None:
         for number in range(times):
             node = await _leader(engine, topic)
             stage.note("fault_on", f"kill -9 {node.name}")
             await asyncio.to_thread(node.kill)
+            begun, after = time.monotonic(), ""
+            if replaced:
+                other = await _leader(engine, topic, besides=node)
+                after = f", {other.name} took over after {time.monotonic() - begun:.1f} s"
             await asyncio.sleep(down_s)
             await asyncio.to_thread(node.start)
-            stage.note("fault_off", f"{node.name} is back")
+            stage.note("fault_off", f"{node.name} is back{after}")
             await asyncio.sleep(pause_s if number < times - 1 else 0)
 
     return breaks
@@ -60,12 +68,15 @@ def misbehaving(proxy: Proxy, fault: Fault, *, seconds: float = 8.0) -> Breaks:
     return breaks
 
 
-async def _leader(engine: Engine, topic: str) -> Node:
+async def _leader(engine: Engine, topic: str, *, besides: Node | None = None) -> Node:
     """Right after a fault there may be none for a while."""
     end = time.monotonic() + _LEADER_S
     while True:
         try:
-            return await asyncio.to_thread(engine.leader, topic)
+            node = await asyncio.to_thread(engine.leader, topic)
+            if node is not besides:
+                return node
+            raise Unavailable(f"{node.name} was killed, and no other node leads {topic}")
         except Unavailable:
             if time.monotonic() > end:
                 raise
