@@ -9,6 +9,7 @@ from typing import Any
 from evermq.adapters.address import Address, parse
 from evermq.adapters.inspection import Inspection
 from evermq.errors import Misconfigured
+from evermq.half import HoldsHalves
 from evermq.port import AppendsBlocking, Place, Queue
 from evermq.settling import Bounded
 from evermq.traits import Traits
@@ -108,6 +109,8 @@ class _Owning:
             self.append_blocking = queue.append_blocking
         if isinstance(queue, Bounded):
             self.end = queue.end
+        if isinstance(queue, HoldsHalves):
+            self.halves = queue.halves
 
     @property
     def traits(self) -> Traits:

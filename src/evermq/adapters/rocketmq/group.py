@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evermq.adapters.rocketmq.content import message_of
 from evermq.adapters.rocketmq.errors import certain
 from evermq.adapters.rocketmq.protocol import service
-from evermq.adapters.rocketmq.session import Session
+from evermq.adapters.rocketmq.session import Session, reads
 from evermq.adapters.rocketmq.window import Item, Window
 from evermq.errors import EvermqError, Fenced
 from evermq.position import Position
@@ -31,7 +31,8 @@ class Group:
     def __init__(self, place: RocketPlace, topic: Topic, name: str) -> None:
         self._proxy, self._options, self._clock = place.proxy, place.options, place.clock
         self._topic, self._name = topic, name
-        self._session = Session(place.proxy, topic.wire_name, name, place.clock)
+        doing = f"begin to read {topic.name} as {name}"
+        self._session = Session(place.proxy, reads(topic.wire_name, name), doing, place.clock)
         self._polls: set[asyncio.Task[None]] = set()
         self._readers: set[Hashable] = set()
         self._settling = asyncio.Lock()

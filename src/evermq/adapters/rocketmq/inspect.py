@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evermq.adapters.address import Address
 from evermq.adapters.inspection import Finding, Inspection
 from evermq.adapters.rocketmq.admin import Admin
@@ -14,6 +16,8 @@ from evermq.errors import Denied, NoSuchTopic
 from evermq.traits import Durable
 
 __all__ = ["inspect"]
+
+_PATIENCE_S = 86_400  # an outage of all senders that goes on for longer is somebody's business by then
 
 
 async def inspect(address: Address) -> Inspection:
@@ -54,8 +58,19 @@ async def _topic(address: Address, proxy: Proxy, admin: Admin, options: RocketOp
         groups = (await place.describe(address.topic)).groups
     except NoSuchTopic:
         return [Finding("topic", "missing", f"`evermq topics create {address} --groups a,b` makes it")]
-    return [
+    findings = [
         Finding("message.type", found.kind.upper()),
         Finding("queues", str(found.lanes)),
         Finding("groups", ", ".join(groups) or "none", "" if groups else "make one: `evermq topics create`"),
     ]
+    if found.kind == "transaction":
+        findings += [_patience(broker, settings) for broker, settings in (await admin.settings()).items()]
+    return findings
+
+
+def _patience(broker: str, settings: Mapping[str, str]) -> Finding:
+    """How long a half message is asked after."""
+    checks, every_ms = int(settings["transactionCheckMax"]), int(settings["transactionCheckInterval"])
+    least_s = checks * every_ms // 1000
+    advice = f"1000000: else a half message is given up when nobody answered for it for {least_s} s"
+    return Finding(f"{broker} transactionCheckMax", str(checks), advice if least_s < _PATIENCE_S else "")

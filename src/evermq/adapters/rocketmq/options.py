@@ -11,7 +11,7 @@ from evermq.traits import Durable
 
 __all__ = ["KINDS", "RocketOptions"]
 
-KINDS = ("normal", "delay", "fifo")
+KINDS = ("normal", "delay", "fifo", "transaction")
 _LIMITS = {
     "lanes": (1, 1_024),
     "lease_ms": (1_000, 43_200_000),
@@ -19,6 +19,7 @@ _LIMITS = {
     "timeout_ms": (50, 600_000),
     "message_bytes_max": (1_024, 64 << 20),
     "requests_max": (1, 64),
+    "check_after_ms": (6_000, 3_600_000),  # earlier it would ask about what was settled just now
 }
 
 
@@ -26,7 +27,8 @@ _LIMITS = {
 class RocketOptions:
     """lanes: queues of a topic that is made, 4 if None; of one that exists, what it has to have.
 
-    kind: of a topic that is made: normal, delay (messages may wait for their time) or fifo (one lane, order per key).
+    kind: of a topic that is made: normal, delay (messages may wait for their time), fifo (one lane, order per key) or
+    transaction (half messages). check_after_ms: how old a half message is before the broker asks after it.
     name_servers: host:port,… ; if empty port 9876 of the proxies' hosts. lease_ms: how long a message that was
     received stays hidden from others unless the lease is renewed, which a living reader does. poll_ms: how long a
     request for messages waits in the proxy. timeout_ms: longest wait for any other answer. message_bytes_max: body, key
@@ -42,6 +44,7 @@ class RocketOptions:
     timeout_ms: int = 5_000
     message_bytes_max: int = (4 << 20) - (64 << 10)
     requests_max: int = 4
+    check_after_ms: int = 30_000
     require: str = ""
     username: str = ""
     password: str = ""

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["CODE_NAMES", "FIFO", "NORMAL", "DELAY", "SIMPLE_CONSUMER", "calls", "definition", "service"]
+__all__ = ["CODE_NAMES", "FIFO", "NORMAL", "DELAY", "TRANSACTION", "calls", "definition", "service"]
+__all__ += ["COMMIT", "PRODUCER", "ROLLBACK", "SIMPLE_CONSUMER", "SOURCE_CLIENT", "SOURCE_SERVER_CHECK"]
 
 _PACKAGES = ("rocketmq", "rocketmq.grpc_protocol")
 
@@ -44,5 +45,7 @@ def _stand_in() -> list[str]:
 
 definition, service, calls = _load()
 CODE_NAMES: dict[int, str] = {number: name for name, number in definition.Code.items()}
-NORMAL, FIFO, DELAY = (definition.MessageType.Value(name) for name in ("NORMAL", "FIFO", "DELAY"))
-SIMPLE_CONSUMER = definition.ClientType.Value("SIMPLE_CONSUMER")
+NORMAL, FIFO, DELAY, TRANSACTION = map(definition.MessageType.Value, ("NORMAL", "FIFO", "DELAY", "TRANSACTION"))
+PRODUCER, SIMPLE_CONSUMER = map(definition.ClientType.Value, ("PRODUCER", "SIMPLE_CONSUMER"))
+COMMIT, ROLLBACK = map(definition.TransactionResolution.Value, ("COMMIT", "ROLLBACK"))
+SOURCE_CLIENT, SOURCE_SERVER_CHECK = map(definition.TransactionSource.Value, ("SOURCE_CLIENT", "SOURCE_SERVER_CHECK"))

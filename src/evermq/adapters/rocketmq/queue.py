@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evermq.adapters.rocketmq.content import size_of
+from evermq.adapters.rocketmq.halves import RocketHalves
 from evermq.adapters.rocketmq.reader import RocketReader
 from evermq.adapters.rocketmq.sender import LANE, Sender
 from evermq.adapters.rocketmq.topic import Topic
@@ -20,6 +21,7 @@ from evermq.errors import (
     Unavailable,
     Unsupported,
 )
+from evermq.half import Check
 from evermq.message import DELIVER_AT, Message
 from evermq.port import Start
 from evermq.position import Position
@@ -44,6 +46,7 @@ class RocketQueue:
         self._place = place
         self._sender = Sender(place.proxy, topic.name, topic.wire_name, topic.kind, place.options.requests_max)
         self._readers: list[RocketReader] = []
+        self._halves: list[RocketHalves] = []
         self._closed = False
         self.name = topic.name
 
@@ -66,6 +69,10 @@ class RocketQueue:
         self._check()
         if not messages:
             return []
+        if self._topic.kind == "transaction":
+            raise Unsupported(
+                f"topic {self.name} is TRANSACTION and takes half messages only: prepare them by queue.halves(check)"
+            )
         if len(messages) > BATCH_COUNT_MAX:
             raise TooLarge(f"a batch of {len(messages)} messages is over batch_count_max = {BATCH_COUNT_MAX}")
         now_ms = self._place.clock.now_ms()
@@ -123,6 +130,22 @@ class RocketQueue:
         self._readers.append(reader)
         return reader
 
+    async def halves(self, check: Check) -> RocketHalves:
+        """See `HoldsHalves`."""
+        self._check()
+        if self._topic.kind != "transaction":
+            raise Unsupported(f"topic {self.name} has no half messages: make it with kind=transaction")
+        halves = RocketHalves(self._place, self._topic, check, self._fits)
+        await halves.open()
+        self._halves.append(halves)
+        return halves
+
+    def _fits(self, message: Message) -> None:
+        """Raises TooLarge, Rejected, Unsupported for what cannot be prepared."""
+        self._size(message)
+        if DELIVER_AT in message.headers:
+            self._is_late(message, self._place.clock.now_ms())
+
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
         return await self._place.backlog(self._topic, check_group(group), None if lane == LANE else lane)
@@ -133,6 +156,8 @@ class RocketQueue:
         self._closed = True
         for reader in self._readers:
             await reader.close()
+        for halves in self._halves:
+            await halves.close()
         await self._sender.close()
 
     def _check(self) -> None:

@@ -15,7 +15,7 @@ from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
 from evermq.message import DELIVER_AT, Message
 from evermq.position import Position
 
-__all__ = ["LANE", "Sender"]
+__all__ = ["LANE", "Sender", "send"]
 
 LANE = "any"  # the proxy chooses the queue, and does not tell which
 _COUNT_MAX, _BYTES_MAX = 1_000, 3 << 20  # of a request; the broker takes 4 MiB with all properties
@@ -34,7 +34,7 @@ class _Piece:
 
 
 class Sender:
-    """kind: normal, delay or fifo. requests_max: that are under way; 1 where order matters."""
+    """kind: as in `Topic`. requests_max: that are under way; 1 where order matters."""
 
     def __init__(self, proxy: Proxy, topic: str, wire_topic: str, kind: str, requests_max: int) -> None:
         self._proxy = proxy
@@ -135,13 +135,7 @@ class Sender:
 
     async def _ask(self, request: Any) -> int:
         """The offset of the first message. One answer is for all of a request."""
-        doing = f"append {len(request.messages)} to {self._topic}"
-        answer = await self._proxy.ask("SendMessage", request, doing)
-        for entry in answer.entries:
-            self._proxy.check(entry.status, doing, "OK")
-        if not answer.entries:
-            raise Uncertain(f"{doing}: an answer without a result")
-        return int(answer.entries[0].offset)
+        return int((await send(self._proxy, request, self._topic)).offset)
 
     async def _settle(self, piece: _Piece, numbers: list[int], outcomes: list[Any]) -> None:
         try:
@@ -167,6 +161,17 @@ class Sender:
         self._fail(waiting, Closed(f"queue {self._topic} was closed: open it again"))
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+async def send(proxy: Proxy, request: Any, topic: str) -> Any:
+    """Send, and return the result for the first message. Raises what the table of errors says."""
+    doing = f"append {len(request.messages)} to {topic}"
+    answer = await proxy.ask("SendMessage", request, doing)
+    for entry in answer.entries:
+        proxy.check(entry.status, doing, "OK")
+    if not answer.entries:
+        raise Uncertain(f"{doing}: an answer without a result")
+    return answer.entries[0]
 
 
 def _listed(error: Exception) -> EvermqError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from evermq.adapters.rocketmq.protocol import DELAY, FIFO, NORMAL
+from evermq.adapters.rocketmq.protocol import DELAY, FIFO, NORMAL, TRANSACTION
 from evermq.errors import Misconfigured
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
@@ -15,7 +15,7 @@ __all__ = ["SETTINGS", "Topic", "durable_of", "topic_of", "weaknesses", "wire_to
 
 _NAME_MAX = 127 - len("%RETRY%_")  # of topic and group together, in the topic of what comes again
 _ORDERED = "%fifo"
-_KINDS = {NORMAL: "normal", DELAY: "delay", FIFO: "fifo"}
+_KINDS = {NORMAL: "normal", DELAY: "delay", FIFO: "fifo", TRANSACTION: "transaction"}
 # Settings of a broker that say which loss an acknowledgement survives.
 SETTINGS = (
     "flushDiskType",
@@ -40,7 +40,7 @@ def _wire(what: str, name: str) -> str:
 
 
 class Topic:
-    """queues: how many each broker has. kind: normal, delay or fifo."""
+    """queues: how many each broker has. kind: normal, delay, fifo or transaction."""
 
     def __init__(self, name: str, kind: str, queues: Mapping[str, int]) -> None:
         self.name, self.kind, self.queues = name, kind, dict(queues)
@@ -75,9 +75,9 @@ def topic_of(name: str, queues: Any) -> Topic:
     for queue in queues:
         counts[queue.broker.name] = counts.get(queue.broker.name, 0) + 1
         kinds |= set(queue.accept_message_types)
-    known = [kind for kind in (NORMAL, DELAY, FIFO) if kind in kinds]
+    known = [kind for kind in _KINDS if kind in kinds]
     if not known or not counts:
-        raise Misconfigured(f"topic {name}: its message.type is none of NORMAL, DELAY and FIFO")
+        raise Misconfigured(f"topic {name}: its message.type is none of NORMAL, DELAY, FIFO and TRANSACTION")
     return Topic(name, _KINDS[known[0]], counts)
 
 
