@@ -138,7 +138,8 @@ def in_flight(memory: memoryview) -> dict[int, range]:
 def voids_in_flight(memory: memoryview) -> list[Message]:
     """What must land before anything else does, where a producer went while numbers were under way: a void for each.
 
-    Each waits for the number before it, whatever its bucket was, since that is not known any more."""
+    Each waits for all numbers before it, whatever their buckets, since its own is not known any more: the next message
+    of that bucket waits for it alone."""
     words = _words_of(memory)
     voids: list[Message] = []
     if words is None:
@@ -146,8 +147,7 @@ def voids_in_flight(memory: memoryview) -> list[Message]:
     for lane, numbers in in_flight(memory).items():
         for seq in numbers:
             opened, key = seq - numbers.start, key_of_lane(lane, words[2])
-            back = 1 if seq > 1 else 0
-            voids.append(void(_stream(words[4], lane), seq, key=key, back=back, opened=opened, created_ms=0))
+            voids.append(void(_stream(words[4], lane), seq, key=key, opened=opened, created_ms=0))
     return voids
 
 

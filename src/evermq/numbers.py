@@ -16,11 +16,12 @@ from typing import NamedTuple
 from evermq.lanes import lane_of
 from evermq.message import Message
 
-__all__ = ["FLAGGED", "SEQ", "VOID", "Number", "chain_of", "key_of_lane", "lane_of_stream", "number_of"]
+__all__ = ["BEHIND_ALL", "FLAGGED", "SEQ", "VOID", "Number", "chain_of", "key_of_lane", "lane_of_stream", "number_of"]
 __all__ += ["void", "void_of"]
 
 SEQ = "evermq-seq"
 VOID = "evermq-void"  # it takes a number that no message will have; readers settle it and hand it to nobody
+BEHIND_ALL = "all"  # the value for one that waits for all numbers before it
 FLAGGED = "evermq-flagged"  # handed out although its order is not known; the value says why
 
 _LANES_MAX = 65_536
@@ -77,9 +78,9 @@ def key_of_lane(lane: int, lanes: int) -> bytes:
     return key
 
 
-def void(stream: str, seq: int, *, key: bytes | None, back: int, opened: int, created_ms: int) -> Message:
-    """What takes the place of a number that no message has."""
-    headers = {SEQ: f"{stream} {seq} {back} {opened}", VOID: "1"}
+def void(stream: str, seq: int, *, key: bytes | None, opened: int, created_ms: int) -> Message:
+    """What takes the place of a number that no message has, where its bucket is not known any more."""
+    headers = {SEQ: f"{stream} {seq} {1 if seq > 1 else 0} {opened}", VOID: BEHIND_ALL}
     return Message(f"{stream}-{seq}-void", key, b"", headers, created_ms)
 
 

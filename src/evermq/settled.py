@@ -63,6 +63,17 @@ class Settled:
         """Whether what comes behind this number need not wait for it, although it is not settled."""
         return seq < self.waived or seq in self.absent
 
+    def first_open(self, stop: int) -> int:
+        """The first number below `stop` that is neither settled nor passed over; 0 if there is none."""
+        seq = self.next
+        for begin, end in [*zip(self._starts, self._stops, strict=True), (stop, stop)]:
+            while seq < min(begin, stop):
+                if not self.is_passed_over(seq):
+                    return seq
+                seq = max(seq + 1, min(self.waived, begin))
+            seq = max(seq, end)
+        return 0
+
     def pack(self) -> str:
         """As text: next, floor, the runs, what is absent, and what is waived; the inverse of `unpack`."""
         runs = ",".join(f"{a:x}-{b:x}" for a, b in zip(self._starts, self._stops, strict=True))

@@ -1,7 +1,7 @@
 """What one reader may hand out, without any engine."""
 
 from evermq.message import Message
-from evermq.numbers import FLAGGED, SEQ, void_of
+from evermq.numbers import FLAGGED, SEQ, void, void_of
 from evermq.policy.gate import ABSENT, LATE, Gate
 from evermq.port import Delivery
 from evermq.position import Position
@@ -40,6 +40,20 @@ def test_void_is_not_settled_while_what_is_before_it_may_still_be_given_back() -
     [again] = gate.offer([delivery(2)], 0)
     gate.settle([again.receipt])
     assert numbers(gate.woken(gate.lanes[LANE])) == [("m4", "")]
+
+
+def test_void_of_a_restart_waits_for_all_before_it_since_its_bucket_is_not_known() -> None:
+    gate = claimed()
+    nothing = void(STREAM, 5, key=b"k", opened=0, created_ms=0)
+    [other] = gate.offer([delivery(4, back=0)], 0)
+    gate.settle([other.receipt])
+    assert gate.offer([delivery(5)._replace(message=nothing), delivery(6)], 0) == []
+    [second] = gate.offer([delivery(2)], 0)
+    gate.settle([second.receipt])
+    assert gate.woken(gate.lanes[LANE]) == []
+    lane = gate.lanes[LANE]
+    gate.pass_over(lane, lane.parked[0], ABSENT)  # it waits for 3, of whichever bucket
+    assert numbers(gate.woken(lane)) == [("m6", "")]
 
 
 def test_copy_goes_back_with_the_message_that_is_released() -> None:

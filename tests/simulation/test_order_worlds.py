@@ -23,7 +23,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", [*PLANS, "any"])
 def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     summary = run_world(f"order-{name}", range(1, SEEDS + 1))
     assert summary["failed"] == [], summary.get("reasons")

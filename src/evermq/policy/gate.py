@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from evermq.message import NO_HEADERS, Message
-from evermq.numbers import FLAGGED, SEQ, VOID, Number, lane_of_stream, number_of
+from evermq.numbers import BEHIND_ALL, FLAGGED, SEQ, VOID, Number, lane_of_stream, number_of
 from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Stream, Ticket
 from evermq.port import Delivery
 from evermq.settled import Settled
@@ -330,7 +330,10 @@ class Gate:
             self.counts.dropped += 1
             self._drop(lane, delivery)
             return True
-        is_void = VOID in delivery.message.headers
+        void = delivery.message.headers.get(VOID)
+        is_void = void is not None
+        if void == BEHIND_ALL:
+            number = parked.number = number._replace(prev=settled.first_open(seq))
         if seq in stream.out or (self._has_order and not stream.has(number.prev, handed_out=not is_void)):
             if number.prev and (settled.is_passed_over(seq) or seq in stream.why):
                 stream.why.setdefault(number.prev, LATE)  # it was passed over, and so was what is before it

@@ -23,7 +23,7 @@ from evermq.testing.simulation.loop import Deadlock, simulate
 from evermq.testing.world import World, WorldResult
 from evermq.testing.worlds.order_actors import Consumer, Producer, Record
 from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
-from evermq.testing.worlds.order_plans import PLANS, Plan
+from evermq.testing.worlds.order_plans import PLANS, Plan, drawn
 from evermq.testing.worlds.order_progress import DistantProgress
 from evermq.testing.worlds.order_rung import Rung
 
@@ -327,4 +327,11 @@ def _play(plan: Plan, seed: int) -> WorldResult:
     return result
 
 
-WORLDS = tuple(World(f"order-{name}", what, partial(_play, plan)) for name, (what, plan) in PLANS.items())
+def _play_drawn(seed: int) -> WorldResult:
+    return _play(drawn(seed), seed)
+
+
+WORLDS = (
+    *(World(f"order-{name}", what, partial(_play, plan)) for name, (what, plan) in PLANS.items()),
+    World("order-any", "what happens is drawn as well", _play_drawn),
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from random import Random
 
-__all__ = ["PLANS", "Plan"]
+__all__ = ["PLANS", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +134,36 @@ PLANS = {
     ),
     "ladder": ("all of it at the same time", _ALL),
 }
+
+
+def drawn(seed: int) -> Plan:
+    """A plan of its own for each seed: what no plan above has at the same time."""
+    chance = Random(seed)
+
+    def span(share: float) -> tuple[int, int]:
+        begins_ms = chance.randrange(9_000)
+        return (begins_ms, begins_ms + chance.randrange(300, 6_000)) if chance.random() < share else (0, 0)
+
+    return Plan(
+        primary_down=span(0.8),
+        standby_down=span(0.7),
+        last_full=span(0.3),
+        unread=span(0.5),
+        unread_rung=chance.choice(("primary", "standby")),
+        store_down=span(0.4),
+        hangs=chance.random() < 0.5,
+        store_ms=chance.choice((1, 10, 40, 100)),
+        store_fails=chance.choice((0, 0.02, 0.1)),
+        cuts=chance.randrange(5),
+        lies=chance.choice((0, 0.05, 0.3)),
+        window=chance.choice((8, 16, 64)),
+        refused=chance.choice((0, 0.05, 0.15)),
+        dead=chance.choice((0, 0.05)),
+        released=chance.choice((0, 0.05, 0.2)),
+        append_ms_max=chance.choice((30, 400, 10_000)),
+        producer_kills=chance.randrange(5),
+        consumer_kills=chance.randrange(6),
+        rebalances=chance.randrange(10),
+        think_ms=chance.choice((30, 200, 700)),
+        count=chance.choice((20, 40)),
+    )
