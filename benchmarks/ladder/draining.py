@@ -23,6 +23,7 @@ READERS = 2
 LIVE_COUNT = 100  # messages in a batch of the live traffic
 _FILL_COUNT = 1_000
 _HEALTHY_S = 1.0
+_TIMES_LIVE = 4  # how fast the standby is read at most
 
 
 class Draining:
@@ -55,7 +56,7 @@ class Draining:
         return self._figures[figure].popleft()
 
     async def _play(self) -> dict[str, float]:
-        ladder = Ladder(self._rungs)
+        ladder = Ladder(self._rungs, f"drain_per_s_max = {_TIMES_LIVE * self._live_per_s}")
         queue = await ladder.open()
         standby = await open_queue(ladder.standby)
         readers = [await queue.reader("billing") for _ in range(READERS)]

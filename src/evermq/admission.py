@@ -41,8 +41,9 @@ def _size(message: Message) -> int:
     _, key, body, headers, _ = message
     try:
         size = len(body) + (len(key) if key else 0)
-        for name, value in headers.items() if headers else ():
-            size += len(name.encode(errors="surrogateescape")) + len(value.encode(errors="surrogateescape"))
+        if headers:
+            text = "".join([*headers, *headers.values()])
+            size += len(text) if text.isascii() else len(text.encode(errors="surrogateescape"))
     except (TypeError, AttributeError, UnicodeError):
         return 0  # no message at all: the child says what is wrong with it
     return size

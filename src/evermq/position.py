@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
-__all__ = ["Position", "Run", "Via"]
+__all__ = ["Position", "Run", "Span", "Via"]
 
 
 class Position(NamedTuple):
@@ -69,3 +69,28 @@ class Via(Sequence[Position]):
         if isinstance(index, slice):
             return [self._prefixed(position) for position in self._inner[index]]
         return self._prefixed(self._inner[index])
+
+
+class Span(Sequence[Position]):
+    """Some of the positions of a larger append, from `begin` to before `end`."""
+
+    __slots__ = ("_begin", "_count", "_whole")
+
+    def __init__(self, whole: Sequence[Position], begin: int, end: int) -> None:
+        self._whole = whole
+        self._begin = begin
+        self._count = end - begin
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Position]:
+        return iter(self._whole[self._begin : self._begin + self._count])
+
+    @overload
+    def __getitem__(self, index: int) -> Position: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Position]: ...
+    def __getitem__(self, index: int | slice) -> Position | Sequence[Position]:
+        found = range(self._begin, self._begin + self._count)[index]
+        return self._whole[found] if isinstance(found, int) else [self._whole[at] for at in found]

@@ -180,7 +180,7 @@ def merged_reads_a_rung_that_failed_no_more(patch: Patch) -> None:
                 pass
         except (Unavailable, Uncertain):
             await self.clock.sleep(_NEVER_MS)
-        return [self._wrap(delivery) for delivery in found]
+        return self._wrap(found)
 
     patch.setattr(Leg, "poll", poll)
 

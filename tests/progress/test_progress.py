@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from evermq.adapters.memory import MemoryQueue
@@ -142,6 +144,73 @@ async def test_reader_whose_lanes_were_taken_hears_of_it_and_may_claim_anew(prog
     assert await one.claim([1, 2]) == {2: {}}
     with pytest.raises(Fenced):
         await one.settle({1: {"s.1": packed(1)}})
+
+
+async def test_states_go_with_a_lane_to_whoever_has_it_next_and_back(progress: Progress, clock: Clock) -> None:
+    """By a claim of a silent reader's lane and by a hand-over; what the silent one still knew never counts again."""
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1, 2])
+    await one.settle({1: {"s.1": packed(1)}, 2: {"s.2": packed(1)}})
+    await two.renew(Report())
+    clock.ms += SILENT_MS + 1
+    await two.renew(Report())
+    assert await two.claim([1]) == {1: {"s.1": packed(1)}}
+    await two.settle({1: {"s.1": packed(1, 2)}})
+    with pytest.raises(Fenced):
+        await one.settle({1: {"s.1": packed(1)}, 2: {"s.2": packed(1, 2)}})
+    assert await one.look([1, 2]) == {1: {"s.1": packed(1, 2)}, 2: {"s.2": packed(1)}}
+    with pytest.raises(Fenced):
+        await one.renew(Report())
+    await one.give_back([1, 2])
+    await one.renew(Report())
+    assert await one.claim([1, 2]) == {2: {"s.2": packed(1)}}  # the other is asked for
+    await one.settle({2: {"s.2": packed(1, 2, 3)}})
+    await two.give_back([1])
+    assert await one.claim([1, 2]) == {1: {"s.1": packed(1, 2)}, 2: {"s.2": packed(1, 2, 3)}}
+    await one.settle({1: {"s.1": packed(1, 2, 3)}})
+    await one.leave()
+    assert await two.claim([1, 2]) == {1: {"s.1": packed(1, 2, 3)}, 2: {"s.2": packed(1, 2, 3)}}
+
+
+async def test_many_streams_of_many_lanes_are_kept(progress: Progress) -> None:
+    """More of them than are kept in one row."""
+    part = await progress.join("g")
+    lanes = range(50)
+    await part.claim(lanes)
+    expected: dict[int, dict[str, str]] = {lane: {} for lane in lanes}
+    for producer in range(60):
+        found = {lane: {f"p{producer}.{lane:x}": packed(*range(1, producer + 2))} for lane in lanes}
+        await part.settle(found)
+        for lane, streams in found.items():
+            expected[lane].update(streams)
+    last = {7: {"p0.7": packed(1, 2, 3)}}
+    await part.settle(last)
+    expected[7].update(last[7])
+    assert await part.look(lanes) == expected
+    await part.leave()
+    assert await (await progress.join("g")).claim(lanes) == expected
+
+
+async def test_write_that_failed_is_written_the_next_time(tmp_path: Path, clock: Clock) -> None:
+    progress = SqlProgress(f"sqlite:///{tmp_path}/progress", "orders", silent_ms_max=SILENT_MS, clock=clock)
+    part = await progress.join("g")
+    await part.claim([1, 2])
+    await part.settle({1: {"s.1": packed(1)}})
+
+    def ended(connection: Connection) -> None:
+        raise OperationalError("commit", {}, Exception("the disk is full"))
+
+    event.listen(Engine, "commit", ended)
+    try:
+        with pytest.raises(Unavailable, match="disk is full"):
+            await part.settle({2: {"s.2": packed(1)}})
+    finally:
+        event.remove(Engine, "commit", ended)
+    assert await part.look([1, 2]) == {1: {"s.1": packed(1)}, 2: {}}
+    await part.settle({1: {"s.1": packed(1, 2)}})
+    await part.settle({2: {"s.2": packed(1, 2)}})
+    assert await part.look([1, 2]) == {1: {"s.1": packed(1, 2)}, 2: {"s.2": packed(1, 2)}}
+    await progress.close()
 
 
 async def test_reader_that_leaves_gives_everything_back(progress: Progress) -> None:

@@ -29,7 +29,7 @@ _CHILDREN: dict[str, tuple[str, ...]] = {
 _NUMBERS: dict[str, tuple[str, ...]] = {
     "queue": (),
     "route": ("append_ms_max",),
-    "failover": ("append_ms_max",),
+    "failover": ("append_ms_max", "drain_per_s_max"),
     "buffered": ("slow_ms",),
     "spooled": (),
 }

@@ -12,6 +12,7 @@ from evermq.errors import EvermqError, Partial
 from evermq.ha.host_rung import HostRung
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import settled
+from evermq.ha.pace import Pace
 from evermq.ha.pump import HOPS_BYTES_MAX
 from evermq.ha.route import Route
 from evermq.ha.steering import Choice, Steers
@@ -40,6 +41,9 @@ class Failover(Route):
     append or reader. While this process's slot of it holds anything, appends begin there. It is waited for four times
     append_ms_max, since nothing lies below it, and what passes it by overtakes what it holds. keeps_order: nothing
     passes it by then, and an append that it does not take fails.
+
+    drain_per_s_max: how many messages a second this process reads from below the primary while the primary has traffic
+    for it, so that the return leaves room for what is live; None for no bound.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Failover(Route):
         last: Queue | None = None,
         choice: Steers | None = None,
         append_ms_max: int = APPEND_MS_MAX,
+        drain_per_s_max: int | None = None,
         clock: Clock = SYSTEM,
         **rungs: Queue,
     ) -> None:
@@ -61,6 +66,7 @@ class Failover(Route):
         self._host = last if isinstance(last, HostRung) else None
         unread = ("last",) if self._host else ()
         super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, unread=unread, clock=clock)
+        self._pace = Pace(drain_per_s_max, clock) if drain_per_s_max is not None else None
 
     @cached_property
     def traits(self) -> Traits:

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from evermq.clock import Clock
 from evermq.errors import Closed, Unavailable, Uncertain
+from evermq.ha.pace import Pace
 from evermq.port import Delivery, Queue, Reader, Start
+from evermq.position import Position
 
 __all__ = ["Leg"]
 
 _POLL_MS = 5_000
 _PAUSE_MS = 200
+_NEW: Any = tuple.__new__  # half the cost of the named tuples' own
 
 
 @dataclass(slots=True, eq=False)
 class Leg:
-    """Its reader is opened when it can be, and again when it was lost. task, opening: what is under way."""
+    """Its reader is opened when it can be, and again when it was lost. task, opening: what is under way. pace: is told
+    of what the first child gives, and holds back the others."""
 
     key: str
     queue: Queue
     group: str
     start: Start
     clock: Clock
+    is_first: bool = True
+    pace: Pace | None = None
     reader: Reader | None = None
     task: asyncio.Task[list[Delivery]] | None = None
     opening: asyncio.Future[Reader] | None = None
+    given: int = 0
 
     async def open(self) -> Reader:
         """The reader, opened if there is none. Cancelled, the opening goes on, and is waited for the next time."""
@@ -43,7 +51,7 @@ class Leg:
         while True:
             try:
                 reader = await self.open()
-                found = await reader.read(count_max=count_max, wait_ms=_POLL_MS)
+                found = await self._read(reader, count_max)
             except Closed:
                 self.reader = None
                 await self.clock.sleep(_PAUSE_MS)
@@ -51,7 +59,22 @@ class Leg:
                 await self.clock.sleep(_PAUSE_MS)
             else:
                 if found:
-                    return [self._wrap(delivery) for delivery in found]
+                    return self._wrap(found)
+
+    async def _read(self, reader: Reader, count_max: int) -> list[Delivery]:
+        pace = self.pace
+        if pace is None:
+            return await reader.read(count_max=count_max, wait_ms=_POLL_MS)
+        if self.is_first:
+            found = await reader.read(count_max=count_max, wait_ms=_POLL_MS)
+            if found:
+                pace.saw_live()
+            return found
+        await pace.wait(self.given)
+        self.given = 0
+        found = await reader.read(count_max=pace.count_max(count_max), wait_ms=_POLL_MS)
+        self.given = len(found)
+        return found
 
     async def close(self) -> None:
         """End the poll, and give back what it found and what was handed out."""
@@ -64,6 +87,16 @@ class Leg:
         if self.reader:
             await self.reader.close()
 
-    def _wrap(self, delivery: Delivery) -> Delivery:
-        message, position, _, attempt = delivery
-        return Delivery(message, position._replace(via=(self.key, *position.via)), (self, delivery), attempt)
+    def _wrap(self, found: list[Delivery]) -> list[Delivery]:
+        """As the parent's: with the key of this child in front of the positions."""
+        wrapped: list[Delivery] = []
+        put = wrapped.append
+        inner: tuple[str, ...] | None = None
+        via: tuple[str, ...] = (self.key,)
+        for delivery in found:
+            message, (lane, offset, at), _, attempt = delivery
+            if at is not inner:
+                inner, via = at, (self.key, *at)
+            position = _NEW(Position, (lane, offset, via))
+            put(_NEW(Delivery, (message, position, (self, delivery), attempt)))
+        return wrapped

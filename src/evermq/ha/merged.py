@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Unavailable, Uncertain
 from evermq.ha.leg import Leg
+from evermq.ha.pace import Pace
 from evermq.ha.together import close_all, together
 from evermq.port import Delivery, Queue, Reader, Start
 
@@ -21,13 +22,20 @@ class Merged:
 
     What a child yields while nobody reads waits here, at most one read of each child; closing gives it back. A child's
     reader is read and acknowledged at the same time. An error of a child that is neither Unavailable nor Uncertain is
-    raised, once nothing else is there to be returned.
+    raised, once nothing else is there to be returned. pace: how fast all but the first are read.
     """
 
     def __init__(
-        self, children: Mapping[str, Queue], group: str, *, start: Start = Start.OLDEST, clock: Clock = SYSTEM
+        self,
+        children: Mapping[str, Queue],
+        group: str,
+        *,
+        start: Start = Start.OLDEST,
+        pace: Pace | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
-        self._legs = [Leg(key, queue, group, start, clock) for key, queue in children.items()]
+        first = next(iter(children), None)
+        self._legs = [Leg(key, queue, group, start, clock, key == first, pace) for key, queue in children.items()]
         self._surplus: list[Delivery] = []
         self._errors: list[Exception] = []
         self.closed = False
@@ -40,10 +48,11 @@ class Merged:
         *,
         start: Start = Start.OLDEST,
         open_ms_max: int = _OPEN_MS_MAX,
+        pace: Pace | None = None,
         clock: Clock = SYSTEM,
     ) -> Merged:
         """Make the group on every child that answers in time; the others follow when they do."""
-        merged = cls(children, group, start=start, clock=clock)
+        merged = cls(children, group, start=start, pace=pace, clock=clock)
         opening = [asyncio.ensure_future(leg.open()) for leg in merged._legs]
         try:
             await asyncio.wait(opening, timeout=open_ms_max / 1000)
@@ -117,12 +126,12 @@ class Merged:
         return behind
 
     def _by_reader(self, deliveries: Sequence[Delivery]) -> list[tuple[Reader, list[Delivery]]]:
-        parts: dict[int, tuple[Reader, list[Delivery]]] = {}
+        parts: dict[Leg, list[Delivery]] = {leg: [] for leg in self._legs}
         for delivery in deliveries:
-            leg, inner = delivery.receipt
-            if leg.reader and leg in self._legs:  # what another reader holds is its own to settle
-                parts.setdefault(id(leg), (leg.reader, []))[1].append(inner)
-        return list(parts.values())
+            leg, inner = delivery[2]
+            if leg in parts:  # what another reader holds is its own to settle
+                parts[leg].append(inner)
+        return [(leg.reader, mine) for leg, mine in parts.items() if leg.reader and mine]
 
     def _check(self) -> None:
         if self.closed:

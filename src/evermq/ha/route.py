@@ -13,6 +13,7 @@ from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Uncertain, Unsupported
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import Outcomes
+from evermq.ha.pace import Pace
 from evermq.ha.together import close_all, together
 from evermq.message import Message
 from evermq.port import Queue, Start
@@ -65,6 +66,7 @@ class Route:
         self._choice = choice
         self._append_ms_max = append_ms_max
         self._clock = clock
+        self._pace: Pace | None = None
         self._late: dict[str, dict[Append, None]] = {key: {} for key in children}
         self._unwatched: dict[Append, None] = {}  # of callers that were cancelled
         self._readers: list[Merged] = []
@@ -118,7 +120,9 @@ class Route:
         self._check()
         if start.at == "offset" and len(self._read) > 1:
             raise Unsupported(f"offsets of {self.name} are each child's own: start by time, or read one child alone")
-        reader = await Merged.open(self._read, group, start=start, open_ms_max=self._append_ms_max, clock=self._clock)
+        reader = await Merged.open(
+            self._read, group, start=start, open_ms_max=self._append_ms_max, pace=self._pace, clock=self._clock
+        )
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader

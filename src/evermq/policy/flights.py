@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import Clock
@@ -12,7 +12,7 @@ from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, U
 from evermq.message import Message
 from evermq.numbering import Numbering, Place
 from evermq.numbers import void_of
-from evermq.position import Position
+from evermq.position import Position, Span
 
 __all__ = ["Call", "FlightCounts", "Flights"]
 
@@ -32,7 +32,8 @@ class FlightCounts:
 
 
 class Call:
-    """One append of an application: the outcome of each message, and a future for all of them."""
+    """One append of an application: the outcome of each message, and a future for all of them. queued: the rows that
+    have not left."""
 
     __slots__ = ("done", "expired", "left", "outcomes", "positions", "queued")
 
@@ -41,7 +42,7 @@ class Call:
         self.positions: Sequence[Position] | None = None
         self.left = count
         self.expired = False
-        self.queued: set[int] = set()  # rows that have not left
+        self.queued: Container[int] = ()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def tell(self, row: int, outcome: Outcome) -> None:
@@ -51,6 +52,11 @@ class Call:
             self.left -= 1
             if not self.left:
                 self.finish()
+
+    def land(self, positions: Sequence[Position]) -> None:
+        """All of it has landed at once."""
+        self.positions = positions
+        self.finish()
 
     def finish(self) -> None:
         """All is told."""
@@ -68,8 +74,26 @@ class _Row:
     row: int
 
 
+@dataclass(slots=True, eq=False)
+class _Whole:
+    """A call that leaves as one, and lands as one, while nothing goes wrong: without any work a message."""
+
+    messages: Sequence[Message]
+    places: list[Place]
+    lanes: set[int]
+    call: Call
+
+    def rows(self, messages: Sequence[Message]) -> list[_Row]:
+        """Each message of it by itself."""
+        each = enumerate(zip(messages, self.places, strict=True))
+        return [_Row(message, place, self.call, row) for row, (message, place) in each]
+
+
 class Flights:
     """append: where numbered messages go. Lanes whose append is under way keep what comes for them in order.
+
+    While all goes well, calls leave whole, several in one append. As long as something must be sent again, each message
+    waits for its own lane alone.
 
     A message that is Unavailable everywhere is given up, and a void takes its number; one that is Uncertain, and a
     void, is sent again until it has landed, and until then nothing else leaves in its lane.
@@ -82,7 +106,9 @@ class Flights:
         self._batch_count_max = batch_count_max
         self._clock = clock
         self._busy: set[int] = set()
+        self._wholes: deque[_Whole] = deque()
         self._waiting: dict[int, deque[_Row]] = {}
+        self._troubled = 0  # flights of which something is sent again
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -94,19 +120,19 @@ class Flights:
     def take(self, messages: Sequence[Message], call: Call) -> None:
         """Send what can leave now, and queue the rest."""
         places = self._numbering.places(messages)
-        lanes = {lane for lane, _ in places}
-        if len(messages) <= self._batch_count_max and lanes.isdisjoint(self._busy) and not self._waiting:
-            self._busy |= lanes
-            self._start(self._fly_whole(messages, places, lanes, call))
-            return
-        call.queued.update(range(len(messages)))
-        for row, (message, place) in enumerate(zip(messages, places, strict=True)):
-            self._waiting.setdefault(place[0], deque()).append(_Row(message, place, call, row))
+        whole = _Whole(messages, places, {lane for lane, _ in places}, call)
+        if self._waiting or self._troubled or len(messages) > self._batch_count_max:
+            self._part()
+            self._queue_rows(whole)
+        else:
+            call.queued = range(len(messages))
+            self._wholes.append(whole)
         self._launch()
 
     async def close(self) -> None:
         """Let what is under way end within a second; what did not land is voided by whoever takes over the memory."""
         self._closed = True
+        self._part()
         for waiting in self._waiting.values():
             for row in waiting:
                 if row.call:
@@ -125,7 +151,39 @@ class Flights:
         task.add_done_callback(self._tasks.discard)
 
     def _launch(self) -> None:
-        """Send everything that waits for a lane which is idle."""
+        """Send everything that waits for lanes which are idle."""
+        if self._wholes:
+            self._launch_wholes()
+        while rows := self._next_rows():
+            self._busy |= {row.place[0] for row in rows}
+            numbered = self._numbering.number([row.message for row in rows], [row.place for row in rows])
+            for row, message in zip(rows, numbered, strict=True):
+                row.message = message
+            self._start(self._fly(rows))
+
+    def _launch_wholes(self) -> None:
+        """In one append, those that need not wait for any lane, nor for one that waits before them."""
+        leave: list[_Whole] = []
+        stay: deque[_Whole] = deque()
+        closed, count = set(self._busy), 0
+        for whole in self._wholes:
+            if whole.call.expired:
+                continue
+            if count + len(whole.messages) <= self._batch_count_max and closed.isdisjoint(whole.lanes):
+                leave.append(whole)
+                count += len(whole.messages)
+            else:
+                stay.append(whole)
+                closed |= whole.lanes
+        self._wholes = stay
+        if leave:
+            for whole in leave:
+                whole.call.queued = ()
+                self._busy |= whole.lanes
+            self._start(self._fly_whole(leave))
+
+    def _next_rows(self) -> list[_Row]:
+        """What waits for idle lanes, as much as an append may carry."""
         rows: list[_Row] = []
         for lane in [lane for lane in self._waiting if lane not in self._busy]:
             waiting = self._waiting[lane]
@@ -133,50 +191,68 @@ class Flights:
                 row = waiting.popleft()
                 assert row.call
                 if not row.call.expired:
+                    assert isinstance(row.call.queued, set)
                     row.call.queued.discard(row.row)
                     rows.append(row)
             if not waiting:
                 del self._waiting[lane]
             if len(rows) >= self._batch_count_max:
                 break
-        if rows:
-            lanes = {row.place[0] for row in rows}
-            self._busy |= lanes
-            numbered = self._numbering.number([row.message for row in rows], [row.place for row in rows])
-            for row, message in zip(rows, numbered, strict=True):
-                row.message = message
-            self._start(self._fly(rows))
-            self._launch()
+        return rows
 
-    async def _fly_whole(self, messages: Sequence[Message], places: list[Place], lanes: set[int], call: Call) -> None:
-        """A call that leaves at once and as it is: the usual case, without any work a message."""
-        numbered = self._numbering.number(messages, places)
+    def _part(self) -> None:
+        """From now on each message of what waits is to wait for its own lane."""
+        wholes, self._wholes = self._wholes, deque()
+        for whole in wholes:
+            self._queue_rows(whole)
+
+    def _queue_rows(self, whole: _Whole) -> None:
+        whole.call.queued = set(range(len(whole.messages)))
+        for row in whole.rows(whole.messages):
+            self._waiting.setdefault(row.place[0], deque()).append(row)
+
+    async def _fly_whole(self, wholes: list[_Whole]) -> None:
+        places = [place for whole in wholes for place in whole.places]
+        numbered = self._numbering.number([message for whole in wholes for message in whole.messages], places)
         try:
-            call.positions = await self._append(numbered)
+            positions = await self._append(numbered)
         except Exception as error:
             outcomes = await self._heard(error, numbered)
         else:
-            call.finish()
-            self._land(lanes)
+            for whole, begin, end in _spans(wholes):
+                whole.call.land(positions if len(wholes) == 1 else Span(positions, begin, end))
+            self._land({lane for whole in wholes for lane in whole.lanes})
             return
-        each = enumerate(zip(numbered, places, strict=True))
-        await self._fly([_Row(message, place, call, row) for row, (message, place) in each], outcomes)
+        rows = [row for whole, begin, end in _spans(wholes) for row in whole.rows(numbered[begin:end])]
+        await self._fly(rows, outcomes)
 
     async def _fly(self, rows: list[_Row], outcomes: Sequence[Outcome] | None = None) -> None:
-        pause_ms = _PAUSE_MS_FIRST
+        outcomes = outcomes or await self._offer([row.message for row in rows])
         heard: set[int] = set()  # rows that may have landed already
-        while True:
-            if outcomes is None:
-                outcomes = await self._offer([row.message for row in rows])
-            before = {row.place[0] for row in rows}
-            rows = self._settle(rows, outcomes, heard)
-            self._land(before - {row.place[0] for row in rows})
-            if not rows:
-                return
-            outcomes = None
+        again = self._told(rows, outcomes, heard)
+        if again:
+            self._troubled += 1
+            self._part()
+            self._launch()
+            try:
+                await self._fly_again(again, heard)
+            finally:
+                self._troubled -= 1
+
+    async def _fly_again(self, rows: list[_Row], heard: set[int]) -> None:
+        pause_ms = _PAUSE_MS_FIRST
+        while rows:
             await self._clock.sleep(pause_ms)
             pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
             self.counts.repeated += len(rows)
+            rows = self._told(rows, await self._offer([row.message for row in rows]), heard)
+
+    def _told(self, rows: list[_Row], outcomes: Sequence[Outcome], heard: set[int]) -> list[_Row]:
+        """Let lanes go of which all has landed; returns what must be sent again."""
+        before = {row.place[0] for row in rows}
+        again = self._settle(rows, outcomes, heard)
+        self._land(before - {row.place[0] for row in again})
+        return again
 
     def _settle(self, rows: list[_Row], outcomes: Sequence[Outcome], heard: set[int]) -> list[_Row]:
         """Tell what is certain; returns what must be sent again."""
@@ -205,7 +281,7 @@ class Flights:
     def _land(self, lanes: set[int]) -> None:
         self._numbering.landed(lanes)
         self._busy -= lanes
-        if self._waiting and not self._closed:
+        if (self._wholes or self._waiting) and not self._closed:
             self._launch()
 
     async def _offer(self, messages: Sequence[Message]) -> Sequence[Outcome]:
@@ -225,3 +301,11 @@ class Flights:
         if isinstance(error, Rejected | Unavailable | Uncertain):
             return [error] * len(messages)
         return [Uncertain(f"perhaps stored: {error!r}")] * len(messages)
+
+
+def _spans(wholes: Sequence[_Whole]) -> Iterator[tuple[_Whole, int, int]]:
+    """Each with where it begins and ends among the messages of all."""
+    begin = 0
+    for whole in wholes:
+        yield whole, begin, begin + len(whole.messages)
+        begin += len(whole.messages)

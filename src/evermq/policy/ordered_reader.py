@@ -49,7 +49,7 @@ class OrderedReader:
         self._gate = Gate(part=part, has_order=has_order, drops_older=drops_older)
         self._absence = Absence(self._gate, rungs, group, clock)
         self._ready: list[Delivery] = []
-        self._at: dict[str, int] = {}
+        self._at: dict[tuple[tuple[str, ...], str], int] = {}  # by rungs and lane
         self._poll: asyncio.Task[list[Delivery]] | None = None
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -144,11 +144,10 @@ class OrderedReader:
                 await self._admit(found)
 
     async def _admit(self, found: list[Delivery]) -> None:
-        for delivery in found:
-            lane, offset, via = delivery.position
-            if offset is not None:
-                place = f"{'/'.join(via)}/{lane}"
-                self._at[place] = max(self._at.get(place, 0), offset + 1)
+        at = self._at
+        for _, (lane, offset, via), _, _ in found:
+            if offset is not None and at.get((via, lane), -1) <= offset:
+                at[via, lane] = offset + 1
         self._hand(self._gate.offer(found, self._clock.monotonic_ms()))
         fresh = {lane for lane in self._gate.wants() if not self._gate.lanes[lane].was_asked}
         if fresh:
@@ -294,7 +293,7 @@ class OrderedReader:
     async def _tend(self) -> None:
         """Say that this reader lives, and give and take lanes; this asks the store alone, and no rung."""
         try:
-            renewed = await self._part.renew(Report(dict(self._at), self._gate.held(self._clock.monotonic_ms())))
+            renewed = await self._part.renew(Report(self._read_to(), self._gate.held(self._clock.monotonic_ms())))
         except Fenced:
             self._fences += 1
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
@@ -334,6 +333,9 @@ class OrderedReader:
             asked = {n for n in waiting if n in wanted or may_move(n, states.get(n, {}), old_ms)}
             if asked:
                 await self._claim(asked)
+
+    def _read_to(self) -> dict[str, int]:
+        return {f"{'/'.join(via)}/{lane}": offset for (via, lane), offset in self._at.items()}
 
     def _old_ms(self) -> int:
         """Since when something must have waited for its lane to be asked for whatever the states say."""

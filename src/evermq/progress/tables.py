@@ -8,10 +8,11 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Tex
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-__all__ = ["claims", "metadata", "put", "put_new", "readers", "settled", "states"]
+__all__ = ["claims", "fresh", "metadata", "put", "put_new", "readers", "settled", "states"]
 
 metadata = MetaData()
 _NAME = 120  # characters of a topic or group: a key of several columns must fit an index of every engine
+_LARGE = 16_000_000  # characters; MySQL takes a wider type for it
 
 
 def _of_group(name: str, *columns: Column[Any]) -> Table:
@@ -24,7 +25,7 @@ states = _of_group(
     "evermq_states",
     Column("stream", String(40), primary_key=True),
     Column("lane", Integer, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", Text(_LARGE), nullable=False),
 )
 # Numbers that were settled in a handler's own transaction, until the state above includes them.
 settled = _of_group(
@@ -40,12 +41,19 @@ claims = _of_group(
     Column("owner", String(40), nullable=False),
     Column("asking", String(40)),
 )
+# What is newer than the states above, by the reader that has claimed the lanes: see evermq.progress.fresh.
+fresh = _of_group(
+    "evermq_fresh",
+    Column("reader", String(40), primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("states", Text(_LARGE), nullable=False),
+)
 # The readers of a group; one whose beat stands still for too long is gone.
 readers = _of_group(
     "evermq_readers",
     Column("reader", String(40), primary_key=True),
     Column("beat", BigInteger, nullable=False),
-    Column("report", Text, nullable=False),
+    Column("report", Text(_LARGE), nullable=False),
 )
 
 

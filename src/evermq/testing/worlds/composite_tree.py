@@ -141,13 +141,17 @@ def build(node: Node, links: Mapping[str, Link], dead: Queue | None, clock: Cloc
             found.queue = Route(queues, append_ms_max=wait_ms, clock=clock)
         case "failover":
             found.choices.append(Choice())
-            found.queue = Failover(**queues, choice=found.choices[-1], append_ms_max=wait_ms, clock=clock)
+            choice = found.choices[-1]
+            found.queue = Failover(**queues, choice=choice, append_ms_max=wait_ms, drain_per_s_max=None, clock=clock)
         case "ladder":
             slots = SimulatedSlots([links[key] for key in SLOTS], clock, producer)
             last = HostRung(slots, name="orders", dead=dead, clock=clock)
             found.choices.append(Choice())
             rungs = {"primary": queues["primary"], "standby": queues["standby"], "last": last}
-            ladder = found.queue = Failover(**rungs, choice=found.choices[-1], append_ms_max=wait_ms, clock=clock)
+            choice = found.choices[-1]
+            ladder = found.queue = Failover(
+                **rungs, choice=choice, append_ms_max=wait_ms, drain_per_s_max=None, clock=clock
+            )
             ladder.start()
         case "spooled":
             spooled = found.queue = Spooled(local=queues["local"], remote=queues["remote"], dead=dead, clock=clock)

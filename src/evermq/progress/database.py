@@ -1,0 +1,108 @@
+"""The database of progress: whole transactions at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from evermq.errors import Misconfigured, Unavailable
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+_ASYNC = {"postgresql": "postgresql+asyncpg", "mysql": "mysql+asyncmy", "mariadb": "mariadb+asyncmy"}
+
+
+class Database:
+    """url: as SQLAlchemy writes it; where it names no driver, an asynchronous one is taken. Raises Misconfigured.
+
+    SQLite has a thread of its own here, which does a transaction in one go: an asynchronous driver would change threads
+    at every step of it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._own: Engine | None = None
+        self._shared: AsyncEngine | None = None
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite":
+                self._own = create_engine(parsed.set(drivername="sqlite"))
+                _tame(self._own)
+            else:
+                parsed = parsed.set(drivername=_ASYNC.get(parsed.drivername, parsed.drivername))
+                self._shared = create_async_engine(parsed, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise Misconfigured(f"progress = {_without_password(url)!r}: {_said(error)}") from error
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Do this in a transaction. Raises Unavailable where the database does not answer."""
+        try:
+            if self._shared:
+                async with self._shared.begin() as connection:
+                    return await connection.run_sync(work)
+            return await self._run_in_thread(work)
+        except (OperationalError, InterfaceError, DBAPIError, OSError) as error:
+            raise Unavailable(f"progress: {_said(error)}") from error
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        if self._shared:
+            await self._shared.dispose()
+        if self._thread:
+            self._thread.shutdown()
+        if self._own:
+            self._own.dispose()
+
+    async def _run_in_thread(self, work: Callable[[Connection], T]) -> T:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "evermq-progress")
+        job = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._transact, work))
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])  # it cannot be stopped, so nobody may go on before it has ended
+            raise
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        assert self._own
+        with self._own.begin() as connection:
+            return work(connection)
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+
+
+def _without_password(url: str) -> str:
+    try:
+        parsed: URL = make_url(url)
+        return parsed.render_as_string(hide_password=True)
+    except ArgumentError:
+        return "an URL that is none"
+
+
+def _tame(engine: Engine) -> None:
+    """Writers wait for each other from the start of a transaction: one that only finds out when it writes fails. What
+    a power loss takes is handled again; a kill takes nothing."""
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA busy_timeout = 10000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

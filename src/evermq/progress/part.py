@@ -1,0 +1,268 @@
+"""One reader's part in the progress of a group, in SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from evermq.clock import Clock
+from evermq.errors import Fenced, Unavailable
+from evermq.progress.database import Database
+from evermq.progress.fresh import Fresh, fresh_of
+from evermq.progress.tables import claims, put, put_new, readers, settled, states
+from evermq.settled import Settled
+from evermq.settling import Held, Renewed, Report, States
+
+__all__ = ["SqlPart"]
+
+T = TypeVar("T")
+
+
+class SqlPart:
+    """See `Part`."""
+
+    def __init__(self, database: Database, topic: str, group: str, *, silent_ms_max: int, clock: Clock) -> None:
+        self._database = database
+        self._silent_ms_max = silent_ms_max
+        self._clock = clock
+        self._own = {"topic": topic, "grp": group}
+        self._reader = clock.token()
+        self._beat = 0
+        self._seen: dict[str, tuple[int, int]] = {}  # of other readers: their last beat, and when it changed
+        self._left = False
+        self._is_there = False  # has a row among the readers, unless others took it for gone
+        self._fresh = Fresh(self._own, self._reader)
+        self._claimed: set[int] = set()
+        self._recorded: set[str] = set()  # streams of which numbers were settled in a handler's own transaction
+        self._turn = asyncio.Lock()
+
+    async def claim(self, lanes: Collection[int]) -> States:
+        if lanes and not self._is_there:
+            raise Unavailable("this reader lost its lanes, and has to be heard of again before it claims others")
+        found = await self._run(partial(self._claim, lanes)) if lanes else {}
+        self._claimed.update(found)
+        return found
+
+    async def give_back(self, lanes: Collection[int]) -> None:
+        if lanes:
+            await self._run(partial(self._give_back, lanes))
+
+    async def settle(self, found: States) -> None:
+        if found:
+            await self._run(partial(self._settle, found))
+            self._claimed.update(found)
+
+    async def look(self, lanes: Collection[int]) -> States:
+        return await self._database.run(partial(self._look, lanes))
+
+    async def renew(self, report: Report) -> Renewed:
+        self._beat += 1
+        row = {**self._own, "reader": self._reader, "beat": self._beat, "report": _dump(report)}
+        everybody, wanted = await self._database.run(partial(self._renew, row))
+        beats = {each.reader: each.beat for each in everybody}
+        self._look_at(beats)
+        alive = [each for each in everybody if not self._is_gone(each.reader, beats)]
+        lanes = frozenset(lane for lane, asking in wanted if not self._is_gone(asking, beats))
+        return Renewed(lanes, tuple(_load(each.report) for each in alive))
+
+    async def leave(self) -> None:
+        if not self._left:
+            self._left = True
+            await self._run(self._leave)
+
+    async def record(self, session: AsyncSession, lane: int, stream: str, seq: int) -> bool:
+        """One number is settled in a transaction of the handler; False if it was already. Raises Fenced."""
+        connection = await session.connection()
+        return await connection.run_sync(partial(self._record, lane, stream, seq))
+
+    def _claim(self, lanes: Collection[int], connection: Connection) -> States:
+        mine, free, held, asked = self._who_has(connection, lanes)
+        beats = self._beats(connection) if held else {}
+        gone = {owner for owner in set(held.values()) if self._end(connection, owner, beats)}
+        mine |= self._take_over(connection, {n: owner for n, owner in held.items() if owner in gone})
+        for lane in held.keys() - mine:
+            if asked[lane] is None or self._is_gone(asked[lane], beats):
+                connection.execute(self._claim_of(lane).values(asking=self._reader))
+        for lane in free:
+            row = {**self._own, "lane": lane, "owner": self._reader, "asking": None}
+            if connection.execute(put_new(claims, connection.dialect), row).rowcount:
+                mine.add(lane)
+        return self._states(connection, dict.fromkeys(mine, self._reader))
+
+    def _settle(self, found: States, connection: Connection) -> None:
+        if not (self._claimed.issuperset(found) and self._fresh.write(connection, found)):
+            self._check_claims(connection, set(found))
+            self._fresh.load(connection)
+            self._fresh.write(connection, found)
+        if self._recorded:
+            self._forget_settled(connection, found)
+
+    def _look(self, lanes: Collection[int], connection: Connection) -> States:
+        query = select(claims.c.lane, claims.c.owner).where(self._mine(claims), claims.c.lane.in_(lanes))
+        owners = {row.lane: row.owner for row in connection.execute(query)}
+        return self._states(connection, dict.fromkeys(lanes, "") | owners)
+
+    def _renew(self, row: dict[str, Any], connection: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
+        self._show(connection, row)
+        everybody = connection.execute(select(readers).where(self._mine(readers))).all()
+        asked = select(claims.c.lane, claims.c.asking).where(
+            self._mine(claims), claims.c.owner == self._reader, claims.c.asking.is_not(None)
+        )
+        return everybody, connection.execute(asked).all()
+
+    def _leave(self, connection: Connection) -> None:
+        lanes = select(claims.c.lane).where(self._mine(claims), claims.c.owner == self._reader)
+        self._give_back(connection.execute(lanes).scalars().all(), connection)
+        connection.execute(delete(readers).where(self._mine(readers), readers.c.reader == self._reader))
+        self._fresh.drop(connection)
+
+    def _record(self, lane: int, stream: str, seq: int, connection: Connection) -> bool:
+        self._check_claims(connection, {lane})
+        self._recorded.add(stream)
+        row = {**self._own, "stream": stream, "seq": seq, "lane": lane}
+        return bool(connection.execute(put_new(settled, connection.dialect), row).rowcount)
+
+    def _forget_settled(self, connection: Connection, found: States) -> None:
+        """The numbers of handlers' own transactions that these states include."""
+        names = [(stream, state) for streams in found.values() for stream, state in streams.items()]
+        below = [{"s": name, "n": Settled.unpack(state).next} for name, state in names if name in self._recorded]
+        if below:
+            connection.execute(_forget(self._own), below)
+
+    def _check_claims(self, connection: Connection, lanes: set[int]) -> None:
+        held = select(claims.c.lane).where(self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader)
+        # Locked until the commit, so that nobody takes the lane over in between.
+        found = set((connection.execute(held.with_for_update())).scalars())
+        if lanes - found:
+            raise Fenced(f"lanes {sorted(lanes - found)} are another reader's by now")
+
+    def _who_has(
+        self, connection: Connection, lanes: Collection[int]
+    ) -> tuple[set[int], set[int], dict[int, str], dict[int, str | None]]:
+        query = select(claims).where(self._mine(claims), claims.c.lane.in_(lanes)).with_for_update()
+        rows = (connection.execute(query)).all()
+        mine = {row.lane for row in rows if row.owner == self._reader}
+        held = {row.lane: row.owner for row in rows if row.owner != self._reader}
+        return mine, set(lanes) - mine - held.keys(), held, {row.lane: row.asking for row in rows}
+
+    def _take_over(self, connection: Connection, held: Mapping[int, str]) -> set[int]:
+        """Of the lanes of readers that are gone, those that nobody else has taken meanwhile."""
+        for owner in sorted(set(held.values())):
+            self._fresh.take_from(connection, owner, [lane for lane in held if held[lane] == owner])
+        taken = set()
+        for lane, owner in held.items():
+            take = self._claim_of(lane).where(claims.c.owner == owner).values(owner=self._reader, asking=None)
+            if (connection.execute(take)).rowcount:
+                taken.add(lane)
+        return taken
+
+    def _give_back(self, lanes: Collection[int], connection: Connection) -> None:
+        """Whoever asked has the lane from now on."""
+        if not lanes:
+            return
+        self._claimed.difference_update(lanes)
+        self._fresh.move_out(connection, lanes)
+        mine = and_(self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader)
+        nobody = claims.c.asking.is_(None) | (claims.c.asking == self._reader)
+        connection.execute(delete(claims).where(mine, nobody))
+        connection.execute(update(claims).where(mine).values(owner=claims.c.asking, asking=None))
+
+    def _states(self, connection: Connection, owners: Mapping[int, str]) -> States:
+        """Of these lanes, by their owners, "" for none."""
+        found: dict[int, dict[str, Settled]] = {lane: {} for lane in owners}
+        if not found:
+            return {}
+        for row in connection.execute(select(states).where(self._mine(states), states.c.lane.in_(owners))):
+            found[row.lane][row.stream] = Settled.unpack(row.state)
+        for lane, newer in (fresh_of(connection, self._own, owners)).items():
+            found[lane].update({stream: Settled.unpack(state) for stream, state in newer.items()})
+        query = select(settled).where(self._mine(settled), settled.c.lane.in_(owners)).order_by(settled.c.seq)
+        for row in connection.execute(query):
+            self._recorded.add(row.stream)
+            found[row.lane].setdefault(row.stream, Settled(floor=row.seq)).add(row.seq)
+        return {lane: {name: each.pack() for name, each in streams.items()} for lane, streams in found.items()}
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
+        """One transaction at a time that changes what this reader has; after one that failed, nothing is taken as
+        known."""
+        async with self._turn:
+            try:
+                return await self._database.run(work)
+            except BaseException:
+                self._fresh.forget()
+                raise
+
+    def _claim_of(self, lane: int) -> Any:
+        return update(claims).where(self._mine(claims), claims.c.lane == lane)
+
+    def _mine(self, table: Any) -> Any:
+        return and_(table.c.topic == self._own["topic"], table.c.grp == self._own["grp"])
+
+    def _show(self, connection: Connection, row: dict[str, Any]) -> None:
+        """Raises Fenced where the row is gone, which others remove when they take over what this reader had."""
+        if not self._is_there:
+            connection.execute(put(readers, connection.dialect, "beat", "report"), row)
+            self._is_there = True
+            return
+        mine = update(readers).where(self._mine(readers), readers.c.reader == self._reader)
+        if not connection.execute(mine.values(beat=row["beat"], report=row["report"])).rowcount:
+            self._is_there = False
+            raise Fenced("this reader was silent for so long that others took its lanes")
+
+    def _beats(self, connection: Connection) -> dict[str, int]:
+        """Of all readers, as they are now: what was seen last may be old, where this one stood still itself."""
+        found = connection.execute(select(readers.c.reader, readers.c.beat).where(self._mine(readers)))
+        beats = {row.reader: row.beat for row in found}
+        self._look_at(beats)
+        return beats
+
+    def _end(self, connection: Connection, reader: str, beats: dict[str, int]) -> bool:
+        """Whether a reader is gone; it hears of that should it speak again."""
+        if not self._is_gone(reader, beats):
+            return False
+        if reader in beats:
+            row = and_(self._mine(readers), readers.c.reader == reader, readers.c.beat == beats[reader])
+            if not connection.execute(delete(readers).where(row)).rowcount:
+                return False  # it just spoke
+            del beats[reader]
+        return True
+
+    def _look_at(self, beats: dict[str, int]) -> None:
+        now_ms = self._clock.monotonic_ms()
+        before, self._seen = self._seen, {}
+        for reader, beat in beats.items():
+            known, since_ms = before.get(reader, (-1, now_ms))
+            self._seen[reader] = (beat, since_ms if known == beat else now_ms)
+
+    def _is_gone(self, reader: str | None, beats: dict[str, int]) -> bool:
+        """Whether a reader has left, or its beat stands still."""
+        if reader == self._reader:
+            return False
+        if reader not in beats:
+            return True
+        return self._clock.monotonic_ms() - self._seen[reader][1] > self._silent_ms_max
+
+
+def _forget(own: dict[str, str]) -> Any:
+    return delete(settled).where(
+        settled.c.topic == own["topic"],
+        settled.c.grp == own["grp"],
+        settled.c.stream == bindparam("s"),
+        settled.c.seq < bindparam("n"),
+    )
+
+
+def _dump(report: Report) -> str:
+    return json.dumps({"at": dict(report.at), "held": [list(each) for each in report.held]})
+
+
+def _load(text: str) -> Report:
+    content = json.loads(text)
+    return Report(content["at"], [Held(*each) for each in content["held"]])
