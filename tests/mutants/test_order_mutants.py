@@ -201,7 +201,7 @@ MUTANTS = [
     Mutant("absence is never proved: late", "stuck", "order-late-group", absence_is_never_proved),
     Mutant("absence reads to no end", "flagged", "order-windows", absence_reads_to_no_end),
     Mutant("counters die with the process", "order", "order-restarts", counters_die_with_the_process),
-    Mutant("numbers under way are not voided", "stuck", "order-restarts", numbers_under_way_are_not_voided),
+    Mutant("numbers under way are not voided", "stuck", "order-restarts", numbers_under_way_are_not_voided, 120),
     Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
     Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),

@@ -165,16 +165,18 @@ class Flights:
         """In one append, those that need not wait for any lane, nor for one that waits before them."""
         leave: list[_Whole] = []
         stay: deque[_Whole] = deque()
-        closed, count = set(self._busy), 0
+        before: set[int] = set()  # lanes for which an earlier one waits
+        count = 0
         for whole in self._wholes:
             if whole.call.expired:
                 continue
-            if count + len(whole.messages) <= self._batch_count_max and closed.isdisjoint(whole.lanes):
+            is_free = self._busy.isdisjoint(whole.lanes) and before.isdisjoint(whole.lanes)
+            if is_free and count + len(whole.messages) <= self._batch_count_max:
                 leave.append(whole)
                 count += len(whole.messages)
             else:
                 stay.append(whole)
-                closed |= whole.lanes
+                before |= whole.lanes
         self._wholes = stay
         if leave:
             for whole in leave:
