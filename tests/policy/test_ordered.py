@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.memory import MemoryQueue
-from evermq.errors import Partial, Rejected, Unavailable, Unsupported
+from evermq.client.producer import Producer
+from evermq.errors import Partial, Rejected, Unavailable, Uncertain, Unsupported
 from evermq.ha.route import Route
 from evermq.message import Message, MessageFactory
 from evermq.numbers import FLAGGED, SEQ, VOID
@@ -185,4 +187,60 @@ async def test_delayed_message_is_refused() -> None:
     queue = ordered(MemoryQueue("t"), MemoryQueue("t"))
     with pytest.raises(Unsupported):
         await queue.append([make("x", delay_ms=1)])
+    await queue.close()
+
+
+async def test_message_that_is_sent_again_while_it_is_under_way_is_the_same_one() -> None:
+    door = asyncio.Event()
+
+    class Slow(Rung):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            await door.wait()
+            return await super().append(messages)
+
+    inner = MemoryQueue("t")
+    rungs: dict[str, Queue] = {"primary": Slow(inner), "standby": MemoryQueue("t")}
+    queue = Ordered(
+        Route({"primary": rungs["primary"]}, append_ms_max=60_000),
+        slot=Slot().take,
+        progress=MemoryProgress(),
+        rungs=rungs,
+        append_ms_max=50,
+    )
+    first, second = make("1", key="k"), make("2", key="k")
+    with pytest.raises(Uncertain):
+        await queue.append([first])
+    with pytest.raises(Partial) as told:
+        await queue.append([first, second])
+    assert [type(outcome) for outcome in told.value.outcomes] == [Uncertain, Unavailable]
+    again = asyncio.create_task(queue.append([first]))
+    await asyncio.sleep(0)
+    door.set()
+    assert [position.via for position in await again] == [("primary",)]
+    assert [position.via for position in await queue.append([first, second])] == [("primary",)] * 2
+    assert [each.message.body for each in await read_all(queue, "g", 2)] == [b"1", b"2"]
+    assert await inner.backlog("g") == 0
+    await queue.close()
+
+
+async def test_producer_that_retries_makes_no_double() -> None:
+    inner = MemoryQueue("t")
+
+    class Slow(Rung):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            await asyncio.sleep(0.2)
+            return await super().append(messages)
+
+    rungs: dict[str, Queue] = {"primary": Slow(inner)}
+    queue = Ordered(
+        Route(rungs, append_ms_max=60_000),
+        slot=Slot().take,
+        progress=MemoryProgress(),
+        rungs=rungs,
+        append_ms_max=50,
+    )
+    async with Producer(queue, retry_ms_max=10_000) as producer:
+        await producer.send_many([make(f"{n}", key=f"k{n % 3}") for n in range(20)])
+    assert len(await read_all(queue, "g", 20)) == 20
+    assert await inner.backlog("g") == 0
     await queue.close()

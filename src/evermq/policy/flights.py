@@ -20,6 +20,7 @@ Outcome = Position | EvermqError
 Append = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
+_DOUBTFUL_MAX = 65_536
 
 
 @dataclass(slots=True)
@@ -33,9 +34,9 @@ class FlightCounts:
 
 class Call:
     """One append of an application: the outcome of each message, and a future for all of them. queued: the rows that
-    have not left."""
+    have not left. followers: rows of later calls that are sends of the same messages again."""
 
-    __slots__ = ("done", "expired", "left", "outcomes", "positions", "queued")
+    __slots__ = ("done", "expired", "followers", "left", "outcomes", "positions", "queued")
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
@@ -43,6 +44,7 @@ class Call:
         self.left = count
         self.expired = False
         self.queued: Container[int] = ()
+        self.followers: list[tuple[int, Call, int]] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def tell(self, row: int, outcome: Outcome) -> None:
@@ -50,13 +52,24 @@ class Call:
         if self.outcomes[row] is None:
             self.outcomes[row] = outcome
             self.left -= 1
+            self._pass_on()
             if not self.left:
                 self.finish()
 
     def land(self, positions: Sequence[Position]) -> None:
         """All of it has landed at once."""
         self.positions = positions
+        self._pass_on()
         self.finish()
+
+    def known(self, row: int) -> Outcome | None:
+        """What has become of a message, if that is certain by now."""
+        return self.outcomes[row] if self.positions is None else self.positions[row]
+
+    def _pass_on(self) -> None:
+        for row, call, other in self.followers:
+            if (outcome := self.known(row)) is not None:
+                call.tell(other, outcome)
 
     def finish(self) -> None:
         """All is told."""
@@ -96,7 +109,8 @@ class Flights:
     waits for its own lane alone.
 
     A message that is Unavailable everywhere is given up, and a void takes its number; one that is Uncertain, and a
-    void, is sent again until it has landed, and until then nothing else leaves in its lane.
+    void, is sent again until it has landed, and until then nothing else leaves in its lane. A caller that sends such
+    a message again meanwhile, under the same id, waits for the same number.
     """
 
     def __init__(self, numbering: Numbering, append: Append, *, batch_count_max: int, clock: Clock) -> None:
@@ -106,6 +120,7 @@ class Flights:
         self._batch_count_max = batch_count_max
         self._clock = clock
         self._busy: set[int] = set()
+        self._doubtful: dict[str, tuple[Call, int]] = {}
         self._wholes: deque[_Whole] = deque()
         self._waiting: dict[int, deque[_Row]] = {}
         self._troubled = 0  # flights of which something is sent again
@@ -119,6 +134,11 @@ class Flights:
 
     def take(self, messages: Sequence[Message], call: Call) -> None:
         """Send what can leave now, and queue the rest."""
+        if self._doubtful:
+            fresh = self._rejoin(messages, call)
+            if len(fresh) < len(messages):
+                self._take_some([messages[row] for row in fresh], fresh, call)
+                return
         places = self._numbering.places(messages)
         whole = _Whole(messages, places, {lane for lane, _ in places}, call)
         if self._waiting or self._troubled or len(messages) > self._batch_count_max:
@@ -127,6 +147,38 @@ class Flights:
         else:
             call.queued = range(len(messages))
             self._wholes.append(whole)
+        self._launch()
+
+    def doubt(self, messages: Sequence[Message], call: Call) -> None:
+        """The caller is told that some of these may have landed, and may send them again."""
+        for row, message in enumerate(messages):
+            if row not in call.queued and call.known(row) is None:
+                self._doubtful[message.id] = (call, row)
+        while len(self._doubtful) > _DOUBTFUL_MAX:
+            del self._doubtful[next(iter(self._doubtful))]
+
+    def _rejoin(self, messages: Sequence[Message], call: Call) -> list[int]:
+        """The rows that are not sends of something that is under way, or has landed, already."""
+        fresh = []
+        for row, message in enumerate(messages):
+            before, other = self._doubtful.get(message.id, (call, row))
+            outcome = before.known(other)
+            if before is call or isinstance(outcome, EvermqError):
+                fresh.append(row)
+            elif outcome is None:
+                before.followers.append((other, call, row))
+            else:
+                call.tell(row, outcome)
+            if outcome is not None:
+                self._doubtful.pop(message.id, None)
+        return fresh
+
+    def _take_some(self, messages: Sequence[Message], rows: Sequence[int], call: Call) -> None:
+        """Of a call, these rows alone."""
+        self._part()
+        call.queued = set(rows)
+        for message, place, row in zip(messages, self._numbering.places(messages), rows, strict=True):
+            self._waiting.setdefault(place[0], deque()).append(_Row(message, place, call, row))
         self._launch()
 
     async def close(self) -> None:

@@ -37,7 +37,7 @@ class Ordered:
     None waits. window_count_max: how many messages of a lane are held at most.
 
     An append returns once every message has landed. After append_ms_max what has not left yet is Unavailable, and what
-    was sent is Uncertain: it is sent on all the same, so do not send it again.
+    was sent is Uncertain: it is sent on all the same. Sent again meanwhile under its id, it is the same message.
     """
 
     has_order: ClassVar[bool] = True
@@ -108,7 +108,11 @@ class Ordered:
         self._check()
         call = Call(len(messages))
         flights.take(messages, call)
-        await asyncio.wait([call.done], timeout=self._append_ms_max / 1000)
+        try:
+            await asyncio.wait([call.done], timeout=self._append_ms_max / 1000)
+        finally:
+            if not call.done.done():
+                flights.doubt(messages, call)
         return call.positions if call.positions is not None else _result(call)
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> OrderedReader:
