@@ -9,6 +9,7 @@ import pytest
 from evermq.compose.build import build
 from evermq.compose.config import TopicConfig, parse
 from evermq.errors import Misconfigured
+from evermq.ha.failover import Failover
 from evermq.message import Message, MessageFactory
 from evermq.numbers import SEQ
 from evermq.policy.deduped import Deduped
@@ -42,6 +43,9 @@ async def test_order_is_kept_over_a_restart_of_a_named_producer(tmp_path: Path, 
         await queue.close()
     assert len(streams) == 1
     queue = await build(config)
+    assert isinstance(queue, Ordered)
+    assert isinstance(queue._queue, Failover)
+    assert queue._queue.keeps_order  # nothing goes past what the host's own log holds
     reader = await queue.reader("billing")
     got: list[Message] = []
     while len(got) < 20:
