@@ -1,11 +1,13 @@
 """A probe goes to a rung and comes back, on a topic of its own."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from evermq.adapters.memory import MemoryPlace
 from evermq.errors import Denied, Unavailable
+from evermq.ha import probe as probe_module
 from evermq.ha.breaker import Pace, State
 from evermq.ha.probe import Probe
 from evermq.ha.quorum import Quorum
@@ -63,6 +65,29 @@ async def test_place_that_refuses_or_hangs_is_a_failure_and_is_tried_anew() -> N
     rung.away = None
     assert await probe.trip() >= 0
     await probe.close()
+
+
+async def test_driver_that_cannot_even_be_cancelled_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_module, "_FIRST_MS_MAX", 20)
+    monkeypatch.setattr(probe_module, "_CLOSE_MS_MAX", 20)
+    rung, let_go = Rung(), asyncio.Event()
+
+    async def connect() -> Place:
+        rung.connected += 1
+        while rung.connected == 1 and not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return rung.place
+
+    probe = Probe(connect, TOPIC, trip_ms_max=1_000)
+    monkeypatch.setattr(probe, "_trip_ms_max", 20)
+    with pytest.raises(Unavailable, match="hangs"):
+        await probe.trip()
+    monkeypatch.undo()
+    assert await probe.trip() >= 0
+    let_go.set()
+    await probe.close()
+    assert await rung.place.topics() == []
 
 
 async def test_message_that_does_not_come_back_is_a_failure() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Unavailable
@@ -13,6 +14,7 @@ from evermq.port import Place, Queue, Reader
 
 __all__ = ["GROUP", "PREFIX", "Probe"]
 
+T = TypeVar("T")
 PREFIX = "evermq-probe."  # topics that begin so are probes'
 GROUP = "probe"
 _FIRST_MS_MAX = 15_000  # making a topic and joining a group take their time
@@ -43,12 +45,38 @@ class Probe:
         self._place: Place | None = None
         self._queue: Queue | None = None
         self._reader: Reader | None = None
+        self._hanging: set[asyncio.Future[Any]] = set()
 
     async def trip(self) -> int:
         """Go there and back; returns how long it took, in milliseconds.
 
         Raises Unavailable where that did not work in time, and Rejected where this process may not have a topic there.
         """
+        return await self._within(self._trip(), _FIRST_MS_MAX + self._trip_ms_max + 2 * _CLOSE_MS_MAX)
+
+    async def _within(self, work: Coroutine[Any, Any, T], limit_ms: int) -> T:
+        """Its result. A driver that neither answers nor lets itself be cancelled is left behind with all that was open:
+        waiting for it, nobody would ever see that the rung is well again."""
+        going = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([going], timeout=limit_ms / 1000)
+        except asyncio.CancelledError:
+            going.cancel()
+            raise
+        if going.done():
+            return going.result()
+        going.cancel()
+        self._hanging.add(going)
+        going.add_done_callback(self._forget)
+        self._place = self._queue = self._reader = None
+        raise Unavailable(f"a probe of {self._topic} hangs")
+
+    def _forget(self, ended: asyncio.Future[Any]) -> None:
+        self._hanging.discard(ended)
+        if not ended.cancelled():
+            ended.exception()  # looked at: nobody waits for it
+
+    async def _trip(self) -> int:
         try:
             async with asyncio.timeout(_FIRST_MS_MAX / 1000):
                 queue, reader = await self._open()
@@ -63,7 +91,8 @@ class Probe:
 
     async def close(self) -> None:
         """Take the topic away again, if it was made."""
-        await self._let_go(drop=True)
+        with contextlib.suppress(Unavailable):
+            await self._within(self._let_go(drop=True), 3 * _CLOSE_MS_MAX)
 
     async def _open(self) -> tuple[Queue, Reader]:
         if self._queue is None or self._reader is None:
