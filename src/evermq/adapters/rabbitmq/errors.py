@@ -6,11 +6,10 @@ channel says nothing of the other messages that were on their way in it; those a
 
 from __future__ import annotations
 
-import ssl
-
 from aiormq import exceptions as driver
 from pamqp import exceptions as frames
 
+from evermq.adapters.certificate import distrust
 from evermq.errors import (
     Denied,
     EvermqError,
@@ -119,12 +118,8 @@ def _said(error: BaseException | None) -> str:
 
 def refused(error: BaseException, where: str) -> EvermqError:
     """What went wrong before anything was asked: a connection that could not be made."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            reason = getattr(cause, "verify_message", cause)
-            return Denied(f"rabbitmq {where}: its certificate is not accepted: {reason}")
-        cause = cause.__cause__ or cause.__context__
+    if reason := distrust(error):
+        return Denied(f"rabbitmq {where}: {reason}")
     kind = _kind(error)
     if kind in (Denied, Unsupported, Misconfigured):
         return kind(f"rabbitmq {where}: {_said(error)}")

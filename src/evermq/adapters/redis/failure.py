@@ -7,10 +7,9 @@ write of a script or none, so what is listed as Unavailable was certainly not ap
 
 from __future__ import annotations
 
-import ssl
-
 from redis import exceptions as driver
 
+from evermq.adapters.certificate import distrust
 from evermq.errors import Damaged, Denied, EvermqError, Overloaded, Unavailable, Uncertain, Unsupported
 
 __all__ = ["CODES", "DRIVER", "failure", "refused"]
@@ -124,9 +123,6 @@ def refused(error: BaseException, where: str) -> EvermqError:
     said = failure(error, where)
     if isinstance(said, Denied):
         return said
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Denied(f"redis {where}: its certificate is not accepted: {cause.verify_message}")
-        cause = cause.__cause__ or cause.__context__
+    if reason := distrust(error):
+        return Denied(f"redis {where}: {reason}")
     return Unavailable(f"redis {where} cannot be reached: {error or type(error).__name__}")
