@@ -1,4 +1,4 @@
-"""Kafka's clients as people use them without evermq, each with the same promises."""
+"""Kafka's clients as people use them without a framework, each with the same promises."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from itertools import count, cycle
 from typing import Any
 
-from brokers.arena import LANES, Arena, batches, producing, records
+from brokers.arena import BATCH, LANES, SENDERS, Arena, batches, producing, records
 from rig.contender import Contender, Measure
 from rig.pace import spans_per_second
 
-__all__ = ["aiokafka_send", "confluent_consume", "confluent_produce", "faststream_publish", "faststream_subscriber"]
+__all__ = ["aiokafka_batches", "aiokafka_send", "aioproducer_produce", "confluent_consume", "confluent_produce"]
 
 _GROUPS = count(1)
-_FASTSTREAM = {"faststream": "faststream[confluent]"}
 _UNDER_WAY = 20_000
 
 
@@ -55,24 +54,25 @@ def confluent_produce(arena: Arena, size: int) -> Contender:
     return Contender(f"confluent-kafka produce() + callback, {size} B", open_)
 
 
+async def _aiokafka(arena: Arena) -> Any:
+    from aiokafka import AIOKafkaProducer
+
+    batch, request = 1_000_000, 8 << 20
+    producer = AIOKafkaProducer(
+        bootstrap_servers=arena.bootstrap, enable_idempotence=True, max_batch_size=batch, max_request_size=request
+    )
+    await producer.start()
+    return producer
+
+
 def aiokafka_send(arena: Arena, size: int, tasks: int) -> Contender:
     """`await producer.send_and_wait()` in many tasks."""
 
     @contextmanager
     def open_() -> Iterator[Measure]:
-        from aiokafka import AIOKafkaProducer
-
         body, topic = bytes(size), arena.topic()
         with asyncio.Runner() as runner:
-
-            async def start() -> Any:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=arena.bootstrap, enable_idempotence=True, max_batch_size=1 << 20
-                )
-                await producer.start()
-                return producer
-
-            producer = runner.run(start())
+            producer = runner.run(_aiokafka(arena))
 
             async def work(seconds: float) -> float:
                 begin = time.perf_counter()
@@ -133,17 +133,58 @@ def confluent_consume(arena: Arena, messages: int) -> Contender:
     return Contender("confluent-kafka consume(500) and commit()", open_)
 
 
-def faststream_publish(arena: Arena, size: int, tasks: int) -> Contender:
-    """`await broker.publish()` in many tasks."""
+def aiokafka_batches(arena: Arena, size: int) -> Contender:
+    """create_batch() and send_batch(), several under way: the fastest that it has, with partitions chosen by hand."""
 
     @contextmanager
     def open_() -> Iterator[Measure]:
-        from faststream.confluent import KafkaBroker
+        stock = [records(batch) for batch in batches(size)]
+        topic = arena.topic()
+        with asyncio.Runner() as runner:
+            producer = runner.run(_aiokafka(arena))
+
+            async def work(seconds: float) -> float:
+                begin = time.perf_counter()
+                end = begin + seconds
+
+                async def send(number: int) -> int:
+                    done = 0
+                    for some in cycle(stock[number::SENDERS]):
+                        batch = producer.create_batch()
+                        for timestamp, key, body, headers in some:
+                            if batch.append(timestamp=timestamp, key=key, value=body, headers=headers) is None:
+                                break
+                            done += 1
+                        await (await producer.send_batch(batch, topic, partition=number % LANES))
+                        if time.perf_counter() >= end:
+                            return done
+                    return done
+
+                done = sum(await asyncio.gather(*map(send, range(SENDERS))))
+                return done / (time.perf_counter() - begin)
+
+            yield lambda seconds: runner.run(work(seconds))
+            runner.run(producer.stop())
+
+    return Contender(f"aiokafka send_batch(), batches of {BATCH} x {size} B", open_)
+
+
+def aioproducer_produce(arena: Arena, size: int, tasks: int) -> Contender:
+    """`await (await producer.produce())` in many tasks; it sends what it holds when all tasks wait. No headers: it
+    has none."""
+
+    @contextmanager
+    def open_() -> Iterator[Measure]:
+        from confluent_kafka.aio import AIOProducer
 
         body, topic = bytes(size), arena.topic()
+        settings = {"bootstrap.servers": arena.bootstrap, "enable.idempotence": True, "acks": "all"}
         with asyncio.Runner() as runner:
-            broker = KafkaBroker(arena.bootstrap, enable_idempotence=True, acks="all", logger=None)
-            runner.run(broker.start())
+
+            async def start() -> Any:
+                return AIOProducer(settings, batch_size=tasks, buffer_timeout=0.1)
+
+            producer = runner.run(start())
 
             async def work(seconds: float) -> float:
                 begin = time.perf_counter()
@@ -152,7 +193,7 @@ def faststream_publish(arena: Arena, size: int, tasks: int) -> Contender:
                 async def send() -> int:
                     done = 0
                     while time.perf_counter() < end:
-                        await broker.publish(body, topic)
+                        await (await producer.produce(topic, body))
                         done += 1
                     return done
 
@@ -160,44 +201,6 @@ def faststream_publish(arena: Arena, size: int, tasks: int) -> Contender:
                 return done / (time.perf_counter() - begin)
 
             yield lambda seconds: runner.run(work(seconds))
-            runner.run(broker.stop())
+            runner.run(producer.close())
 
-    return Contender(f"FastStream publish, {tasks} tasks", open_, _FASTSTREAM)
-
-
-def faststream_subscriber(arena: Arena, messages: int, stocked: int) -> Contender:
-    """A handler a message, as its users write it; the first `messages` of the topic, by a new group each time."""
-
-    @contextmanager
-    def open_() -> Iterator[Measure]:
-        from faststream.confluent import KafkaBroker
-
-        topic = arena.stocked(stocked, 1_024)
-
-        async def span() -> tuple[int, float]:
-            broker: Any = KafkaBroker(arena.bootstrap, logger=None)
-            done, begin = 0, 0.0
-            over = asyncio.Event()
-
-            subscriber: Any = broker.subscriber(
-                topic, group_id=f"faststream-{next(_GROUPS)}", auto_offset_reset="earliest"
-            )
-
-            async def handle(body: bytes) -> None:
-                nonlocal done, begin
-                done += 1
-                if done == 1:
-                    begin = time.perf_counter()
-                if done == messages:
-                    over.set()
-
-            subscriber(handle)
-            await broker.start()
-            await asyncio.wait_for(over.wait(), 60)
-            took = time.perf_counter() - begin
-            await broker.stop()
-            return messages, took
-
-        yield lambda seconds: spans_per_second(lambda: asyncio.run(span()), seconds)
-
-    return Contender(f"FastStream subscriber, {LANES} lanes", open_, _FASTSTREAM)
+    return Contender(f"confluent-kafka AIOProducer, {tasks} tasks", open_)

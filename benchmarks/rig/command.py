@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rig.contender import Case
+from rig.pages import refresh
+from rig.progress import say
 from rig.report import as_json, as_table
 from rig.rounds import run
 
@@ -64,4 +66,6 @@ def report(name: str, options: Options, cases: Sequence[Case], environment: Call
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(as_json(name, around, rows) + "\n")
+        for document in refresh(options.out):
+            say(f"{document} shows it")
     print(as_json(name, around, rows) if options.json else as_table(name, around, rows))

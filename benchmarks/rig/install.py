@@ -55,7 +55,12 @@ def install(*packages: str) -> None:
 
 
 def _missing(packages: Mapping[str, str]) -> list[str]:
-    return [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
+    return [package for module, package in packages.items() if not _is_there(module)]
+
+
+def _is_there(module: str) -> bool:
+    """kombu puts a module without a spec in its own place when it is imported."""
+    return sys.modules.get(module) is not None or importlib.util.find_spec(module) is not None
 
 
 def binary(name: str) -> str | None:

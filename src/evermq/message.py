@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
@@ -33,6 +34,9 @@ class Message(NamedTuple):
     created_ms: int
 
 
+_new_message = partial(tuple.__new__, Message)  # half the time of calling Message
+
+
 class MessageFactory:
     """Makes messages whose ids are `SESSION-COUNTER`, SESSION being random for each factory."""
 
@@ -54,10 +58,12 @@ class MessageFactory:
         now_ms = self._clock.now_ms()
         if delay_ms > 0:
             headers = {**(headers or {}), DELIVER_AT: str(now_ms + delay_ms)}
-        return Message(
-            id or f"{self._prefix}{next(self._numbers):x}",
-            key.encode() if isinstance(key, str) else key,
-            body.encode() if isinstance(body, str) else body,
-            headers or NO_HEADERS,
-            now_ms,
+        return _new_message(
+            (
+                id or f"{self._prefix}{next(self._numbers):x}",
+                key.encode() if isinstance(key, str) else key,
+                body.encode() if isinstance(body, str) else body,
+                headers or NO_HEADERS,
+                now_ms,
+            )
         )

@@ -15,8 +15,8 @@ from evermq.message import Message
 from evermq.position import Position
 from evermq.traits import Traits
 
-__all__ = ["AppendsBlocking", "Bounds", "Delivery", "Fetched", "GroupState", "Log", "Place", "Queue", "Reader"]
-__all__ += ["Start", "TopicState"]
+__all__ = ["AppendsBlocking", "Bounds", "Delivery", "Fetched", "GroupState", "Log", "OrdersAppends", "Place"]
+__all__ += ["Queue", "Reader", "Start", "TopicState"]
 
 
 class Delivery(NamedTuple):
@@ -102,6 +102,16 @@ class AppendsBlocking(Protocol):
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
         """As `Queue.append`, but the calling thread waits."""
         ...
+
+
+@runtime_checkable
+class OrdersAppends(Protocol):
+    """A queue that lets appends under way at the same time land in the order in which they were called, per key.
+
+    appends_max: how many of one caller are worth having under way. One that fails does not keep later ones back."""
+
+    @property
+    def appends_max(self) -> int: ...
 
 
 class Fetched(NamedTuple):

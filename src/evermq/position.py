@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple, overload
 
 __all__ = ["Position", "Run", "Span", "Via"]
@@ -20,6 +22,9 @@ class Position(NamedTuple):
     via: tuple[str, ...] = ()
 
 
+_new_position = partial(tuple.__new__, Position)
+
+
 class Run(Sequence[Position]):
     """`count` positions that follow each other in one lane, from `offset` on."""
 
@@ -32,6 +37,10 @@ class Run(Sequence[Position]):
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[Position]:
+        offsets = range(self.offset, self.offset + self._count)
+        return map(_new_position, zip(repeat(self.lane), offsets, repeat(()), strict=False))
 
     @overload
     def __getitem__(self, index: int) -> Position: ...

@@ -198,3 +198,41 @@ async def test_example_for_any_engine_runs(place: KafkaPlace, kafka_server: Engi
     said, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     assert said.count(b"billed:") == 3
+
+
+ASKING = """
+import asyncio, sys
+from evermq.adapters.open import open_place
+from evermq.errors import EvermqError
+from confluent_kafka.admin import OffsetSpec
+
+async def ask(url, topic, seconds):
+    place = await open_place(url)
+    admin, loop = place.admin, asyncio.get_running_loop()
+    end = loop.time() + seconds
+    print("asking", flush=True)
+    while loop.time() < end:
+        asked = admin.ping(), admin.topic(topic), admin.bounds(topic, [0], OffsetSpec.latest()), admin.groups()
+        for each in await asyncio.gather(*asked, return_exceptions=True):
+            assert not isinstance(each, BaseException) or isinstance(each, EvermqError), repr(each)
+        await asyncio.sleep(0.1)
+    assert (await admin.topic(topic)).lanes == 1
+
+asyncio.run(ask(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+"""
+
+
+async def test_process_outlives_a_broker_that_stood_still_and_answers_late(
+    place: KafkaPlace, kafka_server: Engine, topic: str
+) -> None:
+    """librdkafka ends the whole process by a failed assertion where it is asked for the cluster in another way."""
+    await place.create(topic, lanes=1)
+    node = kafka_server.leader(topic)
+    command = [sys.executable, "-c", ASKING, kafka_server.url(), topic, "16"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    assert await process.stdout.readline() == b"asking\n"
+    node.freeze()
+    await asyncio.sleep(9)
+    node.thaw()
+    assert await asyncio.wait_for(process.wait(), 90) == 0

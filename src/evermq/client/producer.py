@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
 from evermq.message import Message, MessageFactory
-from evermq.port import Queue
+from evermq.port import OrdersAppends, Queue
 from evermq.position import Position
 
 __all__ = ["OnOutcome", "Producer"]
@@ -21,15 +21,18 @@ Outcome = Position | EvermqError
 OnOutcome = Callable[[Message, Outcome], None]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
+_MANY = 64  # calls that wait: fewer go in one append
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One call on its way. future: None for one-way sends."""
 
     messages: Sequence[Message]
     size: int
     future: asyncio.Future[Sequence[Outcome]] | None
+
+
+_new_entry = partial(tuple.__new__, _Entry)
 
 
 class Producer:
@@ -41,8 +44,9 @@ class Producer:
     is sent again, under the same ids and before anything later (0: the error goes to the callers at once).
     on_outcome(message, outcome): called for each one-way send.
 
-    One append is under way at a time, so messages keep the order in which they were sent. A send that is cancelled
-    may still go out. Leaving the `async with` block flushes.
+    One append is under way at a time, or several where the queue orders them itself (`OrdersAppends`), so messages
+    keep the order in which they were sent. A send that is cancelled may still go out. Leaving the `async with` block
+    flushes.
     """
 
     def __init__(
@@ -71,8 +75,11 @@ class Producer:
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._appends_max = queue.appends_max if isinstance(queue, OrdersAppends) and not retry_ms_max else 1
+        self._under_way: set[asyncio.Task[None]] = set()
         self.message = MessageFactory(clock)
 
     async def send(
@@ -85,7 +92,14 @@ class Producer:
         id: str | None = None,
     ) -> Position:
         """Send one message and return where it landed once it is acknowledged; see `MessageFactory` and port.py."""
-        return await self.send_message(self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id))
+        message = self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id)
+        size = len(message.body)
+        if self._closed or self._is_short_of(size):
+            return await self.send_message(message)
+        outcome = (await self._sent((message,), size))[0]  # as there; a coroutine less for each message
+        if isinstance(outcome, EvermqError):
+            raise outcome
+        return outcome
 
     async def send_message(self, message: Message) -> Position:
         """As `send`, for a message that is made already (`producer.message(...)`)."""
@@ -121,7 +135,7 @@ class Producer:
         message = self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id)
         if self._for_room or self._bytes + len(message.body) > self._memory_bytes_max:
             raise Overloaded(f"memory_bytes_max = {self._memory_bytes_max} is full: await send(), or send less")
-        self._enter(_Entry((message,), len(message.body), None))
+        self._enter((message,), len(message.body), None)
         return message
 
     async def flush(self) -> None:
@@ -148,11 +162,21 @@ class Producer:
     async def _send(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         self._check()
         size = sum([len(message.body) for message in messages])
-        if self._for_room or (self._bytes and self._bytes + size > self._memory_bytes_max):
+        if self._is_short_of(size):
             await self._wait_for_room(size)
-        future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
-        self._enter(_Entry(messages, size, future))
-        return await future
+        return await self._sent(messages, size)
+
+    def _sent(self, messages: Sequence[Message], size: int) -> asyncio.Future[Sequence[Outcome]]:
+        """Done when these have their outcomes."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Sequence[Outcome]] = self._loop.create_future()
+        self._enter(messages, size, future)
+        return future
+
+    def _is_short_of(self, size: int) -> bool:
+        """Whether so many bytes have to wait for room."""
+        return bool(self._for_room) or (self._bytes > 0 and self._bytes + size > self._memory_bytes_max)
 
     async def _wait_for_room(self, size: int) -> None:
         while True:
@@ -180,13 +204,14 @@ class Producer:
                 turn.set_result(None)
                 return
 
-    def _enter(self, entry: _Entry) -> None:
-        self._waiting.append(entry)
-        self._bytes += entry.size
-        self._idle.clear()
-        self._news.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+    def _enter(self, messages: Sequence[Message], size: int, future: asyncio.Future[Sequence[Outcome]] | None) -> None:
+        self._waiting.append(_new_entry((messages, size, future)))
+        self._bytes += size
+        if len(self._waiting) == 1:
+            self._idle.clear()
+            self._news.set()
+            if self._task is None:
+                self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while True:
@@ -194,20 +219,40 @@ class Producer:
             if self._linger_ms and not self._is_full():
                 await self._clock.sleep(self._linger_ms)
             while self._waiting:
-                await self._append(self._take())
+                if self._appends_max == 1:
+                    await self._append(self._take())
+                elif len(self._under_way) < self._appends_max:
+                    self._append_beside(self._take())
+                else:
+                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             self._news.clear()
+            if not self._under_way:
+                self._idle.set()
+
+    def _append_beside(self, entries: list[_Entry]) -> None:
+        task = asyncio.create_task(self._append(entries))
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not self._under_way and not self._waiting:
             self._idle.set()
 
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._batch_count_max or self._bytes >= self._batch_bytes_max
 
     def _take(self) -> list[_Entry]:
+        """What the next append carries; where many wait, a part, so that work on the others and the engine overlap."""
+        limit = len(self._waiting)
+        if self._appends_max > 1 and limit >= _MANY:
+            limit = -(-limit // (self._appends_max - len(self._under_way)))
         taken = [self._waiting.popleft()]
         count, size = len(taken[0].messages), taken[0].size
-        while self._waiting:
-            entry = self._waiting[0]
-            count += len(entry.messages)
-            size += entry.size
+        while self._waiting and len(taken) < limit:
+            messages, more, _ = self._waiting[0]
+            count += len(messages)
+            size += more
             if count > self._batch_count_max or size > self._batch_bytes_max:
                 break
             taken.append(self._waiting.popleft())
@@ -219,18 +264,29 @@ class Producer:
             outcomes = await self._outcomes(messages)
         except Exception as error:  # a defect below must not leave callers waiting for ever
             outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
-        at = 0
-        for entry in entries:
-            stop = at + len(entry.messages)
-            mine = outcomes if len(entries) == 1 else outcomes[at:stop]
-            at = stop
-            self._bytes -= entry.size
-            if entry.future is None:
-                if self._on_outcome:
-                    self._on_outcome(entry.messages[0], mine[0])
-            elif not entry.future.done():
-                entry.future.set_result(mine)
+        if len(entries) == len(messages):
+            for (mine, size, future), outcome in zip(entries, outcomes, strict=True):
+                self._bytes -= size
+                if future is not None and not future.done():
+                    future.set_result((outcome,))
+                elif future is None and self._on_outcome:
+                    self._on_outcome(mine[0], outcome)
+        else:
+            at = 0
+            for entry in entries:
+                stop = at + len(entry.messages)
+                self._tell(entry, outcomes if len(entries) == 1 else outcomes[at:stop])
+                at = stop
         self._give_room()
+
+    def _tell(self, entry: _Entry, outcomes: Sequence[Outcome]) -> None:
+        messages, size, future = entry
+        self._bytes -= size
+        if future is None:
+            if self._on_outcome:
+                self._on_outcome(messages[0], outcomes[0])
+        elif not future.done():
+            future.set_result(outcomes)
 
     async def _outcomes(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """One outcome per message; with retry_ms_max, what may still succeed is sent again until it does."""

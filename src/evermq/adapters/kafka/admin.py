@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -15,6 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 from evermq.adapters.kafka.errors import of_librdkafka
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.topic import Topic
+from evermq.clock import SYSTEM
 from evermq.errors import EvermqError, NoSuchTopic, Unavailable
 
 __all__ = ["Admin"]
@@ -38,7 +40,7 @@ _OF_BROKERS = {
     "max.message.bytes": "message.max.bytes",
     "message.timestamp.type": "log.message.timestamp.type",
 }
-_PASSING_TRIES, _PASSING_PAUSE_S = 50, 0.1
+_PASSING_MS, _PASSING_PAUSE_S, _LOOK_S = 8_000, 0.1, 1.0
 
 
 class Admin:
@@ -92,7 +94,7 @@ class Admin:
             partitions = dict.fromkeys(asked.values(), at)
             return _all(self._client.list_offsets(partitions, request_timeout=_ANSWER_S))
 
-        found: Any = await self._ask(ask, f"offsets of {topic}") if asked else {}
+        found: Any = await self._ask(ask, f"offsets of {topic}", topic) if asked else {}
         return {partition.partition: each.offset for partition, each in found.items()}
 
     async def groups(self) -> list[str]:
@@ -101,8 +103,9 @@ class Admin:
         return sorted(each.group_id for each in found.valid)
 
     async def _cluster(self) -> Any:
-        """Its metadata; not by describe_cluster, after which librdkafka ends the process by a failed assertion where a
-        broker that stood still for seconds answers after all (rd_kafka_admin_response_parse, seen with 2.16.1)."""
+        """Its metadata; not by describe_cluster: librdkafka ends the process by a failed assertion where the answer
+        names neither brokers nor topics, as that of a broker does which stood still for seconds and was taken for dead
+        (rd_kafka_admin_response_parse, 2.16.1). An answer to describe_topics always names the topics."""
         return await self._wait(_in_thread(partial(self._client.list_topics, timeout=_ANSWER_S)), "connecting")
 
     def _list(self) -> Any:
@@ -128,16 +131,20 @@ class Admin:
             raise
         return {name: entry.value for name, entry in found.items() if entry.value is not None}
 
-    async def _ask(self, ask: Callable[[], Future[T]], doing: str) -> T:
-        """As `_wait`, again for a while where leaders are changing."""
-        for _ in range(_PASSING_TRIES):
+    async def _ask(self, ask: Callable[[], Future[T]], doing: str, topic: str) -> T:
+        """As `_wait`, again for a while where leaders are changing; librdkafka goes on asking with what it remembers of
+        them, unless somebody lets it look again."""
+        until_ms = SYSTEM.monotonic_ms() + _PASSING_MS
+        while True:
             try:
                 return await self._wait(ask(), doing)
             except EvermqError as error:
-                if _code(error) not in _PASSING:
+                if _code(error) not in _PASSING or SYSTEM.monotonic_ms() > until_ms:
                     raise
-                await asyncio.sleep(_PASSING_PAUSE_S)
-        return await self._wait(ask(), doing)
+            await asyncio.sleep(_PASSING_PAUSE_S)
+            look = partial(self._client.list_topics, topic, timeout=_LOOK_S)
+            with contextlib.suppress(EvermqError):
+                await self._wait(_in_thread(look), doing)
 
     async def _wait(self, future: Future[T], doing: str) -> T:
         """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""

@@ -1,198 +1,261 @@
-"""A batch of messages, checked, dealt to lanes and encoded."""
+"""What goes to one lane in one request: records of one append, or of several that came while the lane was busy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from asyncio import Future
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from confluent_kafka import murmur2
 from crc32c import crc32c
 
-from evermq.adapters.kafka.records import ID, is_late, record_of
-from evermq.errors import EvermqError, Rejected, TooLarge, Unsupported
-from evermq.message import DELIVER_AT, NO_HEADERS, Message
+from evermq.adapters.kafka.dealing import Columns
+from evermq.adapters.kafka.records import ID, record_of
+from evermq.errors import EvermqError, TooLarge, Uncertain
+from evermq.message import Message
 
-__all__ = ["COMPRESSIONS", "Columns", "LaneBatch", "LaneOf", "check", "deal", "encode"]
+__all__ = ["COMPRESSIONS", "LaneBatch", "Share", "Ticket", "put"]
 
 Append = Callable[..., Any]  # aiokafka's DefaultRecordBatchBuilder.append
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-_NEAR_MS = 600_000  # labels of time this far from now stand in the record itself
 # Where they stand in a record batch: https://kafka.apache.org/documentation/#recordbatch
+_LENGTH, _LENGTH_AT, _COUNTED_FROM = Struct(">i"), 8, 12
+_TIMES, _TIMES_AT = Struct(">iqq"), 23  # the number of the last record before them
 _NUMBERS, _NUMBERS_AT = Struct(">qhi"), 43
+_COUNT, _COUNT_AT = Struct(">i"), 57
 _CRC, _CRC_AT, _CHECKED_FROM = Struct(">I"), 17, 21
-_KEYS_REMEMBERED = 65_536
-_BYTES = {bytes}
-_KEYS = {bytes, type(None)}
+
+
+class Ticket:
+    """One append on its way.
+
+    stamp_ms: see `record_of`. bytes_max: of a batch. shares: what batches have of it. future: done when all shares are
+    settled, or nobody waits any more.
+    """
+
+    __slots__ = ("bytes_max", "columns", "compression", "future", "left", "messages", "plain", "shares", "stamp_ms")
+
+    def __init__(
+        self, messages: Sequence[Message], columns: Columns, *, stamp_ms: int | None, bytes_max: int, compression: int
+    ) -> None:
+        self.messages = messages
+        self.columns = columns
+        self.stamp_ms = stamp_ms
+        self.bytes_max = bytes_max
+        self.compression = compression
+        self.plain = stamp_ms is None and not columns.has_headers
+        self.shares: list[Share] = []
+        self.left = 0
+        self.future: Future[None] | None = None
+
+    def times_ms(self, rows: Sequence[int]) -> tuple[int, int]:
+        """Of the first of these rows, and the latest."""
+        if self.stamp_ms is not None:
+            return self.stamp_ms, self.stamp_ms
+        created = self.columns.created
+        return created[rows[0]], max([created[row] for row in rows])
+
+    def settled(self) -> None:
+        """One share more is."""
+        self.left -= 1
+        if not self.left:
+            self.over()
+
+    def over(self) -> None:
+        """Let the caller go on."""
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
 
 
 @dataclass(slots=True, eq=False)
-class LaneBatch:
-    """What goes to one lane in one request. rows: which messages of the append, in order; base: offset of the first,
-    once it is appended; error: what became of it otherwise; sent: an attempt is on its way; uncertain: an earlier one
-    may have landed; given_up: nobody waits for it any more."""
+class Share:
+    """What one batch has of one append. rows: which of its messages, in order; first: how many records stand before
+    them in the batch; base: offset of the first of them, once they are appended; error: what became of them otherwise.
+    """
 
-    lane: int
+    ticket: Ticket
+    batch: LaneBatch
     rows: Sequence[int]
-    builder: DefaultRecordBatchBuilder | None
-    payload: bytearray | None = None
+    first: int
     base: int | None = None
     error: EvermqError | None = None
-    sent: bool = False
-    uncertain: bool = False
-    given_up: bool = False
+
+    @property
+    def lane(self) -> int:
+        return self.batch.lane
+
+
+class LaneBatch:
+    """is_open: takes more. sent: an attempt is on its way; uncertain: an earlier one may have landed; settled: its
+    shares have their outcomes, or went to other batches."""
+
+    def __init__(self, lane: int, bytes_max: int, compression: int) -> None:
+        self.lane = lane
+        self.shares: list[Share] = []
+        self.count = 0
+        self.is_open = True
+        self.payload: bytearray | None = None
+        self.sent = False
+        self.uncertain = False
+        self.settled = False
+        self._abandoned = 0
+        self._bytes_max = bytes_max
+        self._compression = compression
+        self._first_ms = self._last_ms = -1
+        self._builder: Any = None
+        self._buffer = bytearray()
+        self._begin()
+
+    @property
+    def size(self) -> int:
+        """In bytes; before compression, as long as it is open."""
+        return len(self.payload) if self.payload is not None else int(self._builder.size())
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a share of it."""
+        return self._abandoned < len(self.shares)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether somebody waits for each share of it."""
+        return not self._abandoned
+
+    def add(self, ticket: Ticket, rows: Sequence[int]) -> int:
+        """Take as many of these rows as there is room for; returns how many.
+
+        Raises TooLarge, or what the encoder says, where a message cannot be a record; then nothing was taken.
+        """
+        try:
+            taken = self._fill(ticket, rows)
+        except BaseException:
+            self._encode_again()
+            raise
+        self.is_open = taken == len(rows)
+        if taken:
+            share = Share(ticket, self, rows if self.is_open else rows[:taken], self.count)
+            first_ms, last_ms = ticket.times_ms(share.rows)
+            self._first_ms = self._first_ms if self.count else first_ms
+            self._last_ms = max(self._last_ms, last_ms)
+            self.count += taken
+            self.shares.append(share)
+            ticket.shares.append(share)
+            ticket.left += 1
+        return taken
 
     def number(self, producer_id: int, epoch: int, sequence: int) -> None:
         """Build the payload with these numbers, or put them in the one that is built."""
-        if self.builder is not None:
-            self.builder.set_producer_state(producer_id, epoch, sequence)
-            self.payload, self.builder = self.builder.build(), None
-        elif self.payload is not None:
-            _NUMBERS.pack_into(self.payload, _NUMBERS_AT, producer_id, epoch, sequence)
-            _CRC.pack_into(self.payload, _CRC_AT, crc32c(bytes(self.payload[_CHECKED_FROM:])))
+        self.is_open = False
+        if self.payload is None:
+            self.payload = self._built()
+        payload = self.payload
+        _NUMBERS.pack_into(payload, _NUMBERS_AT, producer_id, epoch, sequence)
+        with memoryview(payload) as whole, whole[_CHECKED_FROM:] as checked:
+            _CRC.pack_into(payload, _CRC_AT, crc32c(checked))
+
+    def _built(self) -> bytearray:
+        """The payload, but for its numbers and checksum."""
+        if self._compression:
+            built: bytearray = self._builder.build()
+            return built
+        buffer = self._buffer
+        _LENGTH.pack_into(buffer, _LENGTH_AT, len(buffer) - _COUNTED_FROM)
+        _TIMES.pack_into(buffer, _TIMES_AT, self.count - 1, self._first_ms, self._last_ms)
+        _COUNT.pack_into(buffer, _COUNT_AT, self.count)
+        return buffer
+
+    def abandon(self, share: Share, error: EvermqError) -> None:
+        """Nobody waits for this share any more."""
+        share.error = error
+        self._abandoned += 1
+
+    def again(self, *, apart: bool) -> list[LaneBatch]:
+        """What is awaited of this batch, in new ones, which take its place; apart: one append a batch."""
+        self.settled = True
+        batches: list[LaneBatch] = []
+        for share in self.shares:
+            ticket = share.ticket
+            if share.error is None:
+                ticket.shares.remove(share)
+                put(batches, self.lane, ticket, share.rows)
+                ticket.left -= 1
+                batches[-1].is_open = not apart
+            else:
+                ticket.settled()
+        if batches:
+            batches[-1].is_open = False
+        return batches
+
+    def appended(self, base: int) -> None:
+        """All its records are; base: offset of the first, -1 where brokers did not say."""
+        for share in self.shares:
+            if share.error is None:
+                share.base = base + share.first if base >= 0 else -1
+        self._settle()
+
+    def failed(self, kind: type[EvermqError], said: str) -> None:
+        """Not appended; uncertain where an earlier attempt may have landed."""
+        for share in self.shares:
+            if share.error is None:
+                share.error = Uncertain(said) if self.uncertain else kind(said)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.settled = True
+        self.payload = self._builder = None
+        self._buffer = bytearray()  # the payload is large, and positions may be kept for long
+        for share in self.shares:
+            share.ticket.settled()
+
+    def _begin(self) -> None:
+        """An empty builder, and its buffer, which goes on growing: so its checksum, which is slow, is not needed."""
+        self._builder = DefaultRecordBatchBuilder(2, self._compression, 0, -1, -1, 0, self._bytes_max)
+        self._buffer = bytearray() if self._compression else self._builder.build()
+
+    def _encode_again(self) -> None:
+        """Without what was begun and not taken."""
+        self._begin()
+        self.count = 0
+        for share in self.shares:
+            self.count += self._fill(share.ticket, share.rows)
+
+    def _fill(self, ticket: Ticket, rows: Sequence[int]) -> int:
+        append, first = self._builder.append, self.count
+        taken = _fill_plain(append, ticket, rows, first) if ticket.plain else _fill(append, ticket, rows, first)
+        if taken == 1 and not first and self._builder.size() > self._bytes_max:
+            id = ticket.columns.ids[rows[0]]
+            raise TooLarge(f"message {id}: as a record it is over max.message.bytes of the topic")
+        return taken
 
 
-class Columns(NamedTuple):
-    """A batch of messages, a tuple a field: what is looked at in every message is looked at in one go."""
-
-    ids: tuple[str, ...]
-    keys: tuple[bytes | None, ...]
-    bodies: tuple[bytes, ...]
-    headers: tuple[Mapping[str, str], ...]
-    created: tuple[int, ...]
-
-    @classmethod
-    def of(cls, messages: Sequence[Message]) -> Columns:
-        """Of one message at least."""
-        return cls(*zip(*messages, strict=True))
-
-    @property
-    def has_headers(self) -> bool:
-        return self.headers.count(NO_HEADERS) != len(self.headers)
-
-    def is_near(self, now_ms: int) -> bool:
-        """Whether the times of creation may stand in the records themselves."""
-        return now_ms - _NEAR_MS < min(self.created) and max(self.created) < now_ms + _NEAR_MS
-
-
-def check(messages: Sequence[Message], columns: Columns, bytes_max: int, now_ms: int) -> None:
-    """Raise Rejected or a kind of it where a message cannot be appended as it stands."""
-    if {*map(type, columns.bodies)} != _BYTES:
-        wrong = next(m for m in messages if type(m.body) is not bytes)
-        raise Rejected(f"message {wrong.id}: body is {type(wrong.body).__name__}, not bytes: encode it")
-    if not {*map(type, columns.keys)} <= _KEYS:
-        wrong = next(m for m in messages if type(m.key) not in _KEYS)
-        raise Rejected(f"message {wrong.id}: key is {type(wrong.key).__name__}, not bytes or None: encode it")
-    if max(map(len, columns.bodies)) > bytes_max // 2:
-        _check_sizes(messages, bytes_max)
-    if columns.has_headers:
-        for message in messages:
-            _check_headers(message, bytes_max, now_ms)
-
-
-def _check_sizes(messages: Sequence[Message], bytes_max: int) -> None:
-    for message in messages:
-        size = len(message.body) + len(message.key or b"")
-        size += sum(len(text.encode("utf-8", "surrogateescape")) for pair in message.headers.items() for text in pair)
-        if size > bytes_max:
-            raise TooLarge(
-                f"message {message.id} has {size} bytes, the topic takes {bytes_max} (max.message.bytes, less what a "
-                "record needs): store the body elsewhere, or raise the limit"
-            )
-
-
-def _check_headers(message: Message, bytes_max: int, now_ms: int) -> None:
-    for name, text in message.headers.items():
-        if type(name) is not str or type(text) is not str:
-            raise Rejected(f"message {message.id}: header {name!r} is not text: encode it")
-        if len(text) > bytes_max // 8:
-            _check_sizes((message,), bytes_max)
-        if not name.isascii():
-            _check_name(message, name)
-    try:
-        late = is_late(message, now_ms)
-    except ValueError as error:
-        raise Rejected(f"message {message.id}: {DELIVER_AT} is no number of milliseconds") from error
-    if late:
-        raise Unsupported(f"message {message.id}: Kafka delays nothing: leave {DELIVER_AT} out, or give a delay queue")
-
-
-def _check_name(message: Message, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise Rejected(f"message {message.id}: the name of a header, {name!r}, is not UTF-8") from error
-
-
-class LaneOf(dict[bytes | None, int]):
-    """The lane of each key as Kafka's default partitioner has it, remembered for the keys that were asked for."""
-
-    def __init__(self, lanes: int) -> None:
-        super().__init__()
-        self._lanes = lanes
-
-    def __missing__(self, key: bytes | None) -> int:
-        if len(self) > _KEYS_REMEMBERED:
-            self.clear()
-        lane: int = murmur2(key, self._lanes)
-        self[key] = lane
-        return lane
-
-
-def deal(keys: Sequence[bytes | None], lane_of: LaneOf, unkeyed: int) -> dict[int, Sequence[int]]:
-    """Rows by lane; what has no key goes to the lane `unkeyed`."""
-    lane_of[None] = unkeyed
-    lanes = list(map(lane_of.__getitem__, keys))
-    if lanes.count(lanes[0]) == len(lanes):
-        return {lanes[0]: range(len(lanes))}
-    rows: dict[int, list[int]] = {lane: [] for lane in {*lanes}}
-    for row, lane in enumerate(lanes):
-        rows[lane].append(row)
-    return dict(rows)
-
-
-def encode(
-    messages: Sequence[Message],
-    columns: Columns,
-    lane: int,
-    rows: Sequence[int],
-    *,
-    batch_bytes: int,
-    compression: int,
-    now_ms: int | None,
-) -> Iterator[LaneBatch]:
-    """Encode rows of one lane into batches of at most `batch_bytes`; now_ms: see `record_of`."""
-    plain = now_ms is None and not columns.has_headers
+def put(batches: MutableSequence[LaneBatch], lane: int, ticket: Ticket, rows: Sequence[int]) -> None:
+    """Put messages at the end of these batches of their lane: in the last, where that is open, and in new ones."""
     while rows:
-        builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, 0, batch_bytes)
-        append = builder.append
-        count = _fill(append, columns, rows) if plain else _fill_slowly(append, messages, rows, now_ms)
-        if count == 1 and builder.size() > batch_bytes:
-            raise TooLarge(f"message {columns.ids[rows[0]]}: as a record it is over max.message.bytes of the topic")
-        yield LaneBatch(lane, rows if count == len(rows) else rows[:count], builder)
-        rows = rows[count:]
+        if not batches or not batches[-1].is_open:
+            batches.append(LaneBatch(lane, ticket.bytes_max, ticket.compression))
+        rows = rows[batches[-1].add(ticket, rows) :]
 
 
-def _fill(append: Append, columns: Columns, rows: Sequence[int]) -> int:
-    """Records without headers of their own; returns how many there was room for."""
-    ids, keys, bodies, _, created = columns
-    count = 0
+def _fill_plain(append: Append, ticket: Ticket, rows: Sequence[int], first: int) -> int:
+    """Records without headers of their own, numbered from `first` on; returns how many there was room for."""
+    ids, keys, bodies, _, created = ticket.columns
+    number = first
     for row in rows:
         id = ids[row]
         value = id.encode() if id.isascii() else id.encode("utf-8", "surrogateescape")
-        if append(count, created[row], keys[row], bodies[row], [(ID, value)]) is None:
+        if append(number, created[row], keys[row], bodies[row], [(ID, value)]) is None:
             break
-        count += 1
-    return count
+        number += 1
+    return number - first
 
 
-def _fill_slowly(append: Append, messages: Sequence[Message], rows: Sequence[int], now_ms: int | None) -> int:
-    count = 0
+def _fill(append: Append, ticket: Ticket, rows: Sequence[int], first: int) -> int:
+    number = first
     for row in rows:
-        if append(count, *record_of(messages[row], now_ms)) is None:
+        if append(number, *record_of(ticket.messages[row], ticket.stamp_ms)) is None:
             break
-        count += 1
-    return count
+        number += 1
+    return number - first

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import compress, repeat
+from itertools import compress, groupby, repeat
 from operator import is_not
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from evermq.message import NO_HEADERS, Message
 
 __all__ = ["Fetched", "decode"]
 
-_FIELDS = (Raw.offset, Raw.key, Raw.value, Raw.headers, Raw.timestamp)
+_BYTES = {bytes}
 _new_message = partial(tuple.__new__, Message)
 
 
@@ -40,19 +40,41 @@ def decode(topic: str, raw: Sequence[Any]) -> Fetched:
             else:
                 fetched.errors.append((error, each.partition()))
         raw = [each for each, error in zip(raw, errors, strict=True) if error is None]
-    for lane, row in zip(map(Raw.partition, raw), _rows(topic, raw), strict=True):
+    rows = _rows(topic, raw)
+    at = 0
+    for lane, run in groupby(map(Raw.partition, raw)):
+        stop = at + len(list(run))
         if lane in fetched.rows:
-            fetched.rows[lane].append(row)
+            fetched.rows[lane] += rows[at:stop]
         else:
-            fetched.rows[lane] = [row]
+            fetched.rows[lane] = rows[at:stop]
+        at = stop
     return fetched
 
 
-def _rows(topic: str, raw: Sequence[Any]) -> Iterator[Row]:
-    """Most records have no header but evermq's id: those take the short way."""
-    columns = (map(field, raw) for field in _FIELDS)
-    for offset, key, value, headers, (_, timestamp_ms), each in zip(*columns, raw, strict=True):
-        if headers and len(headers) == 1 and headers[0][0] == ID and headers[0][1].isascii() and value is not None:
-            yield offset, _new_message((headers[0][1].decode(), key, value, NO_HEADERS, timestamp_ms))
-        else:
-            yield offset, message_of(key, value, headers, timestamp_ms, (topic, each.partition(), offset))
+def _rows(topic: str, raw: Sequence[Any]) -> list[Row]:
+    """Most records have no header but evermq's id: where that is so of all of them, they are read column by column."""
+    if not raw:
+        return []
+    headers = list(map(Raw.headers, raw))
+    stamps = [timestamp_ms for _, timestamp_ms in map(Raw.timestamp, raw)]
+    values = list(map(Raw.value, raw))
+    ids = _ids(headers)
+    if ids is not None and {*map(type, values)} == _BYTES and min(stamps) >= 0:
+        columns = zip(ids, map(Raw.key, raw), values, repeat(NO_HEADERS), stamps, strict=False)
+        return list(zip(map(Raw.offset, raw), map(_new_message, columns), strict=True))
+    places = zip(repeat(topic), map(Raw.partition, raw), map(Raw.offset, raw), strict=False)
+    messages = map(message_of, map(Raw.key, raw), values, headers, stamps, places)
+    return list(zip(map(Raw.offset, raw), messages, strict=True))
+
+
+def _ids(headers: Sequence[Any]) -> list[str] | None:
+    """The ids, where each record has that header, nothing else, and nothing odd in it."""
+    try:
+        names, values = zip(*[only for (only,) in headers], strict=True)
+        text = b"\0".join(values)
+    except (TypeError, ValueError):
+        return None
+    ids = text.decode("ascii", "replace").split("\0")
+    plain = names.count(ID) == len(names) == len(ids) and text.isascii() and "" not in ids
+    return ids if plain else None

@@ -120,9 +120,10 @@ class Lane:
 
     def settle(self, offsets: Sequence[int]) -> int:
         """Done with these; what is not out is ignored. Returns how many there were."""
+        before = len(self.out)
         found = list(map(self.out.pop, offsets, repeat(None)))
         mine: Sequence[int] = offsets
-        if None in found:
+        if before - len(self.out) != len(offsets):
             mine = [offset for offset, message in zip(offsets, found, strict=True) if message is not None]
             if not mine:
                 return 0
@@ -244,6 +245,10 @@ class Lane:
 
     def _again(self) -> list[Again]:
         """What would come again, in runs."""
+        if not (self.attempts or self.returned or self.parks):
+            offsets = sorted(self.out)
+            if offsets and offsets[-1] - offsets[0] + 1 == len(offsets):
+                return [Again(offsets[0], offsets[-1] + 1, 2, 0)]
         entries = [(offset, self.attempts.get(offset, 1) + 1, 0) for offset in self.out]
         entries += [(offset, self.attempts.get(offset, 1), 0) for offset, _ in self.returned]
         for park in self.parks.values():

@@ -31,7 +31,7 @@ _log = logging.getLogger("evermq.kafka")
 _JOIN_S_MAX = 20.0
 _POLL_S = 0.1  # a thread that waits for records looks up this often
 _IDLE_S = 0.2  # how often rebalances are looked for while nobody reads
-_COUNT_MAX = 2_000
+_COUNT_MAX = 500  # decoded in one go, while commits and the loop wait for the interpreter
 _PAUSE_AT, _RESUME_AT = 4_000, 1_000
 _COMMIT_PAUSE_S = 0.005
 _METADATA_BYTES_MAX = 4_095
@@ -175,6 +175,7 @@ class Membership:
                 return
             if fetched:
                 self.group.wake()
+                self.fetch_ahead()
 
     async def _commit_all(self) -> None:
         while True:

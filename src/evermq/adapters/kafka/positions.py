@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
-from evermq.adapters.kafka.batch import LaneBatch
+from evermq.adapters.kafka.batch import Share
 from evermq.position import Position, Run
 
 __all__ = ["Positions", "run"]
 
 
-def run(batch: LaneBatch, names: Sequence[str]) -> Sequence[Position]:
-    """Those of one batch that was appended; without offsets where the broker only said that it had it already."""
-    name = names[batch.lane]
-    if batch.base is None or batch.base < 0:
-        return [Position(name, None)] * len(batch.rows)
-    return Run(name, batch.base, len(batch.rows))
+def run(share: Share, names: Sequence[str]) -> Sequence[Position]:
+    """Those of one share that was appended; without offsets where the broker only said that it had it already."""
+    name = names[share.lane]
+    if share.base is None or share.base < 0:
+        return [Position(name, None)] * len(share.rows)
+    return Run(name, share.base, len(share.rows))
 
 
 class Positions(Sequence[Position]):
     """Of `count` messages, in the order in which they were appended."""
 
-    def __init__(self, batches: Sequence[LaneBatch], names: Sequence[str], count: int) -> None:
-        self._batches = batches
-        self._names = names
+    def __init__(self, shares: Sequence[Share], names: Sequence[str], count: int) -> None:
+        self._runs = [(share.rows, run(share, names)) for share in shares]
         self._count = count
         self._every: list[Position] | None = None
 
@@ -36,9 +35,15 @@ class Positions(Sequence[Position]):
     @overload
     def __getitem__(self, index: slice) -> list[Position]: ...
     def __getitem__(self, index: int | slice) -> Position | list[Position]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Position]:
+        return iter(self._all())
+
+    def _all(self) -> list[Position]:
         if self._every is None:
             found: dict[int, Position] = {}
-            for batch in self._batches:
-                found.update(zip(batch.rows, run(batch, self._names), strict=True))
+            for rows, positions in self._runs:
+                found.update(zip(rows, positions, strict=True))
             self._every = [found[row] for row in range(self._count)]
-        return self._every[index]
+        return self._every

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evermq.adapters.kafka.batch import Columns, LaneBatch, LaneOf, check, deal, encode
+from evermq.adapters.kafka.batch import Share, Ticket
+from evermq.adapters.kafka.dealing import Columns, LaneOf, check, deal
 from evermq.adapters.kafka.positions import Positions, run
 from evermq.adapters.kafka.topic import Topic
 from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Uncertain, Unsupported
@@ -23,7 +24,9 @@ __all__ = ["KafkaQueue"]
 
 
 class KafkaQueue:
-    """See `Queue`. Several may be open on one topic."""
+    """See `Queue` and `OrdersAppends`. Several may be open on one topic."""
+
+    appends_max = 2
 
     def __init__(self, place: KafkaPlace, topic: Topic) -> None:
         self._place = place
@@ -42,19 +45,22 @@ class KafkaQueue:
         self._check()
         if not messages:
             return ()
-        batches = self._encode(messages)
+        ticket = self._ticket(messages)
+        self._turn = (self._turn + 1) % self._topic.lanes
+        rows = deal(ticket.columns.keys, self._lane_of, self._turn)
         self._sending += 1
         try:
-            await self._place.sender.send(self.name, batches)
+            await self._place.sender.send(self.name, ticket, rows)
         finally:
             self._sending -= 1
             if not self._sending:
                 self._quiet.set()
-        if any(batch.error for batch in batches):
-            raise self._error(batches, len(messages))
-        if len(batches) == 1:
-            return run(batches[0], self._topic.names)
-        return Positions(batches, self._topic.names, len(messages))
+        shares = ticket.shares
+        if any(share.error for share in shares):
+            raise self._error(shares, len(messages))
+        if len(shares) == 1:
+            return run(shares[0], self._topic.names)
+        return Positions(shares, self._topic.names, len(messages))
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> KafkaReader:
         self._check()
@@ -88,40 +94,32 @@ class KafkaQueue:
             if self._sending:
                 await self._quiet.wait()
 
-    def _encode(self, messages: Sequence[Message]) -> list[LaneBatch]:
+    def _ticket(self, messages: Sequence[Message]) -> Ticket:
         topic = self._topic
         if len(messages) > self.traits.batch_count_max:
             raise Unsupported(f"a batch of {len(messages)} messages: at most {self.traits.batch_count_max} fit")
         now_ms = self._place.clock.now_ms()
         columns = Columns.of(messages)
         check(messages, columns, self.traits.message_bytes_max, now_ms)
-        stamp = None if topic.keeps_timestamps and columns.is_near(now_ms) else now_ms
-        self._turn = (self._turn + 1) % topic.lanes
-        return [
-            batch
-            for lane, rows in deal(columns.keys, self._lane_of, self._turn).items()
-            for batch in encode(
-                messages,
-                columns,
-                lane,
-                rows,
-                batch_bytes=self._batch_bytes,
-                compression=self._place.compression,
-                now_ms=stamp,
-            )
-        ]
+        return Ticket(
+            messages,
+            columns,
+            stamp_ms=None if topic.keeps_timestamps and columns.is_near(now_ms) else now_ms,
+            bytes_max=self._batch_bytes,
+            compression=self._place.compression,
+        )
 
-    def _error(self, batches: list[LaneBatch], count: int) -> EvermqError:
+    def _error(self, shares: list[Share], count: int) -> EvermqError:
         """What says the same of all messages, or Partial."""
-        errors = [batch.error for batch in batches if batch.error]
-        if len(errors) == len(batches) and len({type(error) for error in errors}) == 1:
+        errors = [share.error for share in shares if share.error]
+        if len(errors) == len(shares) and len({type(error) for error in errors}) == 1:
             return errors[0]
         outcomes: list[Position | EvermqError] = [Uncertain("no outcome")] * count
-        for batch in batches:
-            found: Sequence[Position | EvermqError] = run(batch, self._topic.names)
-            if batch.error:
-                found = [batch.error] * len(batch.rows)
-            for row, outcome in zip(batch.rows, found, strict=True):
+        for share in shares:
+            found: Sequence[Position | EvermqError] = run(share, self._topic.names)
+            if share.error:
+                found = [share.error] * len(share.rows)
+            for row, outcome in zip(share.rows, found, strict=True):
                 outcomes[row] = outcome
         return Partial(outcomes)
 

@@ -1,9 +1,10 @@
 """Carries batches to brokers: idempotent, in order per lane, with an outcome for each within a known time.
 
-A lane has one batch on its way at a time; what one turn of the loop brings for several lanes of a broker goes in one
-request, and requests for different lanes overlap. A request that fails in a way that may pass is sent again with the
-same numbers, which lets the broker drop a second copy. Where the outcome of a batch stays open, its lane goes on under
-a new producer id, so that numbers never collide with those of a batch that may yet land.
+A lane has one batch on its way at a time. What is appended meanwhile is encoded at once, into the batch that goes next;
+what is ready for several lanes of a broker goes in one request. A request that fails in a way that may pass is sent
+again with the same numbers, which lets the broker drop a second copy. Where the outcome of a batch stays open, its lane
+goes on under a new producer id, so that numbers never collide with those of a batch that may yet land. A batch that is
+refused for what is in it is sent again append by append, so that nobody is refused for what others sent.
 """
 
 from __future__ import annotations
@@ -11,64 +12,57 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiokafka.errors as driver
 from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaError
 
-from evermq.adapters.kafka.batch import LaneBatch
-from evermq.adapters.kafka.errors import AGAIN, class_of, of_aiokafka
+from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
+from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
+from evermq.adapters.kafka.link import write
+from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.settings import Settings
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, NoSuchTopic, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, NoSuchTopic, Rejected, TooLarge, Unavailable, Uncertain, Unsupported
 
 __all__ = ["Sender"]
 
 _BACKOFF_MS = 50
 _SEQUENCES = 1 << 31
+_REQUEST_BYTES_MAX = 4 << 20
+_AT_ONCE_BYTES = 64 << 10  # so much does not wait for what the turn of the loop may still bring
 _DUPLICATE = KafkaError.DUPLICATE_SEQUENCE_NUMBER
 # The broker does not know, or no longer knows, what the producer sent before.
 _FORGOTTEN = (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID)
-
-
-class _Ticket:
-    """One append on its way. future: done when all its batches are settled."""
-
-    def __init__(self, batches: Sequence[LaneBatch]) -> None:
-        self.batches = batches
-        self.left = len(batches)
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def settled(self) -> None:
-        self.left -= 1
-        if not self.left and not self.future.done():
-            self.future.set_result(None)
-
-
-class _Load(NamedTuple):
-    """What a request carries for one lane."""
-
-    lane: _Lane
-    batch: LaneBatch
-    ticket: _Ticket
+# Refused perhaps for the sake of one record, and the others of its batch with it.
+_AT_FAULT = frozenset(code for code, kind in CLASSES.items() if kind in (Rejected, TooLarge, Unsupported))
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """One lane of one topic as the sender sees it."""
+    """One lane of one topic as the sender sees it. batch: the one whose turn it is."""
 
     partition: TopicPartition
-    waiting: deque[_Load] = field(default_factory=deque)
-    busy: bool = False
+    waiting: deque[LaneBatch] = field(default_factory=deque)
+    batch: LaneBatch | None = None
     producer_id: int = -1
     epoch: int = -1
     sequence: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.partition.topic}, lane {self.partition.partition}"
+
+    def set_sent(self, sent: bool) -> None:
+        """Whether an attempt at the batch is on its way."""
+        if self.batch is not None:
+            self.batch.sent = sent
 
 
 class Sender:
@@ -97,20 +91,14 @@ class Sender:
         if not self._failure:
             self.client.add_topic(topic)
 
-    async def send(self, topic: str, batches: Sequence[LaneBatch]) -> None:
-        """Settle each of them: `base` or `error` is set when this returns, and when it is cancelled."""
+    async def send(self, topic: str, ticket: Ticket, rows: Mapping[int, Sequence[int]]) -> None:
+        """Send rows of the ticket, by lane: each of its shares has its outcome when this returns, and when it is
+        cancelled. Raises what keeps a message from being a record; then none is sent."""
         if self._failure:
             raise Closed(self._failure)
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(batches)
-        for batch in batches:
-            lane = self._lanes.get((topic, batch.lane))
-            if lane is None:
-                lane = self._lanes[topic, batch.lane] = _Lane(TopicPartition(topic, batch.lane))
-            lane.waiting.append(_Load(lane, batch, ticket))
-            if not lane.busy:
-                self._ready[lane] = None
-        self._push_soon()
+        ticket.future = loop.create_future()
+        self._enter(topic, ticket, rows)
         timer = loop.call_later(self._settings.send_ms_max / 1000, self._give_up, topic, ticket)
         try:
             await ticket.future
@@ -122,9 +110,8 @@ class Sender:
     async def close(self) -> None:
         """Settle what is on its way, then refuse everything."""
         self._failure = self._failure or "this place was closed: open another one"
-        waiting: set[asyncio.Future[None]] = {
-            load.ticket.future for each in self._lanes.values() for load in each.waiting
-        }
+        shares = [share for lane in self._lanes.values() for batch in lane.waiting for share in batch.shares]
+        waiting: set[asyncio.Future[None]] = {share.ticket.future for share in shares if share.ticket.future}
         waiting |= self._tasks
         if waiting:
             await asyncio.wait(waiting, timeout=self._settings.send_ms_max / 1000)
@@ -133,103 +120,149 @@ class Sender:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.client.close()
 
-    def _give_up(self, topic: str, ticket: _Ticket) -> None:
+    def _enter(self, topic: str, ticket: Ticket, rows: Mapping[int, Sequence[int]]) -> None:
+        size = 0
+        try:
+            for number, mine in rows.items():
+                lane = self._lanes.get((topic, number))
+                if lane is None:
+                    lane = self._lanes[topic, number] = _Lane(TopicPartition(topic, number))
+                put(lane.waiting, number, ticket, mine)
+                if lane.batch is None:
+                    self._ready[lane] = None
+                    size += lane.waiting[0].size
+            if size >= _AT_ONCE_BYTES:
+                self._push()
+        except BaseException as error:
+            for share in ticket.shares:
+                share.batch.abandon(share, Rejected(str(error)))
+            raise
+        finally:
+            self._push_soon()
+
+    def _give_up(self, topic: str, ticket: Ticket) -> None:
         """Time is over: what no broker was sent is certainly not appended, the rest is open."""
         seconds = self._settings.send_ms_max / 1000
-        for batch in ticket.batches:
-            if batch.base is None and batch.error is None:
-                batch.given_up = True
-                where = f"{topic}, lane {batch.lane}"
+        for share in ticket.shares:
+            if share.base is None and share.error is None:
+                batch, where = share.batch, f"{topic}, lane {share.lane}"
+                error: EvermqError = Unavailable(f"{where}: its leader took nothing for {seconds} s (send_ms_max)")
                 if batch.sent or batch.uncertain:
-                    batch.error = Uncertain(f"{where}: no answer within {seconds} s (send_ms_max)")
+                    error = Uncertain(f"{where}: no answer within {seconds} s (send_ms_max)")
                 elif self.client.cluster.partitions_for_topic(topic) is None:
-                    batch.error = NoSuchTopic(f"there is no topic {topic}: `evermq topics create` makes it")
-                else:
-                    batch.error = Unavailable(f"{where}: its leader took nothing for {seconds} s (send_ms_max)")
-        if not ticket.future.done():
-            ticket.future.set_result(None)
+                    error = NoSuchTopic(f"there is no topic {topic}: `evermq topics create` makes it")
+                batch.abandon(share, error)
+        ticket.over()
 
     def _push_soon(self) -> None:
-        if not self._pushing:
+        if self._ready and not self._pushing:
             self._pushing = True
             asyncio.get_running_loop().call_soon(self._push)
 
     def _push(self) -> None:
         """Send the first batch of every lane that is ready, a request a broker."""
         self._pushing = False
-        by_node: dict[int, list[_Load]] = {}
+        by_node: dict[int, list[_Lane]] = {}
         for lane in self._ready:
-            while lane.waiting and lane.waiting[0].batch.given_up:
-                lane.waiting.popleft().ticket.settled()
-            if lane.waiting:
-                lane.busy = True
+            self._next(lane)
+            if lane.batch is not None:
                 leader = self.client.cluster.leader_for_partition(lane.partition)
-                by_node.setdefault(-1 if leader is None else leader, []).append(lane.waiting.popleft())
+                by_node.setdefault(-1 if leader is None else leader, []).append(lane)
         self._ready.clear()
-        for node, loads in by_node.items():
-            task = asyncio.create_task(self._carry(node, loads))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        for node, lanes in by_node.items():
+            for some in _requests(lanes):
+                task = asyncio.create_task(self._carry(node, some, self._write(node, some)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, node: int, loads: list[_Load]) -> None:
+    def _next(self, lane: _Lane) -> None:
+        """Choose the batch whose turn it is; what nobody waits for any more is not sent."""
+        while lane.batch is None and lane.waiting:
+            batch = lane.waiting.popleft()
+            if not batch.is_awaited:
+                self._settle(lane, batch, Unavailable, "given up")
+            elif batch.is_whole or batch.uncertain:
+                lane.batch = batch  # another attempt at what may have landed has to be the same
+            else:
+                lane.waiting.extendleft(reversed(batch.again(apart=False)))
+
+    def _write(self, node: int, lanes: list[_Lane]) -> Awaitable[Any] | None:
+        """The answer to a request that is on its way already; None where something has to be waited for first."""
+        answer = None
+        if self._identity is not None:
+            with contextlib.suppress(Exception):  # it comes again on the longer way, and is told there
+                for lane in lanes:
+                    self._number(lane, self._identity)
+                answer = write(self.client, node, self._request(lanes))
+        for lane in lanes:
+            lane.set_sent(answer is not None)
+        return answer
+
+    async def _carry(self, node: int, lanes: list[_Lane], answer: Awaitable[Any] | None) -> None:
         """One request; what has to go again goes back to the head of its lane."""
-        again: list[_Load] = []
         try:
-            again = await self._attempt(node, loads)
-            if again:
+            if again := await self._attempt(node, lanes, answer):
                 await self._refresh(again)
         except Exception as error:  # a defect, or the driver's: callers must not wait for ever
-            for load in loads:
-                self._failed(load, Uncertain(f"{load.lane.partition.topic}, lane {load.batch.lane}: {error!r}"))
-        for load in loads:
-            lane, batch, ticket = load
-            lane.busy = False
-            if load in again and batch.error is None:
-                lane.waiting.appendleft(load)
-            else:
-                ticket.settled()
+            for lane in lanes:
+                self._failed(lane, Uncertain, f"{lane.name}: {error!r}")
+        for lane in lanes:
+            batch, lane.batch = lane.batch, None
+            if batch is not None and not batch.settled:
+                lane.waiting.appendleft(batch)
             if lane.waiting:
                 self._ready[lane] = None
-        if self._ready:
-            self._push_soon()
+        self._push_soon()
 
-    async def _attempt(self, node: int, loads: list[_Load]) -> list[_Load]:
-        """Send the request; returns what has to go again."""
+    async def _attempt(self, node: int, lanes: list[_Lane], answer: Awaitable[Any] | None) -> list[_Lane]:
+        """Send the request, unless that is done; returns what has to go again."""
+        stale: list[_Lane] = []
+        if answer is None:
+            try:
+                if node < 0 or not await self.client.ready(node):
+                    return lanes
+                identity = await self._identify()
+            except driver.KafkaError as error:
+                return self._broke(error, lanes, open_=False)
+            # While the broker was waited for, somebody may have been told that his messages are not appended.
+            stale = [lane for lane in lanes if lane.batch and not (lane.batch.is_whole or lane.batch.uncertain)]
+            lanes = [lane for lane in lanes if lane not in stale]
+            for lane in lanes:
+                self._number(lane, identity)
+                lane.set_sent(True)
+            answer = self.client.send(node, self._request(lanes))
         try:
-            if node < 0 or not await self.client.ready(node):
-                return loads
-            for load in loads:
-                await self._number(load)
+            said = await answer
         except driver.KafkaError as error:
-            return self._broke(error, loads, open_=False)
-        for load in loads:
-            load.batch.sent = True
-        try:
-            answer: Any = await self.client.send(node, self._request(loads))
-        except driver.KafkaError as error:
-            return self._broke(error, loads, open_=not isinstance(error, driver.NodeNotReadyError))
-        return self._judge(answer, loads)
+            return stale + self._broke(error, lanes, open_=not isinstance(error, driver.NodeNotReadyError))
+        return stale + self._judge(said, lanes)
 
-    def _broke(self, error: driver.KafkaError, loads: list[_Load], *, open_: bool) -> list[_Load]:
+    def _broke(self, error: driver.KafkaError, lanes: list[_Lane], *, open_: bool) -> list[_Lane]:
         """There was no answer; `open_`: the request may have arrived."""
-        for load in loads:
-            load.batch.sent = False
-            load.batch.uncertain |= open_
+        for lane in lanes:
+            assert lane.batch
+            lane.set_sent(False)
+            lane.batch.uncertain |= open_
         if error.retriable:
-            return loads
-        for load in loads:
-            self._failed(load, of_aiokafka(error, f"{load.lane.partition.topic}, lane {load.batch.lane}"))
+            return lanes
+        for lane in lanes:
+            found = of_aiokafka(error, lane.name)
+            self._failed(lane, type(found), str(found))
         return []
 
-    async def _number(self, load: _Load) -> None:
+    def _number(self, lane: _Lane, identity: tuple[int, int]) -> None:
         """Give a batch its numbers; once, for all its attempts, unless its lane has got a new producer id."""
-        lane, batch, _ = load
+        assert lane.batch
         if lane.producer_id < 0:
-            lane.producer_id, lane.epoch = await self._identify()
+            lane.producer_id, lane.epoch = identity
             lane.sequence = 0
-        elif batch.payload is not None:
+        elif lane.batch.payload is not None:
             return
-        batch.number(lane.producer_id, lane.epoch, lane.sequence)
+        lane.batch.number(lane.producer_id, lane.epoch, lane.sequence)
+
+    def _request(self, lanes: list[_Lane]) -> Produce:
+        batches = [(lane.partition.topic, lane.batch) for lane in lanes if lane.batch]
+        return Produce(batches, self._settings.request_ms_max)
 
     async def _identify(self) -> tuple[int, int]:
         """A producer id; lanes share one until the outcome of something stays open in one of them."""
@@ -241,46 +274,39 @@ class Sender:
             self._identity = answer.producer_id, answer.producer_epoch
         return self._identity
 
-    def _request(self, loads: list[_Load]) -> ProduceRequest:
-        topics: dict[str, list[tuple[int, Any]]] = {}
-        for lane, batch, _ in loads:
-            topics.setdefault(lane.partition.topic, []).append((lane.partition.partition, batch.payload))
-        return ProduceRequest(None, -1, self._settings.request_ms_max, list(topics.items()))
-
-    def _judge(self, answer: Any, loads: list[_Load]) -> list[_Load]:
+    def _judge(self, answer: Any, lanes: list[_Lane]) -> list[_Lane]:
         """Settle what the broker settled; returns what has to go again."""
         found = {(topic, each[0]): each for topic, partitions in answer.topics for each in partitions}
         again = []
-        for load in loads:
-            lane, batch, _ = load
-            batch.sent = False
+        for lane in lanes:
+            batch = lane.batch
+            assert batch
+            lane.set_sent(False)
             _, code, base, *_ = found.get(tuple(lane.partition), (0, KafkaError.NETWORK_EXCEPTION, -1))
             if code in (KafkaError.NO_ERROR, _DUPLICATE):
-                self._appended(load, base)
+                lane.sequence = (lane.sequence + batch.count) % _SEQUENCES
+                batch.appended(base)
             elif code in AGAIN:
                 batch.uncertain |= class_of(code) is Uncertain
-                again.append(load)
+                again.append(lane)
             elif code in _FORGOTTEN and not batch.uncertain:
                 self._reset(lane)
-                again.append(load)
+                again.append(lane)
+            elif code in _AT_FAULT and len(batch.shares) > 1 and not batch.uncertain:
+                lane.waiting.extendleft(reversed(batch.again(apart=True)))
             else:
-                said = driver.for_code(code).__name__
-                self._failed(load, class_of(code)(f"{lane.partition.topic}, lane {batch.lane}: {said}"))
+                self._failed(lane, class_of(code), f"{lane.name}: {KafkaError(code).str()}")
         return again
 
-    def _appended(self, load: _Load, base: int) -> None:
-        load.lane.sequence = (load.lane.sequence + len(load.batch.rows)) % _SEQUENCES
-        load.batch.payload = None
-        if load.batch.error is None:
-            load.batch.base = base
+    def _failed(self, lane: _Lane, kind: type[EvermqError], said: str) -> None:
+        if lane.batch is not None and not lane.batch.settled:
+            self._settle(lane, lane.batch, kind, said)
 
-    def _failed(self, load: _Load, error: EvermqError) -> None:
-        lane, batch, _ = load
-        batch.payload = None
-        if batch.error is None:
-            batch.error = Uncertain(str(error)) if batch.uncertain else error
-        if batch.uncertain or isinstance(error, Uncertain):
+    def _settle(self, lane: _Lane, batch: LaneBatch, kind: type[EvermqError], said: str) -> None:
+        """It failed; what may have landed of it makes the lane go on under a new producer id."""
+        if batch.uncertain or kind is Uncertain:
             self._reset(lane)
+        batch.failed(kind, said)
 
     def _reset(self, lane: _Lane) -> None:
         """Go on under a new producer id."""
@@ -288,19 +314,34 @@ class Sender:
             self._identity = None
         lane.producer_id = -1
 
-    async def _refresh(self, again: list[_Load]) -> None:
+    async def _refresh(self, again: list[_Lane]) -> None:
         """Ask who leads now, after a pause; what nobody can be asked about, or nobody waits for, is settled."""
         await self._clock.sleep(_BACKOFF_MS)
         reached = False
         with contextlib.suppress(asyncio.TimeoutError):
             update = self.client.force_metadata_update()
             reached = await asyncio.wait_for(update, self._settings.request_ms_max / 1000)
-        for load in again:
-            lane, batch, _ = load
-            if batch.given_up:
-                self._failed(load, Unavailable("given up"))
+        for lane in again:
+            batch = lane.batch
+            assert batch
+            if not batch.is_awaited:
+                self._failed(lane, Unavailable, "given up")
             elif not reached and not batch.uncertain:
-                self._failed(load, Unavailable(f"kafka://{self._settings.bootstrap}: no broker can be reached"))
+                self._failed(lane, Unavailable, f"kafka://{self._settings.bootstrap}: no broker can be reached")
             elif lane.partition.topic in self.client.cluster.unauthorized_topics:
                 denied = class_of(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-                self._failed(load, denied(f"{lane.partition.topic}: this user has no right to see it"))
+                self._failed(lane, denied, f"{lane.partition.topic}: this user has no right to see it")
+
+
+def _requests(lanes: Sequence[_Lane]) -> Iterator[list[_Lane]]:
+    """Cut so that no request is larger than brokers take in good time."""
+    some: list[_Lane] = []
+    size = 0
+    for lane in lanes:
+        assert lane.batch
+        size += lane.batch.size
+        if some and size > _REQUEST_BYTES_MAX:
+            yield some
+            some, size = [], lane.batch.size
+        some.append(lane)
+    yield some
