@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evermq.drills.engines.rabbitmq import RabbitMQ
+from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQThree
 from evermq.drills.faults.injections import frozen, killed, misbehaving
 from evermq.drills.faults.proxy import Fault, Proxy
 from evermq.drills.load import Load, run_load
@@ -47,9 +47,11 @@ async def test_swallowed_confirms_make_doubles_and_lose_nothing(rabbitmq_server:
 
 
 @pytest.mark.slow
-async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed(
-    rabbitmq_three_server: RabbitMQ, topic: str
+@pytest.mark.timeout(900)
+async def test_nothing_acknowledged_is_lost_when_the_leader_is_killed_five_times(
+    rabbitmq_three_server: RabbitMQThree, topic: str
 ) -> None:
-    fault = killed(rabbitmq_three_server, f"{topic}:", times=2, pause_s=5)
-    verdict = await run_load(rabbitmq_three_server.url(topic) + "?timeout_ms=10000", fault=fault, load=LOAD)
+    fault = killed(rabbitmq_three_server, f"{topic}:", times=5, pause_s=5, replaced=True)
+    options = f"?timeout_ms=10000&management={rabbitmq_three_server.management}&require=replicated"
+    verdict = await run_load(rabbitmq_three_server.url(topic) + options, fault=fault, load=LOAD)
     assert verdict.verdict == "PASS", str(verdict)

@@ -16,7 +16,7 @@ from evermq.adapters.rabbitmq.connect import connect
 from evermq.adapters.rabbitmq.inspect import inspect
 from evermq.adapters.rabbitmq.place import RabbitPlace
 from evermq.drills.engines.certificates import Secrets
-from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured
+from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
 from evermq.errors import Denied, Misconfigured, NoSuchTopic, Partial, Unavailable, Unsupported
 from evermq.message import MessageFactory
 from evermq.port import Delivery
@@ -197,6 +197,69 @@ async def test_doctor_names_what_is_missing(place: RabbitPlace, rabbitmq_server:
     await connection.close()
     assert (await found())[f"queue {topic}:a:0"]
     await place.drop(topic)
+
+
+async def test_one_node_is_seen_to_keep_disk_and_no_more(rabbitmq_server: RabbitMQ, topic: str) -> None:
+    options = f"?management={rabbitmq_server.management}"
+    place = await open_place(rabbitmq_server.url() + options)
+    await place.create(topic, groups=["a"], lanes=2)
+    assert (await place.queue(topic)).traits.durable == Durable.DISK
+    found = {each.setting: each for each in (await inspect(parse(rabbitmq_server.url(topic) + options))).findings}
+    assert (found["quorum queue members"].value, "grow" in found["quorum queue members"].advice) == ("1", True)
+    with pytest.raises(Misconfigured, match="three members"):
+        await open_queue(rabbitmq_server.url(topic) + options + "&require=replicated")
+    await place.drop(topic)
+    await place.close()
+
+
+async def test_what_cannot_be_seen_is_taken_for_its_worst(rabbitmq_server: RabbitMQ, topic: str) -> None:
+    for options, text in (("", "give management"), ("?management=127.0.0.1:1", "127.0.0.1:1")):
+        inspection = await inspect(parse(rabbitmq_server.url(topic) + options))
+        found = {each.setting: each for each in inspection.findings}
+        assert (inspection.durable, found["quorum queue members"].value) == (Durable.DISK, "unknown")
+        assert text in found["quorum queue members"].advice
+    with pytest.raises(Misconfigured, match="no path"):
+        await open_place(rabbitmq_server.url() + "?management=http://127.0.0.1/api")
+
+
+async def test_backlog_has_what_readers_of_other_processes_hold(rabbitmq_server: RabbitMQ, topic: str) -> None:
+    options = f"?management={rabbitmq_server.management}"
+    places = [await open_place(rabbitmq_server.url() + options) for _ in range(2)]
+    await places[0].create(topic, groups=["a", "b"], lanes=2)
+    queue, other = [await place.queue(topic) for place in places]
+    await queue.append([message("x", key=f"k{number}") for number in range(20)])
+    reader = await other.reader("a")
+    found: list[Delivery] = []
+    while len(found) < 20:
+        found += await reader.read(count_max=20, wait_ms=10_000)
+    async with asyncio.timeout(60):  # statistics of the server are some seconds old
+        while await queue.backlog("a") != 20:
+            await asyncio.sleep(0.2)
+        assert await queue.backlog("b") == await other.backlog("a") == 20
+        await reader.ack(found)
+        assert await other.backlog("a") == 0  # at once: all readers are its own
+        while await queue.backlog("a"):
+            await asyncio.sleep(0.2)
+    await places[0].drop(topic)
+    for place in places:
+        await place.close()
+
+
+async def test_three_nodes_are_seen_to_be_replicated(rabbitmq_three_server: RabbitMQThree, topic: str) -> None:
+    options = f"?management={rabbitmq_three_server.management}&require=replicated&timeout_ms=10000"
+    url = rabbitmq_three_server.url(topic) + options
+    assert (await inspect(parse(url))).durable == Durable.REPLICATED  # what a topic would get
+    place = await open_place(rabbitmq_three_server.url() + options)
+    await place.create(topic, groups=["a"], lanes=2)
+    assert (await place.queue(topic)).traits.durable == Durable.REPLICATED
+    inspection = await inspect(parse(url))
+    found = {each.setting: each for each in inspection.findings}
+    assert (inspection.durable, found["quorum queue members"]) == (
+        Durable.REPLICATED,
+        ("quorum queue members", "3", ""),
+    )
+    await place.drop(topic)
+    await place.close()
 
 
 async def test_secured_server_lets_in_who_may_and_says_why_not(

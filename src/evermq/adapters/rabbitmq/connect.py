@@ -9,6 +9,7 @@ from typing import Any
 
 from evermq.adapters.address import Address
 from evermq.adapters.rabbitmq.link import Link, Login
+from evermq.adapters.rabbitmq.management import Management
 from evermq.adapters.rabbitmq.options import RabbitOptions
 from evermq.adapters.rabbitmq.place import RabbitPlace
 from evermq.adapters.secret import secret
@@ -28,14 +29,17 @@ async def connect(address: Address) -> RabbitPlace:
     sending, receiving = Link(way, "evermq sends"), Link(way, "evermq reads")
     try:
         found = version(await receiving.connection(), receiving.where)
-        durable = Durable.DISK
-        if durable < options.required:
-            raise Misconfigured(f"rabbitmq {receiving.where}: a quorum queue keeps disk, less than {options.require}")
+        management = Management.of(options.management, way)
+        if management is None and options.required > Durable.DISK:
+            raise Misconfigured(
+                f"rabbitmq {receiving.where}: a quorum queue keeps disk, and whether {options.require} cannot be seen: "
+                "give management=host:15672"
+            )
     except BaseException:
         await receiving.close()
         raise
     bytes_max = options.message_bytes_max or message_bytes_max(found)
-    return RabbitPlace(sending, receiving, options, message_bytes_max=bytes_max, durable=durable)
+    return RabbitPlace(sending, receiving, options, message_bytes_max=bytes_max, management=management)
 
 
 def login(address: Address, options: RabbitOptions) -> Login:

@@ -27,8 +27,9 @@ class RabbitOptions:
     prefetch: messages of a lane that a reader has on its way or in hand at most. timeout_ms: longest wait for an
     answer; a batch that is not confirmed by then is Uncertain. message_bytes_max: body, key and headers together; if
     None what the version of the server takes by default. heartbeat_s: a peer that is silent for two or three of these
-    is given up. registry: the queue in which the topics are written down. require: refuse queues that keep less than
-    this class. username; password: a reference, env:NAME or file:PATH. ca, cert, key: PEM files.
+    is given up. registry: the queue in which the topics are written down. management: host:port,… of the management
+    plugin, which tells what AMQP does not. require: refuse queues that keep less than this class. username; password: a
+    reference, env:NAME or file:PATH. ca, cert, key: PEM files.
     """
 
     lanes: int | None = None
@@ -37,6 +38,7 @@ class RabbitOptions:
     message_bytes_max: int | None = None
     heartbeat_s: int = 10
     registry: str = "evermq-topics"
+    management: str = ""
     require: str = ""
     username: str = "guest"
     password: str = ""

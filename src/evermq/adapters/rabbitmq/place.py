@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from evermq.adapters.rabbitmq.link import Link
+from evermq.adapters.rabbitmq.management import Management, Seen, demand
 from evermq.adapters.rabbitmq.options import RabbitOptions
 from evermq.adapters.rabbitmq.publisher import Publisher
 from evermq.adapters.rabbitmq.queue import RabbitQueue
@@ -15,7 +16,6 @@ from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, NoSuchTopic
 from evermq.port import GroupState, TopicState
 from evermq.topics import check_group, check_topic
-from evermq.traits import Durable
 
 __all__ = ["RabbitPlace"]
 
@@ -24,7 +24,7 @@ _LANES = 4
 
 class RabbitPlace:
     """See `Place`. sending, receiving: connections of their own, because a server that is short of memory stops
-    reading from those that publish. message_bytes_max: what the server takes."""
+    reading from those that publish. message_bytes_max: what the server takes. management: tells what AMQP does not."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class RabbitPlace:
         options: RabbitOptions,
         *,
         message_bytes_max: int,
-        durable: Durable,
+        management: Management | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._sending = sending
         self._receiving = receiving
         self._options = options
-        self._durable = durable
+        self._management = management
         self._control = Control(receiving)
         self._registry = Registry(options.registry, self._control, receiving, options.timeout_ms)
         self._readers: dict[tuple[str, str], Readers] = {}
@@ -53,8 +53,9 @@ class RabbitPlace:
         found = await self.find(topic)
         if self._options.lanes not in (None, found.lanes):
             raise Misconfigured(f"topic {topic} has {found.lanes} lanes, not lanes = {self._options.lanes}")
+        durable = await demand(self._options.required, self._management, topic)
         publisher = Publisher(found, self._sending, self._options.timeout_ms)
-        queue = RabbitQueue(found, self, publisher, self._durable)
+        queue = RabbitQueue(found, self, publisher, durable)
         self._queues.append(queue)
         return queue
 
@@ -86,8 +87,7 @@ class RabbitPlace:
         found = await self.find(topic)
         states = {}
         for group in found.groups:
-            backlog = sum([await self.backlog(found, group, lane) for lane in range(found.lanes)])
-            states[group] = GroupState(backlog, None)
+            states[group] = GroupState(await self.backlog(found, group, range(found.lanes)), None)
         return TopicState(found.lanes, states)
 
     async def find(self, topic: str) -> Topic:
@@ -106,10 +106,23 @@ class RabbitPlace:
             self._readers[name] = Readers(topic, group, self._receiving, self._control, prefetch, self.clock)
         return self._readers[name]
 
-    async def backlog(self, topic: Topic, group: str, lane: int) -> int:
-        """What the lane's queue has, and what readers in this process have of it."""
-        state = await self._control.state(queue_of(topic.name, group, lane))
-        return state.ready + self.readers(topic, group).held(lane)
+    async def backlog(self, topic: Topic, group: str, lanes: Iterable[int]) -> int:
+        """What the lanes' queues have, and what readers have of it: those in this process, and where the management
+        plugin tells it, those elsewhere."""
+        readers, elsewhere = self.readers(topic, group), await self._elsewhere(topic, group)
+        found = 0
+        for lane in lanes:
+            queue = queue_of(topic.name, group, lane)
+            state = await self._control.state(queue)
+            found += state.ready + max(readers.held(lane), elsewhere[queue].unsettled if queue in elsewhere else 0)
+        return found
+
+    async def _elsewhere(self, topic: Topic, group: str) -> dict[str, Seen]:
+        """What is held of each queue, as of the server's last statistics; not asked where all readers are here."""
+        readers = self.readers(topic, group)
+        if self._management is None or await readers.count() <= readers.reading:
+            return {}
+        return await self._management.queues(topic.name, group)
 
     async def close(self) -> None:
         if self._closed:

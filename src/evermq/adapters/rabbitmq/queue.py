@@ -97,7 +97,7 @@ class RabbitQueue:
             lanes = [each for each in lanes if str(each) == lane]  # type: ignore[assignment]
             if not lanes:
                 raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self._topic.lanes - 1}')
-        return sum([await self._place.backlog(self._topic, group, number) for number in lanes])
+        return await self._place.backlog(self._topic, group, lanes)
 
     async def close(self) -> None:
         if self._closed:

@@ -83,8 +83,8 @@ class RabbitMQ(Engine):
 
     @property
     def management(self) -> str:
-        """host:port of the first node's management interface, which is HTTP."""
-        return f"{HOST}:{self._members[0].management}"
+        """host:port,… of the nodes' management interfaces, which are HTTP."""
+        return ",".join(f"{HOST}:{each.management}" for each in self._members)
 
     def url(self, topic: str = "", *, proxied: bool = False) -> str:
         """rabbitmq://host:port,…/topic in the virtual host /"""
