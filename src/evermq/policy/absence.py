@@ -78,6 +78,8 @@ class Absence:
         held = [parked for parked in lane.parked if parked.since_ms <= old_ms]
         if not held:
             return None
+        if not all(self._is_aligned(parked, lane) for parked in held):
+            return None
         opened = {p.number.stream: self._gate.opened(p.number.stream) for p in held}
         ends = {}
         for key, rung in self._rungs.items():
@@ -90,6 +92,12 @@ class Absence:
                 self._silent.add(key)
                 return None
         return _Search(held, ends, opened, reports)
+
+    def _is_aligned(self, parked: Parked, lane: Lane) -> bool:
+        """Whether a message came from the lane of its rung in which its number would be looked for."""
+        _, (name, _, via), *_ = parked.delivery
+        rung = self._rungs.get(via[0]) if via else None
+        return rung is None or name == str(lane.number % rung.traits.lanes)
 
     async def _read_to_the_end(self, search: _Search, reports: Sequence[Report]) -> set[str]:
         """The rungs whose lane was read to the end that it had."""

@@ -142,8 +142,12 @@ class RedisQueue:
         return sum(_backlog(state, group, whole=lane is None) for state in await self._topic.state(lanes))
 
     async def end(self, lane: str) -> int:
-        """See `evermq.settling.Bounded`."""
+        """See `evermq.settling.Bounded`. Raises Unavailable once the number of lanes was changed: a message may be in a
+        lane of the number before, or of another name."""
         self._check()
+        await self._topic.reload()
+        if self._topic.epoch != 1:
+            raise Unavailable(f"the lanes of {self.name} were changed: which of them would have a message is not known")
         found = [each for each in self._topic.every_lane if each.name == lane]
         states = await self._topic.state(found)
         return int(states[0][3]) if states and states[0] else 0
