@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from evermq.drills.engines.rocketmq import RocketMQ
@@ -49,11 +51,13 @@ async def test_swallowed_answers_make_doubles_and_lose_nothing(rocketmq_server: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_500)
 async def test_nothing_acknowledged_is_lost_when_the_master_is_killed_five_times(
     rocketmq_three_server: RocketMQThree, topic: str
 ) -> None:
-    fault = killed(rocketmq_three_server, topic, times=5, pause_s=20, replaced=True)
-    url = f"{rocketmq_three_server.url(topic)}&timeout_ms=6000&lease_ms=3000&poll_ms=500"
-    verdict = await run_load(url, fault=fault, load=LOAD)
+    """A broker takes a minute to come back on a busy machine, and messages flow all the while; leases outlast that."""
+    fault = killed(rocketmq_three_server, topic, times=5, pause_s=10, replaced=True)
+    url = f"{rocketmq_three_server.url(topic)}&timeout_ms=6000&lease_ms=10000&poll_ms=500&require=replicated"
+    load = replace(LOAD, rate=60, quiet_s=16, drain_s=300)
+    verdict = await run_load(url, fault=fault, load=load)
     assert verdict.verdict == "PASS", str(verdict)

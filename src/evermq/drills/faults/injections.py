@@ -28,8 +28,8 @@ def killed(
         for number in range(times):
             node = await _leader(engine, topic)
             stage.note("fault_on", f"kill -9 {node.name}")
-            await asyncio.to_thread(node.kill)
             begun, after = time.monotonic(), ""
+            await asyncio.to_thread(node.kill)
             if replaced:
                 other = await _leader(engine, topic, besides=node)
                 after = f", {other.name} took over after {time.monotonic() - begun:.1f} s"
