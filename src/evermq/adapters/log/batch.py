@@ -19,7 +19,7 @@ from evermq.adapters.log.columns import Columns, encode, encode_one, transpose
 from evermq.adapters.log.frame import SHARES, Kind, Part, Piece
 from evermq.errors import EvermqError, Rejected, Uncertain
 from evermq.lanes import lane_of
-from evermq.message import DELIVER_AT, NO_HEADERS, Message
+from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position, Run
 
 __all__ = ["DELAY_LANE", "DUE_LANE", "Batch", "Load", "Placed", "TopicLanes", "assemble", "due_times", "load"]
@@ -182,14 +182,7 @@ def due_times(headers: Sequence[Mapping[str, str]]) -> list[int]:
     """
     if headers.count(NO_HEADERS) == len(headers) or not any(DELIVER_AT in each for each in headers):
         return []
-    return [_due_time(each.get(DELIVER_AT, "0")) for each in headers]
-
-
-def _due_time(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise Rejected(f"header {DELIVER_AT} is {text!r}: give milliseconds since 1970 as a whole number") from error
+    return list(map(due_ms, headers))
 
 
 def load(

@@ -11,7 +11,7 @@ from evermq.adapters.memory.lane import Lane
 from evermq.clock import Clock
 from evermq.errors import Overloaded, Rejected, TooLarge, Unsupported
 from evermq.lanes import lane_of
-from evermq.message import DELIVER_AT, Message
+from evermq.message import DELIVER_AT, Message, due_ms
 from evermq.port import Start
 from evermq.position import Position
 from evermq.traits import Ack, Durable, Groups, Order, Traits
@@ -145,14 +145,7 @@ class Topic:
         size = sum(map(len, (message.body, message.key or b"", *texts)))
         if size > self.message_bytes_max:
             raise TooLarge(f"message {message.id} of {size} bytes is over {self.message_bytes_max} message_bytes_max")
-        due_ms = _due_ms(message.headers.get(DELIVER_AT, "0"))
-        if due_ms > now_ms + _TEN_YEARS_MS:
+        due = due_ms(message.headers)
+        if due > now_ms + _TEN_YEARS_MS:
             raise Unsupported(f"message {message.id}: {DELIVER_AT} is over {_TEN_YEARS_MS} delay_ms_max from now")
-        return due_ms
-
-
-def _due_ms(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise Rejected(f"header {DELIVER_AT} is {text!r}: give milliseconds since 1970 as a whole number") from error
+        return due

@@ -46,8 +46,7 @@ def login(address: Address, options: RabbitOptions) -> Login:
     """How a URL says to get in; nothing is connected yet. Raises Misconfigured."""
     tls = address.scheme == "rabbitmqs"
     vhost = address.place.partition("/")[2] or "/"
-    name = options.username
-    username = secret("username", name) if name.startswith(("env:", "file:")) else name
+    username = options.user
     if options.password:
         password = secret("password", options.password)
     elif username == "guest":

@@ -16,6 +16,7 @@ from typing import Any
 
 from pamqp.header import ContentHeader
 
+from evermq.adapters.plain import plain_size
 from evermq.errors import Rejected
 from evermq.message import NO_HEADERS, Message
 
@@ -43,15 +44,8 @@ _PERSISTENT = b"\x02"
 
 def size_of(message: Message) -> int:
     """Bytes of body, key and headers. Raises Rejected for what is no message."""
-    id, key, body, headers, created_ms = message
-    if type(body) is not bytes or (key is not None and type(key) is not bytes):
-        raise Rejected("body and key of a message are to be bytes")
-    if type(id) is not str or not -(1 << 63) <= created_ms < 1 << 63:
-        raise Rejected(f"message {id!r}: its id is to be text, and created_ms a number of 64 bits")
-    size = len(body) + (len(key) if key else 0)
-    for name, text in headers.items():
-        if type(name) is not str or type(text) is not str:
-            raise Rejected(f"message {id}: header {name!r} is to be text")
+    size, id = plain_size(message), message.id
+    for name, text in message.headers.items():
         if len(name) > 255 or len(name.encode("utf-8", "surrogateescape")) > 255:
             raise Rejected(f"message {id}: the name of header {name[:40]}… is over 255 bytes, RabbitMQ takes no more")
         size += len(name) + _raw_size(id, text)

@@ -9,8 +9,8 @@ from evermq.adapters.rabbitmq.content import size_of
 from evermq.adapters.rabbitmq.publisher import Publisher
 from evermq.adapters.rabbitmq.reader import RabbitReader
 from evermq.adapters.rabbitmq.topic import Topic
-from evermq.errors import Closed, EvermqError, Misconfigured, NoSuchTopic, Partial, Rejected, TooLarge, Unsupported
-from evermq.message import DELIVER_AT, Message
+from evermq.errors import Closed, EvermqError, Misconfigured, NoSuchTopic, Partial, TooLarge, Unsupported
+from evermq.message import DELIVER_AT, Message, due_ms
 from evermq.port import Start
 from evermq.position import Position
 from evermq.topics import check_group
@@ -122,10 +122,5 @@ class RabbitQueue:
 
 
 def _check_due(message: Message, now_ms: int) -> None:
-    text = message.headers[DELIVER_AT]
-    try:
-        due_ms = int(text)
-    except ValueError as error:
-        raise Rejected(f"header {DELIVER_AT} is {text!r}: give milliseconds since 1970 as a whole number") from error
-    if due_ms > now_ms:
+    if due_ms(message.headers) > now_ms:
         raise Unsupported(f"message {message.id}: RabbitMQ delays nothing by itself: give the topic delay = URL")

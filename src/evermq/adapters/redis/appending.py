@@ -10,9 +10,9 @@ from evermq.adapters.redis.entry import encode, sizes
 from evermq.adapters.redis.lane import Lane
 from evermq.adapters.redis.options import RedisOptions
 from evermq.adapters.redis.script import Packed, argument
-from evermq.errors import Rejected, TooLarge, Unsupported
+from evermq.errors import TooLarge, Unsupported
 from evermq.lanes import lane_of
-from evermq.message import DELIVER_AT, Message
+from evermq.message import DELIVER_AT, Message, due_ms
 from evermq.position import Position
 
 __all__ = ["BATCH_COUNT_MAX", "DELAY_MS_MAX", "Batch", "Item", "Landed", "assemble"]
@@ -100,16 +100,10 @@ def _checked(messages: Sequence[Message], options: RedisOptions, now_ms: int) ->
 
 
 def _due_ms(message: Message, now_ms: int) -> int:
-    text = message.headers.get(DELIVER_AT)
-    if text is None:
-        return 0
-    try:
-        due_ms = int(text)
-    except ValueError as error:
-        raise Rejected(f"header {DELIVER_AT} is {text!r}: give milliseconds since 1970 as a whole number") from error
-    if due_ms > now_ms + DELAY_MS_MAX:
+    due = due_ms(message.headers)
+    if due > now_ms + DELAY_MS_MAX:
         raise Unsupported(f"message {message.id}: {DELIVER_AT} is over {DELAY_MS_MAX} delay_ms_max from now")
-    return due_ms if due_ms > now_ms else 0
+    return due if due > now_ms else 0
 
 
 def assemble(

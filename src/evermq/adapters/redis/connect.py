@@ -66,7 +66,7 @@ def _open(tls: bool, options: RedisOptions, is_sentinel: bool, address: tuple[st
         "host": host,
         "port": port,
         "db": 0 if is_sentinel else options.db,
-        "username": _username(options) if options.username and not is_sentinel else None,
+        "username": options.user if options.username and not is_sentinel else None,
         "password": secret(name, reference) if reference else None,
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": None,
@@ -79,12 +79,6 @@ def _open(tls: bool, options: RedisOptions, is_sentinel: bool, address: tuple[st
     kind = SSLConnection if tls else Connection
     greeting = [] if is_sentinel else [command("SCRIPT", "LOAD", script.text) for script in LOADED.values()]
     return Server(f"{host}:{port}", lambda: kind(**given), timeout_ms=options.timeout_ms, greeting=greeting)
-
-
-def _username(options: RedisOptions) -> str:
-    if options.username.startswith(("env:", "file:")):
-        return secret("username", options.username)
-    return options.username
 
 
 def _tls(options: RedisOptions) -> dict[str, Any]:

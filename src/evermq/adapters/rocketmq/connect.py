@@ -92,8 +92,7 @@ def _login(options: RocketOptions) -> Login:
         return Login()
     if not options.password:
         raise Misconfigured(f"username = {name} without a password: give password=env:VARIABLE")
-    key = secret("username", name) if name.startswith(("env:", "file:")) else name
-    return Login(key, secret("password", options.password))
+    return Login(options.user, secret("password", options.password))
 
 
 def _credentials(address: Address, options: RocketOptions) -> grpc.ChannelCredentials | None:

@@ -14,7 +14,8 @@ import json
 import re
 from typing import Any
 
-from evermq.errors import Rejected, TooLarge
+from evermq.adapters.plain import plain_size
+from evermq.errors import TooLarge
 from evermq.message import NO_HEADERS, Message
 
 __all__ = ["BODY_BYTES_MAX", "fill", "message_of", "size_of"]
@@ -30,15 +31,8 @@ _MORE_BYTES_MAX = 4_000
 
 def size_of(message: Message) -> int:
     """Bytes of body, key and headers. Raises Rejected for what is no message."""
-    id, key, body, headers, created_ms = message
-    if type(body) is not bytes or (key is not None and type(key) is not bytes):
-        raise Rejected("body and key of a message are to be bytes")
-    if type(id) is not str or not -(1 << 63) <= created_ms < 1 << 63:
-        raise Rejected(f"message {id!r}: its id is to be text, and created_ms a number of 64 bits")
-    size = len(body) + (len(key) if key else 0)
-    for name, text in headers.items():
-        if type(name) is not str or type(text) is not str:
-            raise Rejected(f"message {id}: header {name!r} is to be text")
+    size = plain_size(message)
+    for name, text in message.headers.items():
         size += len(name) + (len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape")))
     return size
 

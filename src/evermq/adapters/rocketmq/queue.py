@@ -16,13 +16,12 @@ from evermq.errors import (
     Misconfigured,
     NoSuchTopic,
     Partial,
-    Rejected,
     TooLarge,
     Unavailable,
     Unsupported,
 )
 from evermq.half import Check
-from evermq.message import DELIVER_AT, Message
+from evermq.message import DELIVER_AT, Message, due_ms
 from evermq.port import Start
 from evermq.position import Position
 from evermq.topics import check_group
@@ -101,21 +100,15 @@ class RocketQueue:
 
     def _is_late(self, message: Message, now_ms: int) -> bool:
         """Whether it waits for its time. Raises Rejected, Unsupported."""
-        text = message.headers[DELIVER_AT]
-        try:
-            due_ms = int(text)
-        except ValueError as error:
-            raise Rejected(
-                f"header {DELIVER_AT} is {text!r}: give milliseconds since 1970 as a whole number"
-            ) from error
-        if due_ms <= now_ms:
+        due = due_ms(message.headers)
+        if due <= now_ms:
             return False
         if self._topic.kind != "delay":
             raise Unsupported(
                 f"message {message.id}: topic {self.name} is {self._topic.kind.upper()} and delays nothing: make it "
                 "with kind=delay, or give the topic delay = URL"
             )
-        if due_ms - now_ms > DELAY_MS_MAX:
+        if due - now_ms > DELAY_MS_MAX:
             raise Unsupported(f"message {message.id}: RocketMQ delays by a day at most")
         return True
 
