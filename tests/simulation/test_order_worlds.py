@@ -16,7 +16,7 @@ EXPECTED = {
     "rebalances": {"rebalance", "dropped", "returned"},
     "restarts": {"kill_producer", "send_unknown"},
     "effects": {"kill_consumer"},
-    "store": {"kill_consumer", "rolled back"},
+    "store": {"kill_consumer"},
     "cut-off": {"cut_off", "fenced"},
     "unread": {"kill_consumer"},
     "ladder": {"kill_producer", "kill_consumer", "rebalance", "released", "voids"},

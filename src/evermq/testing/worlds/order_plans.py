@@ -111,7 +111,8 @@ PLANS = {
     ),
     "store": (
         "the progress is far away, cannot be reached for a while, and loses answers",
-        replace(_BOTH, store_ms=60, store_fails=0.05, store_down=(4_000, 7_000), consumer_kills=1),
+        # Without marks of the handler's own, which would make up for a state that is not written.
+        replace(_BOTH, store_ms=60, store_fails=0.05, store_down=(4_000, 7_000), consumer_kills=1, atomic=False),
     ),
     "cut-off": (
         "readers live, and their claims end",
