@@ -97,3 +97,18 @@ def test_what_is_from_before_the_time_of_a_new_group_is_dropped() -> None:
     gate.pass_over(lane, lane.parked[0], ABSENT)
     assert numbers(gate.woken(lane) + gate.offer([delivery(5)], 0)) == [("m8", ABSENT)]
     assert [each.message.id for drops in gate.take_drops() for each in drops.deliveries] == ["m5"]
+
+
+def test_attempts_are_those_of_the_application_and_not_what_the_engine_counts_of_a_held_message() -> None:
+    """Given back for want of room seven times, it would be buried by a consumer that never had it."""
+    gate = claimed()
+    assert gate.offer([delivery(3)._replace(attempt=7), delivery(4)._replace(attempt=7)], 0) == []
+    second, third, fourth = gate.offer([delivery(2)._replace(attempt=7)], 0)
+    gate.settle([second.receipt])
+    assert [each.attempt for each in (second, third, fourth)] == [1, 1, 1]
+    gate.release([third.receipt])
+    third, fourth = gate.offer([delivery(3)._replace(attempt=8), delivery(4)._replace(attempt=8)], 0)
+    assert [third.attempt, fourth.attempt] == [2, 1]  # the fourth only went back behind it
+    gate.release([third.receipt])
+    [third] = gate.offer([delivery(3)._replace(attempt=9)], 0)
+    assert third.attempt == 3

@@ -29,6 +29,9 @@ class Gate:
         self._opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
         self._usual: dict[str, tuple[Lane, Stream]] = {}  # the streams of the lanes that are claimed
         self._gone: dict[tuple[str, int], int] = {}  # given back to the engine and not seen again, until when
+        # How often the application gave a number back. What the engine counts has also what was only held here, and a
+        # consumer would bury messages that it never had.
+        self._failed: dict[tuple[str, int], int] = {}
         self._now_ms = 0
         self.is_dropping = False  # some lane has drops
         self._part = part
@@ -46,7 +49,7 @@ class Gate:
 
     def _pass_usual(self, delivery: Delivery, ready: list[Delivery]) -> bool:
         """Let through what comes in its turn, as nearly everything does; False: look closer."""
-        message, position, _, attempt = delivery
+        message, position, _, _ = delivery
         id, key, body, headers, created_ms = message
         text = headers.get(SEQ)
         if text is None or len(headers) > 1 or self._gone:
@@ -77,6 +80,7 @@ class Gate:
         ticket = out[seq] = Ticket(delivery, lane, stream, seq, prev)
         lane.out += 1
         plain = _NEW(Message, (id, None if back_text == "-" else key, body, NO_HEADERS, created_ms))
+        attempt = self._failed.get((name, seq), 0) + 1 if self._failed else 1
         ready.append(_NEW(Delivery, (plain, position, ticket, attempt)))
         return True
 
@@ -159,6 +163,7 @@ class Gate:
             self._note_latest(stream)
             self._usual.pop(stream.name, None)
             self._let_go(stream.name, stream.out)
+        self._failed = {each: count for each, count in self._failed.items() if each[0] not in lane.streams}
         lane.streams = {}
         return back
 
@@ -203,6 +208,8 @@ class Gate:
                 lane.changed.add(stream)
                 lane.out -= 1
                 touched[lane.number] = lane
+                if self._failed:
+                    self._failed.pop((stream.name, ticket.seq), None)
         return [lane for lane in touched.values() if lane.parked]
 
     def release(self, tickets: Sequence[Ticket], delay_ms: int = 0) -> list[Delivery]:
@@ -211,6 +218,8 @@ class Gate:
         for ticket in tickets:
             if ticket.lane and ticket.stream and ticket.is_out and ticket.is_live:
                 streams.setdefault(id(ticket.stream), (ticket.lane, ticket.stream, set()))[2].add(ticket.seq)
+                name = ticket.stream.name
+                self._failed[name, ticket.seq] = self._failed.get((name, ticket.seq), 0) + 1
         back = [ticket.inner for ticket in tickets if ticket.lane is None]
         for lane, stream, given in streams.values():
             for seq in sorted(stream.out):
@@ -349,7 +358,8 @@ class Gate:
         self.counts.flagged += bool(why)
         ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev)
         lane.out += 1
-        ready.append(Delivery(_plain(delivery.message, number, why), delivery.position, ticket, delivery.attempt))
+        attempt = self._failed.get((stream.name, seq), 0) + 1
+        ready.append(Delivery(_plain(delivery.message, number, why), delivery.position, ticket, attempt))
         return True
 
 
