@@ -64,7 +64,7 @@ class Server:
                 if done and not self._closed and connection.is_connected:
                     self._idle.append(connection)
                 else:
-                    await connection.disconnect(nowait=True)
+                    await _cut(connection)
             return found
 
     async def tell(self, *values: Argument) -> Any:
@@ -81,12 +81,12 @@ class Server:
         for connection in idle:
             await connection.disconnect()
         for connection in self._busy:
-            await connection.disconnect(nowait=True)
+            await _cut(connection)
 
     async def _lost(self, text: str) -> Uncertain:
         idle, self._idle = self._idle, []
         for connection in idle:  # they lead to a server that is in trouble: let the next request find out anew
-            await connection.disconnect(nowait=True)
+            await _cut(connection)
         return Uncertain(f"redis {self.where}: it is not known whether the request was carried out: {text}")
 
     async def _connect(self) -> Connection:
@@ -96,7 +96,7 @@ class Server:
             connection = self._idle.pop()
             if connection.is_connected and not await _has_ended(connection):
                 return connection
-            await connection.disconnect(nowait=True)
+            await _cut(connection)
         connection = self._make()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -109,7 +109,7 @@ class Server:
                 raise Unavailable(f"redis {self.where} did not answer within {self._timeout_s:g} s") from error
             raise refused(error, self.where) from error
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await _cut(connection)
             raise
         return connection
 
@@ -119,6 +119,15 @@ class Server:
             await connection.send_packed_command([part for each in self._greeting for part in each], check_health=False)
             for _ in self._greeting:
                 await _reply(connection)
+
+
+async def _cut(connection: Connection) -> None:
+    """Close it without the goodbye of TLS, which a server in trouble never answers: the socket would stay open."""
+    writer = connection._writer
+    if writer:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
+    await asyncio.sleep(0)  # asyncio closes the socket a turn of the loop later
 
 
 async def _reply(connection: Connection) -> Any:
