@@ -172,6 +172,26 @@ async def test_states_go_with_a_lane_to_whoever_has_it_next_and_back(progress: P
     assert await two.claim([1, 2]) == {1: {"s.1": packed(1, 2, 3)}, 2: {"s.2": packed(1, 2, 3)}}
 
 
+async def test_row_of_a_reader_that_lost_all_it_had_is_gone_and_it_is_fenced(tmp_path: Path, clock: Clock) -> None:
+    progress = SqlProgress(f"sqlite:///{tmp_path}/progress", "orders", silent_ms_max=SILENT_MS, clock=clock)
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1])
+    await one.settle({1: {"s.1": packed(1)}})
+    await two.renew(Report())
+    clock.ms += SILENT_MS + 1
+    await two.renew(Report())
+    assert await two.claim([1]) == {1: {"s.1": packed(1)}}
+
+    def rows(connection: Connection) -> int:
+        return int(connection.execute(text("SELECT count(*) FROM evermq_fresh")).scalar_one())
+
+    assert await progress.database.run(rows) == 0
+    with pytest.raises(Fenced):
+        await one.settle({1: {"s.1": packed(1, 2)}})
+    assert await two.look([1]) == {1: {"s.1": packed(1)}}
+    await progress.close()
+
+
 async def test_many_streams_of_many_lanes_are_kept(progress: Progress) -> None:
     """More of them than are kept in one row."""
     part = await progress.join("g")

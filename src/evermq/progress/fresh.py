@@ -93,9 +93,11 @@ class Fresh:
             return
         generation, before = found
         rest = {lane: streams for lane, streams in before.items() if lane not in lanes}
-        connection.execute(
-            update(fresh).where(_of(self._own, owner)).values(generation=generation + 1, states=_dump(rest))
-        )
+        row = _of(self._own, owner)
+        if rest:
+            connection.execute(update(fresh).where(row).values(generation=generation + 1, states=_dump(rest)))
+        else:
+            connection.execute(delete(fresh).where(row))  # a write of the owner finds no row, which fences it as well
         self._settle_down(connection, {lane: before[lane] for lane in lanes if lane in before})
 
     def drop(self, connection: Connection) -> None:

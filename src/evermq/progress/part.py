@@ -100,7 +100,8 @@ class SqlPart:
         if not (self._claimed.issuperset(found) and self._fresh.write(connection, found)):
             self._check_claims(connection, set(found))
             self._fresh.load(connection)
-            self._fresh.write(connection, found)
+            if not self._fresh.write(connection, found):
+                raise Fenced("what this reader settles could not be written: its row is another one by now")
         if self._recorded:
             self._forget_settled(connection, found)
 

@@ -100,7 +100,9 @@ class RocketHalves:
         while True:
             try:
                 said = await self._session.heard()
-            except EvermqError:
+            except Exception as error:  # whatever it is, somebody has to go on answering
+                if not isinstance(error, EvermqError):
+                    _log.warning("the session of the halves of %s broke: %r", self._topic.name, error)
                 await self._place.clock.sleep(_AGAIN_MS)
                 continue
             if said.HasField("recover_orphaned_transaction_command"):
