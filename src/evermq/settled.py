@@ -11,15 +11,17 @@ __all__ = ["Settled"]
 class Settled:
     """next: all numbers below it are settled. floor: the first number that the group ever saw of the stream, so that
     what is older is from before its time. absent: numbers that were passed over, since they were nowhere. waived: below
-    it all were that are not settled; what still comes of these is late, and not a copy."""
+    it all were that are not settled; what still comes of these is late, and not a copy. tries: how often numbers that
+    are not settled were begun, where that failed."""
 
-    __slots__ = ("_starts", "_stops", "absent", "floor", "next", "waived")
+    __slots__ = ("_starts", "_stops", "absent", "floor", "next", "tries", "waived")
 
     def __init__(self, next: int = 1, floor: int = 1) -> None:
         self.next = next
         self.floor = floor
         self.absent: set[int] = set()
         self.waived = 0
+        self.tries: dict[int, int] = {}
         self._starts: list[int] = []  # of the runs beyond `next`, in order; no two of them touch
         self._stops: list[int] = []
 
@@ -40,6 +42,8 @@ class Settled:
             self._insert(seq)
         if self.absent:
             self.absent.discard(seq)
+        if self.tries:
+            self.tries.pop(seq, None)
 
     def add_below(self, stop: int, *, but: Collection[int]) -> None:
         """All numbers below `stop` are settled, except these."""
@@ -58,6 +62,7 @@ class Settled:
         self.next = merged[0][1]
         self._starts = [begin for begin, _ in merged[1:]]
         self._stops = [end for _, end in merged[1:]]
+        self.tries = {seq: count for seq, count in self.tries.items() if seq not in self}
 
     def is_passed_over(self, seq: int) -> bool:
         """Whether what comes behind this number need not wait for it, although it is not settled."""
@@ -75,22 +80,23 @@ class Settled:
         return 0
 
     def pack(self) -> str:
-        """As text: next, floor, the runs, what is absent, and what is waived; the inverse of `unpack`."""
+        """As text: next, floor, the runs, what is absent, what is waived, and tries; the inverse of `unpack`."""
         runs = ",".join(f"{a:x}-{b:x}" for a, b in zip(self._starts, self._stops, strict=True))
         absent = ",".join(f"{seq:x}" for seq in sorted(self.absent))
-        waived = f";{self.waived:x}" if self.waived else ""
-        return f"{self.next:x};{self.floor:x};{runs};{absent}{waived}"
+        waived = f";{self.waived:x}" if self.waived or self.tries else ""
+        tries = ";" + ",".join(f"{seq:x}-{count:x}" for seq, count in self.tries.items()) if self.tries else ""
+        return f"{self.next:x};{self.floor:x};{runs};{absent}{waived}{tries}"
 
     @classmethod
     def unpack(cls, text: str) -> Settled:
         """Raises ValueError."""
-        following, floor, runs, absent, *waived = text.split(";")
+        following, floor, runs, absent, *rest = text.split(";")
         found = cls(int(following, 16), int(floor, 16))
-        found.waived = int(waived[0], 16) if waived else 0
-        for run in runs.split(",") if runs else ():
-            start, _, stop = run.partition("-")
-            found._starts.append(int(start, 16))
-            found._stops.append(int(stop, 16))
+        found.waived = int(rest[0], 16) if rest else 0
+        found.tries = dict(_pairs(rest[1])) if len(rest) > 1 else {}
+        for start, stop in _pairs(runs):
+            found._starts.append(start)
+            found._stops.append(stop)
         found.absent = {int(seq, 16) for seq in absent.split(",")} if absent else set()
         return found
 
@@ -119,3 +125,8 @@ class Settled:
         else:
             starts.insert(at, seq)
             stops.insert(at, seq + 1)
+
+
+def _pairs(text: str) -> list[tuple[int, int]]:
+    pairs = [each.split("-") for each in text.split(",")] if text else []
+    return [(int(first, 16), int(second, 16)) for first, second in pairs]

@@ -99,16 +99,42 @@ def test_what_is_from_before_the_time_of_a_new_group_is_dropped() -> None:
     assert [each.message.id for drops in gate.take_drops() for each in drops.deliveries] == ["m5"]
 
 
-def test_attempts_are_those_of_the_application_and_not_what_the_engine_counts_of_a_held_message() -> None:
+def test_held_and_given_back_many_times_is_still_an_early_attempt() -> None:
     """Given back for want of room seven times, it would be buried by a consumer that never had it."""
     gate = claimed()
-    assert gate.offer([delivery(3)._replace(attempt=7), delivery(4)._replace(attempt=7)], 0) == []
-    second, third, fourth = gate.offer([delivery(2)._replace(attempt=7)], 0)
-    gate.settle([second.receipt])
-    assert [each.attempt for each in (second, third, fourth)] == [1, 1, 1]
+    assert gate.offer([delivery(2)._replace(attempt=7), delivery(4)._replace(attempt=1)], 0)
+    assert gate.offer([delivery(4)._replace(attempt=9)], 0) == []  # its lease ended while it was held
+    [third, fourth] = gate.offer([delivery(3)], 0)
+    assert [third.attempt, fourth.attempt] == [1, 1]
     gate.release([third.receipt])
-    third, fourth = gate.offer([delivery(3)._replace(attempt=8), delivery(4)._replace(attempt=8)], 0)
-    assert [third.attempt, fourth.attempt] == [2, 1]  # the fourth only went back behind it
-    gate.release([third.receipt])
-    [third] = gate.offer([delivery(3)._replace(attempt=9)], 0)
-    assert third.attempt == 3
+    third, fourth = gate.offer([delivery(3), delivery(4)], 0)
+    assert [third.attempt, fourth.attempt] == [2, 2]
+    gate.release([third.receipt], unseen=[fourth.receipt])
+    third, fourth = gate.offer([delivery(3), delivery(4)], 0)
+    assert [third.attempt, fourth.attempt] == [3, 2]
+
+
+def test_attempt_that_may_have_ended_a_process_is_noted_before_the_next() -> None:
+    attempts = []
+    states: dict[str, str] = {}
+    for engine in (5, 6, 7):
+        gate = Gate()
+        gate.offer([delivery(1, back=0)._replace(attempt=engine)], 0)
+        [found] = gate.claimed(LANE, states)
+        assert gate.is_ahead
+        attempts.append(found.attempt)
+        states = {stream.name: stream.settled.pack() for stream in gate.lanes[LANE].changed}
+    assert attempts == [2, 3, 4]
+
+
+def test_next_reader_counts_on_from_what_the_application_had_of_the_one_before() -> None:
+    gate = claimed()
+    _, third = gate.offer([delivery(2), delivery(3)], 0)
+    gate.count_open([third.receipt])
+    states = {stream.name: stream.settled.pack() for stream in gate.lanes[LANE].changed}
+    other = Gate()
+    other.offer([delivery(2), delivery(3)], 0)
+    found = other.claimed(LANE, states)
+    assert [each.attempt for each in found] == [2, 1]
+    other.settle([each.receipt for each in found])
+    assert Settled.unpack(other.lanes[LANE].streams[STREAM].settled.pack()).tries == {}

@@ -29,11 +29,9 @@ class Gate:
         self._opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
         self._usual: dict[str, tuple[Lane, Stream]] = {}  # the streams of the lanes that are claimed
         self._gone: dict[tuple[str, int], int] = {}  # given back to the engine and not seen again, until when
-        # How often the application gave a number back. What the engine counts has also what was only held here, and a
-        # consumer would bury messages that it never had.
-        self._failed: dict[tuple[str, int], int] = {}
         self._now_ms = 0
         self.is_dropping = False  # some lane has drops
+        self.is_ahead = False  # an attempt is to be written down before it begins
         self._part = part
         self._has_order = has_order
         self._drops_older = drops_older
@@ -49,10 +47,10 @@ class Gate:
 
     def _pass_usual(self, delivery: Delivery, ready: list[Delivery]) -> bool:
         """Let through what comes in its turn, as nearly everything does; False: look closer."""
-        message, position, _, _ = delivery
+        message, position, _, attempt = delivery
         id, key, body, headers, created_ms = message
         text = headers.get(SEQ)
-        if text is None or len(headers) > 1 or self._gone:
+        if text is None or len(headers) > 1 or self._gone or attempt > 1:
             return False
         name, seq_text, back_text, _ = text.split(" ") if text.count(" ") == 3 else ("", "", "", "")
         found = self._usual.get(name)
@@ -77,10 +75,10 @@ class Gate:
         ):
             return False
         stream.latest = message
-        ticket = out[seq] = Ticket(delivery, lane, stream, seq, prev)
+        attempt = settled.tries.get(seq, 0) + 1 if settled.tries else 1
+        ticket = out[seq] = Ticket(delivery, lane, stream, seq, prev, attempt)
         lane.out += 1
         plain = _NEW(Message, (id, None if back_text == "-" else key, body, NO_HEADERS, created_ms))
-        attempt = self._failed.get((name, seq), 0) + 1 if self._failed else 1
         ready.append(_NEW(Delivery, (plain, position, ticket, attempt)))
         return True
 
@@ -94,7 +92,7 @@ class Gate:
         stream = self._stream(lane, number) if lane.claimed else None
         self._note_open(number)
         self._gone.pop((number.stream, number.seq), None)
-        parked = Parked(delivery, number, now_ms)
+        parked = Parked(delivery, number, now_ms, delivery.attempt)
         if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
             self._park(lane, parked)
         elif lane.parked:
@@ -163,7 +161,6 @@ class Gate:
             self._note_latest(stream)
             self._usual.pop(stream.name, None)
             self._let_go(stream.name, stream.out)
-        self._failed = {each: count for each, count in self._failed.items() if each[0] not in lane.streams}
         lane.streams = {}
         return back
 
@@ -208,18 +205,18 @@ class Gate:
                 lane.changed.add(stream)
                 lane.out -= 1
                 touched[lane.number] = lane
-                if self._failed:
-                    self._failed.pop((stream.name, ticket.seq), None)
         return [lane for lane in touched.values() if lane.parked]
 
-    def release(self, tickets: Sequence[Ticket], delay_ms: int = 0) -> list[Delivery]:
-        """The application gives these back; returns them with all that it has behind them, and with their copies."""
+    def release(
+        self, tickets: Sequence[Ticket], delay_ms: int = 0, *, unseen: Collection[Ticket] = ()
+    ) -> list[Delivery]:
+        """The application gives these back; returns them with all that it has behind them, and with their copies.
+
+        unseen: what the application was not given yet, so that this was no attempt."""
         streams: dict[int, tuple[Lane, Stream, set[int]]] = {}
         for ticket in tickets:
             if ticket.lane and ticket.stream and ticket.is_out and ticket.is_live:
                 streams.setdefault(id(ticket.stream), (ticket.lane, ticket.stream, set()))[2].add(ticket.seq)
-                name = ticket.stream.name
-                self._failed[name, ticket.seq] = self._failed.get((name, ticket.seq), 0) + 1
         back = [ticket.inner for ticket in tickets if ticket.lane is None]
         for lane, stream, given in streams.values():
             for seq in sorted(stream.out):
@@ -229,9 +226,19 @@ class Gate:
                     back.append(ticket.inner)
                     lane.out -= 1
                     del stream.out[seq]
+                    if ticket not in unseen:
+                        ticket.count()
             back += self._take_copies(lane, stream.name, given)
             self._let_go(stream.name, given, delay_ms)
         return back
+
+    def count_open(self, unseen: Collection[Ticket]) -> None:
+        """What the application has will be another reader's: these were attempts."""
+        for lane in self.lanes.values():
+            for stream in lane.streams.values():
+                for ticket in stream.out.values():
+                    if ticket not in unseen:
+                        ticket.count()
 
     def _take_copies(self, lane: Lane, stream: str, numbers: Collection[int]) -> list[Delivery]:
         """They wait for what is released, and must not come in its place before its time."""
@@ -315,7 +322,7 @@ class Gate:
             same = other.number.seq == number.seq and other.number.stream == number.stream
             if same and other.delivery.position.via == position.via:
                 if other.delivery.position == position:
-                    parked.since_ms = other.since_ms
+                    parked.since_ms, parked.attempt = other.since_ms, other.attempt
                     lane.parked[at] = parked
                 else:
                     self.counts.dropped += 1
@@ -356,11 +363,26 @@ class Gate:
             return True
         why = LATE if settled.is_passed_over(seq) else stream.why.pop(seq, "")
         self.counts.flagged += bool(why)
-        ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev)
+        attempt = self._attempt(lane, stream, parked)
+        ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev, attempt)
         lane.out += 1
-        attempt = self._failed.get((stream.name, seq), 0) + 1
         ready.append(Delivery(_plain(delivery.message, number, why), delivery.position, ticket, attempt))
         return True
+
+    def _attempt(self, lane: Lane, stream: Stream, parked: Parked) -> int:
+        """Which attempt of the application this is.
+
+        What the engine counts has also what was only held here, and a consumer would bury messages that it never had.
+        But what came here as a second attempt may be what ended another reader's process: that is written down before
+        the next attempt begins, which may end this one."""
+        seq = parked.number.seq
+        tries = stream.settled.tries
+        if parked.attempt == 1:
+            return tries.get(seq, 0) + 1
+        attempt = tries[seq] = tries.get(seq, 1) + 1
+        lane.changed.add(stream)
+        self.is_ahead = True
+        return attempt
 
 
 def _plain(message: Message, number: Number, why: str) -> Message:

@@ -54,13 +54,14 @@ class Stream:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """The receipt of what was handed out. lane: None for a foreign message."""
+    """The receipt of what was handed out. lane: None for a foreign message. attempt: of the application."""
 
     inner: Delivery
     lane: Lane | None = None
     stream: Stream | None = None
     seq: int = 0
     prev: int = 0
+    attempt: int = 1
 
     @property
     def is_live(self) -> bool:
@@ -77,14 +78,21 @@ class Ticket:
         """Whether the engine may forget it."""
         return self.stream is None or (self.is_live and self.seq in self.stream.settled)
 
+    def count(self) -> None:
+        """This attempt failed, as far as is known."""
+        if self.lane and self.stream:
+            self.stream.settled.tries[self.seq] = self.attempt
+            self.lane.changed.add(self.stream)
+
 
 @dataclass(slots=True, eq=False)
 class Parked:
-    """A delivery that waits."""
+    """A delivery that waits. attempt: what the engine counted when it first came here."""
 
     delivery: Delivery
     number: Number
     since_ms: int
+    attempt: int = 1
 
 
 @dataclass(slots=True, eq=False)

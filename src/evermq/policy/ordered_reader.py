@@ -9,7 +9,7 @@ from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
 from evermq.policy.gate import UNPROVED, Gate
-from evermq.policy.lane import Drops, GateCounts, Lane
+from evermq.policy.lane import Drops, GateCounts, Lane, Ticket
 from evermq.port import Delivery, Queue, Reader
 from evermq.settling import Part, Report
 
@@ -80,8 +80,10 @@ class OrderedReader:
             if len(self._ready) < count_max:
                 await self._take_in(count_max)
             if self._ready:
+                await self._note_attempts()
                 found, self._ready = self._ready[:count_max], self._ready[count_max:]
-                return found
+                if found:
+                    return found
             left_ms = until_ms - self._clock.monotonic_ms()
             if left_ms <= 0:
                 return []
@@ -103,7 +105,7 @@ class OrderedReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        back = self._gate.release(self._gate.own(deliveries), delay_ms)
+        back = self._gate.release(self._gate.own(deliveries), delay_ms, unseen=self._unseen())
         self._ready = [each for each in self._ready if each.receipt.is_out]
         try:
             await self._inner.release(back, delay_ms=delay_ms)
@@ -119,6 +121,7 @@ class OrderedReader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._gate.count_open(self._unseen())
         try:
             async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
                 await self._sweep()
@@ -131,6 +134,18 @@ class OrderedReader:
                 await self._part.leave()
             except (Unavailable, Uncertain):
                 pass  # its claims end when it is silent for long enough
+
+    async def _note_attempts(self) -> None:
+        if self._gate.is_ahead:
+            self._gate.is_ahead = False
+            try:
+                await self._write()
+            except (Unavailable, Uncertain, Fenced):
+                pass  # it goes on without: a message must not wait for its count
+
+    def _unseen(self) -> list[Ticket]:
+        """What is ready, and was not read yet."""
+        return [each.receipt for each in self._ready]
 
     async def _take_in(self, count_max: int) -> None:
         """Take over what the engine gave meanwhile, and go on reading."""
