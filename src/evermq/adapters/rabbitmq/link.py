@@ -112,6 +112,7 @@ class Link:
                 await channel.open()
         except Exception as error:
             self.drop(connection)
+            _check_cancelled(error)
             raise refused(error, self.where) from error
         return channel
 
@@ -128,6 +129,7 @@ class Link:
                 self.drop(connection)
             raise failure(error, self.where, doing) from error
         except Exception as error:
+            _check_cancelled(error)
             raise failure(error, self.where, doing) from error
 
     async def connection(self) -> Connection:
@@ -201,6 +203,14 @@ class Link:
         self.drop()
         if self._endings:
             await asyncio.wait(self._endings)
+
+
+def _check_cancelled(error: Exception) -> None:
+    """The driver makes an error of its own of a cancellation where a channel ends in the same moment: a task that was
+    cancelled would go on for ever."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 async def _end(connection: Connection) -> None:

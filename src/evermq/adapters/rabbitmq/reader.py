@@ -136,9 +136,12 @@ class RabbitReader:
             pass
 
     async def _tend(self) -> None:
-        """Give up what others wait for."""
+        """Give up what others wait for.
+
+        Asks whether it is closed, since a cancellation is not enough: the driver makes another error of it where the
+        server closes a channel in the same moment."""
         turn = 0
-        while True:
+        while not self.closed:
             await self._readers.clock.sleep(_TEND_MS)
             try:
                 if turn % _COUNT_TURNS == 0:
