@@ -16,8 +16,19 @@ from typing import NamedTuple
 from evermq.lanes import lane_of
 from evermq.message import Message
 
-__all__ = ["BEHIND_ALL", "FLAGGED", "SEQ", "VOID", "Number", "chain_of", "key_of_lane", "lane_of_stream", "number_of"]
-__all__ += ["void", "void_of"]
+__all__ = [
+    "BEHIND_ALL",
+    "FLAGGED",
+    "SEQ",
+    "VOID",
+    "Number",
+    "chain_of",
+    "key_of_lane",
+    "lane_of_stream",
+    "number_of",
+    "void",
+    "void_of",
+]
 
 SEQ = "evermq-seq"
 VOID = "evermq-void"  # it takes a number that no message will have; readers settle it and hand it to nobody

@@ -23,8 +23,8 @@ _CHILDREN: dict[str, tuple[str, ...]] = {
     "queue": ("queue",),
     "route": (),
     "failover": ("primary", "standby", "last"),
-    "buffered": ("local", "remote"),
-    "spooled": ("local", "remote"),
+    "buffered": ("local", "remote", "dead"),
+    "spooled": ("local", "remote", "dead"),
 }
 _NUMBERS: dict[str, tuple[str, ...]] = {
     "queue": (),
@@ -33,7 +33,7 @@ _NUMBERS: dict[str, tuple[str, ...]] = {
     "buffered": ("slow_ms",),
     "spooled": (),
 }
-_OPTIONAL = {"last"}
+_OPTIONAL = {"last", "dead"}
 _OF_A_TOPIC = ("groups", "lanes", "require", *OF_ORDER)
 
 
