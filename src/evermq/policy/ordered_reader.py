@@ -288,7 +288,7 @@ class OrderedReader:
                 self._give_back(parked.delivery for parked in over)
 
     async def _always(self, job: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while not self.closed:  # a driver may take a cancellation for an error of its own
             try:
                 await job()
             except EvermqError:
