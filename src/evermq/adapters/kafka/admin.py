@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from threading import Thread
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -15,6 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from evermq.adapters.kafka.errors import of_librdkafka
 from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
 from evermq.clock import SYSTEM
 from evermq.errors import EvermqError, NoSuchTopic, Unavailable
@@ -106,7 +106,7 @@ class Admin:
         """Its metadata; not by describe_cluster: librdkafka ends the process by a failed assertion where the answer
         names neither brokers nor topics, as that of a broker does which stood still for seconds and was taken for dead
         (rd_kafka_admin_response_parse, 2.16.1). An answer to describe_topics always names the topics."""
-        return await self._wait(_in_thread(partial(self._client.list_topics, timeout=_ANSWER_S)), "connecting")
+        return await self._wait(in_thread(partial(self._client.list_topics, timeout=_ANSWER_S)), "connecting")
 
     def _list(self) -> Any:
         try:
@@ -144,7 +144,7 @@ class Admin:
             await asyncio.sleep(_PASSING_PAUSE_S)
             look = partial(self._client.list_topics, topic, timeout=_LOOK_S)
             with contextlib.suppress(EvermqError):
-                await self._wait(_in_thread(look), doing)
+                await self._wait(in_thread(look), doing)
 
     async def _wait(self, future: Future[T], doing: str) -> T:
         """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""
@@ -177,21 +177,6 @@ class Admin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _REFUSED:
             self._refusal = error
-
-
-def _in_thread(act: Callable[[], T]) -> Future[T]:
-    """In one that nobody waits for at the end of the process."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        future.set_running_or_notify_cancel()
-        try:
-            future.set_result(act())
-        except Exception as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
 
 
 def _code(error: BaseException) -> int | None:

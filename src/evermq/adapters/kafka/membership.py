@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +22,7 @@ from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.progress import is_of_another_topic, unpack
 from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
 from evermq.errors import Closed, EvermqError, Unavailable
 
@@ -36,6 +38,7 @@ _PAUSE_AT, _RESUME_AT = 4_000, 1_000
 _COMMIT_PAUSE_S = 0.005
 _METADATA_BYTES_MAX = 4_095
 _ANSWER_S = 4.0
+_END_S_MAX = 30.0
 _TRIES = 3
 _FATAL = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -144,10 +147,14 @@ class Membership:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False)
+        leaving = asyncio.wrap_future(in_thread(self._leave))
         try:
-            await self._loop.run_in_executor(self._threads, self._consumer.close)
+            if not (await asyncio.wait([leaving], timeout=_END_S_MAX))[0]:
+                _log.error("group %s: the driver does not come to an end: it is left behind", self.group.name)
+            elif error := leaving.exception():
+                raise error
         finally:
-            self._threads.shutdown(wait=False)
             self.group.wake()
 
     # The loop's side: records come in.
@@ -273,6 +280,16 @@ class Membership:
                 act([TopicPartition(self._topic.name, lane.number) for lane in some])
                 for lane in some:
                     lane.paused = not lane.paused
+
+    def _leave(self) -> None:
+        """Give the lanes back first: a rebalance that `close` comes upon may wait for ever for the thread that answers
+        it (https://github.com/confluentinc/librdkafka/issues/4041, seen with 2.16.1)."""
+        self._consumer.unsubscribe()
+        until_s = time.monotonic() + _ANSWER_S
+        self._consumer.consume(1, _POLL_S / 10)
+        while self.group.lanes and time.monotonic() < until_s:
+            self._consumer.consume(_COUNT_MAX, _POLL_S)  # of these nothing is handed out: they come again
+        self._consumer.close()
 
     def _commit(self) -> bool:
         """Commit what changed; False where that has to be tried again."""
