@@ -17,6 +17,8 @@ class Shouting:
     def __init__(self) -> None:
         self.heard = b""
         self.open = 0
+        self.may_end = asyncio.Event()  # once its client has said all
+        self.may_end.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
@@ -25,6 +27,7 @@ class Shouting:
                 self.heard += data
                 writer.write(data.upper())
                 await writer.drain()
+            await self.may_end.wait()
         except OSError:
             pass
         finally:
@@ -172,6 +175,21 @@ async def test_client_of_a_half_open_connection_can_leave(stage: Stage) -> None:
     talk.writer.close()
     await talk.writer.wait_closed()
     await asyncio.wait_for(proxy.set(Fault(cut=True)), 5)
+
+
+async def test_half_open_connection_whose_client_had_said_all_ends_when_it_is_dropped(stage: Stage) -> None:
+    server, proxy = stage.server, stage.proxy
+    server.may_end.clear()
+    talk = await stage.talk()
+    await talk.ask(b"hello")
+    talk.writer.write_eof()
+    await asyncio.sleep(0.1)  # the server has heard that
+    await proxy.set(Fault(half_open=True))
+    await asyncio.sleep(0.1)
+    try:
+        await asyncio.wait_for(proxy.set(Fault(cut=True)), 5)
+    finally:
+        server.may_end.set()
 
 
 async def test_delay_comes_twice_in_a_round_trip_and_does_not_thin_a_stream(

@@ -120,6 +120,7 @@ class _Link:
         self._writers = [writer]
         self._asked = 0  # bytes of the request that has no answer yet
         self.silent = False
+        self._dropped = asyncio.Event()
 
     async def run(self) -> None:
         if self._proxy.fault.half_open:
@@ -160,7 +161,8 @@ class _Link:
             elif not self.silent:
                 raise ConnectionResetError
         if self.silent:
-            await asyncio.Event().wait()  # the client is not told; its own end, or healing, ends this
+            await self._dropped.wait()  # the client is not told; its own end, or healing, ends this
+            raise ConnectionResetError
         await client.end()
 
     def _request(self, data: bytes) -> bytes:
@@ -199,6 +201,7 @@ class _Link:
 
     def drop(self) -> None:
         """Reset both ends."""
+        self._dropped.set()
         for writer in self._writers:
             _reset(writer)
 
