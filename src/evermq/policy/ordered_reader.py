@@ -143,9 +143,9 @@ class OrderedReader:
             except (Unavailable, Uncertain, Fenced):
                 pass  # it goes on without: a message must not wait for its count
 
-    def _unseen(self) -> list[Ticket]:
+    def _unseen(self) -> set[Ticket]:
         """What is ready, and was not read yet."""
-        return [each.receipt for each in self._ready]
+        return {each.receipt for each in self._ready}
 
     async def _take_in(self, count_max: int) -> None:
         """Take over what the engine gave meanwhile, and go on reading."""

@@ -284,12 +284,14 @@ class Membership:
     def _leave(self) -> None:
         """Give the lanes back first: a rebalance that `close` comes upon may wait for ever for the thread that answers
         it (https://github.com/confluentinc/librdkafka/issues/4041, seen with 2.16.1)."""
-        self._consumer.unsubscribe()
         until_s = time.monotonic() + _ANSWER_S
-        self._consumer.consume(1, _POLL_S / 10)
-        while self.group.lanes and time.monotonic() < until_s:
-            self._consumer.consume(_COUNT_MAX, _POLL_S)  # of these nothing is handed out: they come again
-        self._consumer.close()
+        try:
+            self._consumer.unsubscribe()
+            self._consumer.consume(1, _POLL_S / 10)
+            while self.group.lanes and time.monotonic() < until_s:
+                self._consumer.consume(_COUNT_MAX, _POLL_S)  # of these nothing is handed out: they come again
+        finally:
+            self._consumer.close()
 
     def _commit(self) -> bool:
         """Commit what changed; False where that has to be tried again."""
