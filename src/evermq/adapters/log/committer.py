@@ -31,6 +31,8 @@ News = dict[Loop, Any]
 _COMMIT_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
 _OVERHEAD_BYTES = 64  # of a message beside its body, roughly
 _ENCODED_FROM = 64  # messages; smaller batches are encoded together
+_EARLY_BYTES = 128 << 10  # a group of this size is worth a flush of its own while others are still being made
+_START_WAIT_S = 0.002
 
 
 class Committer:
@@ -61,6 +63,11 @@ class Committer:
         self._pending: deque[Commit] = deque()
         self._busy = False
         self._requests: SimpleQueue[bool] = SimpleQueue()
+        self._asked = False
+        self._is_awaited = False
+        self._started = Lock()
+        self._started.acquire()
+        journal.before_write = self._start
         self._writer: Thread | None = None
         if threaded:
             self._writer = Thread(target=self._serve, name="evermq-log-writer", daemon=True)
@@ -87,12 +94,14 @@ class Committer:
         try:
             commit = self._open(batch)
             ticket = commit.tickets.get(loop) or commit.ticket(loop)
-            if self._busy:
-                return ticket
+            busy = self._busy
             self._busy = True
         finally:
             lock.release()
-        self._begin(loop)
+        if not busy:
+            self._begin(loop)
+        if self._asked and commit.size >= _EARLY_BYTES:
+            self._let_write()
         return ticket
 
     def batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
@@ -196,15 +205,31 @@ class Committer:
         """The turn is ours to give: to the writer thread. It sleeps until this thread lets the interpreter go, so
         whatever else this loop appends meanwhile goes with the same group."""
         if self._writer:
+            self._asked = True
             self._requests.put(True)
         else:
             loop.call_soon(self._turn)
+
+    def _let_write(self) -> None:
+        """Stand still until the writer is in its write call, where it needs no interpreter: what this loop makes
+        next is made meanwhile."""
+        self._asked = False
+        self._started.acquire(blocking=False)  # of a writer that was waited for too long
+        self._is_awaited = True
+        self._started.acquire(timeout=_START_WAIT_S)
+        self._is_awaited = False
+
+    def _start(self) -> None:
+        if self._is_awaited:
+            self._is_awaited = False
+            self._started.release()
 
     def _serve(self) -> None:
         while self._requests.get():
             self._turn()
 
     def _turn(self) -> None:
+        self._asked = False
         with self._lock:
             commit = self._pending.popleft() if self._pending else None
         self._lead(commit, commit.batches if commit else [])
@@ -292,6 +317,9 @@ class Committer:
             if commit.latches:
                 commit.latches[0].leads = True
                 return (), commit.latches[0]
+            if commit.size >= _EARLY_BYTES and self._writer:
+                self._requests.put(True)
+                return (), None
             self._busy = False
             return commit.tickets, None
 

@@ -103,7 +103,7 @@ def build(pieces: Sequence[Piece], length: int, segment: int, sequence: int, syn
     behind = b"".join(head)
     crc = crc32c.crc32c(behind)
     for part in parts:
-        crc = crc32c.crc32c(part, crc)
+        crc = crc32c.crc32c(part, crc, gil_release_mode=0)
     return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts]
 
 

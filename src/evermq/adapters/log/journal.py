@@ -35,6 +35,7 @@ class Journal:
     sync_every_write: bool
     may_grow: Callable[[], bool] = lambda: True
     on_full: Callable[[], None] = lambda: None
+    before_write: Callable[[], None] = lambda: None
     lock: Lock = field(default_factory=Lock)
     synced: int = 0
     failure: str = ""
@@ -135,6 +136,7 @@ class Journal:
         time_ms = self._time_ms = max(self._time_ms, self.clock.now_ms())
         position = segment.used
         parts = build(pieces, length, segment.number, sequence, self.synced, time_ms)
+        self.before_write()
         try:
             segment.file.pwrite(parts, position, sync=sync)
         except OSError as error:
