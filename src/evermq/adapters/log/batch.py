@@ -9,140 +9,23 @@ from __future__ import annotations
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, repeat
-from typing import overload
+from itertools import chain
 
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.columns import Columns, encode, encode_one, transpose
-from evermq.adapters.log.frame import SHARES, Kind, Part, Piece
+from evermq.adapters.log.frame import Kind, Piece
+from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, Load, TopicLanes
 from evermq.errors import EvermqError, Rejected, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
-from evermq.position import Position, Run
+from evermq.position import Position
 
-__all__ = ["DELAY_LANE", "DUE_LANE", "Batch", "Load", "Placed", "TopicLanes", "assemble", "due_times", "load"]
-__all__ += ["is_plain", "piece_of"]
+__all__ = ["Batch", "assemble", "due_times", "is_plain", "load", "piece_of"]
 
-DELAY_LANE = 0xFFFF_FFFF  # messages that wait for their time
-DUE_LANE = 0xFFFF_FFFE  # which of those were moved to their lanes
-_NOWHERE: tuple[str, ...] = ()
 _new_piece = partial(tuple.__new__, Piece)
-_new_position = partial(tuple.__new__, Position)
 _NOT_A_MESSAGE = (TypeError, AttributeError, OverflowError, ValueError, struct.error)
-
-
-class TopicLanes:
-    """What encoding needs to know of a topic. Messages without a key take the lanes in turn."""
-
-    __slots__ = ("_turn", "lanes", "names", "number")
-
-    def __init__(self, number: int, lanes: int) -> None:
-        self.number = number
-        self.lanes = lanes
-        self.names = {**{lane: str(lane) for lane in range(lanes)}, DELAY_LANE: "delay"}
-        self._turn = 0
-
-    def next_lane(self) -> int:
-        self._turn += 1
-        return self._turn % self.lanes
-
-
-class Load:
-    """Messages of one topic, encoded. `lanes`: of each message, None if all are in one. `bases`: the first offset in
-    each lane, known once the group is made."""
-
-    __slots__ = ("_borrowed", "_buffers", "_placed", "bases", "lanes", "parts", "size", "topic")
-
-    def __init__(self, topic: TopicLanes, buffers: Buffers, lanes: Sequence[int] | None = None) -> None:
-        self.topic = topic
-        self.lanes = lanes
-        self.parts: list[tuple[int, int, int, int, Sequence[Part], int]] = []  # lane, kind, flags, count, buffers, size
-        self.bases: dict[int, int] = {}
-        self.size = 0
-        self._buffers = buffers
-        self._borrowed: list[bytearray] = []
-        self._placed: list[Position] | None = None
-
-    def add(self, lane: int, kind: int, count: int, buffers: list[Part]) -> None:
-        """The next entry."""
-        size = sum(map(len, buffers))
-        self.parts.append((lane, kind, 0, count, buffers, size))
-        self.size += size
-
-    def add_shared(self, counts: Sequence[tuple[int, int]], buffers: list[Part]) -> None:
-        """The next entries, (lane, count) each, of messages that are encoded together."""
-        for lane, count in counts[:-1]:
-            self.parts.append((lane, Kind.MESSAGES, SHARES, count, (), 0))
-        self.add(counts[-1][0], Kind.MESSAGES, counts[-1][1], buffers)
-
-    def take(self, size: int) -> bytearray:
-        """Memory to encode into, until `give_back`."""
-        buffer = self._buffers.take(size)
-        self._borrowed.append(buffer)
-        return buffer
-
-    def give_back(self) -> None:
-        """It was written, or never will be: only `positions` is asked from now on; again is harmless."""
-        for buffer in self._borrowed:
-            self._buffers.give(buffer)
-        self._borrowed = []
-
-    def positions(self, start: int, stop: int) -> Sequence[Position]:
-        """Where the messages from `start` to `stop` landed."""
-        if self.lanes is None:
-            lane = self.parts[0][0]
-            return Run(self.topic.names[lane], self.bases[lane] + start, stop - start)
-        return Placed(self, start, stop)
-
-    @property
-    def count(self) -> int:
-        """How many messages."""
-        return sum(part[3] for part in self.parts)
-
-    def every_position(self) -> Iterable[Position]:
-        """Where each message landed."""
-        if self.lanes is not None:
-            return self.placed
-        lane, _, _, count, _, _ = self.parts[0]
-        base = self.bases[lane]
-        offsets = range(base, base + count)
-        return map(_new_position, zip(repeat(self.topic.names[lane]), offsets, repeat(_NOWHERE), strict=False))
-
-    @property
-    def placed(self) -> list[Position]:
-        """Where each message landed, if they went to several lanes."""
-        if self._placed is None:
-            names, ends, placed = self.topic.names, dict(self.bases), []
-            for lane in self.lanes or ():
-                placed.append(Position(names[lane], ends[lane]))
-                ends[lane] += 1
-            self._placed = placed
-        return self._placed
-
-
-class Placed(Sequence[Position]):
-    """Positions of messages that went to several lanes, worked out when somebody looks."""
-
-    __slots__ = ("_load", "_span")
-
-    def __init__(self, load: Load, start: int, stop: int) -> None:
-        self._load = load
-        self._span = slice(start, stop)
-
-    def __len__(self) -> int:
-        return self._span.stop - self._span.start
-
-    def __iter__(self) -> Iterator[Position]:
-        return iter(self._load.placed[self._span])
-
-    @overload
-    def __getitem__(self, index: int) -> Position: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Position]: ...
-    def __getitem__(self, index: int | slice) -> Position | list[Position]:
-        return self._load.placed[self._span][index]
 
 
 class Batch:
@@ -156,6 +39,19 @@ class Batch:
         self.size = size
         self.load = load
         self.outcome: Sequence[Position] | EvermqError | None = None
+
+    def settle(self, positions: Sequence[Position]) -> None:
+        """Where its messages will be once the group is written."""
+        self.outcome = positions
+
+    def fail(self, error: EvermqError) -> None:
+        """What became of it, unless an error is known already."""
+        if not isinstance(self.outcome, EvermqError):
+            self.outcome = error
+
+    def calls(self) -> Sequence[Batch]:
+        """Each append call in it."""
+        return (self,)
 
     def result(self) -> Sequence[Position]:
         """The positions, or the error is raised."""
@@ -263,7 +159,7 @@ def assemble(
         assert made
         loads.append(made)
         _place(made, ends, end, pieces)
-        batch.outcome = made.positions(0, len(batch.messages))
+        batch.settle(made.positions(0, len(batch.messages)))
     small = [batch for batch in batches if not batch.load] if encoded else batches
     for together in _by_topic(small):
         joined = _load_together(together, now_ms, buffers)
@@ -301,25 +197,19 @@ def _load_together(small: list[Batch], now_ms: int, buffers: Buffers) -> Load | 
     try:
         return load(topic, _all_messages(small), now_ms, buffers)
     except Rejected:
-        small[:] = [batch for batch in small if not _reject_if_bad(batch, now_ms)]
+        small[:] = [call for batch in small for call in batch.calls() if not _reject_if_bad(call, now_ms)]
         return load(topic, _all_messages(small), now_ms, buffers) if small else None
 
 
 def _tell_apart(made: Load, batches: list[Batch]) -> None:
-    if made.count == len(batches):
-        for batch, placed in zip(batches, zip(made.every_position(), strict=False), strict=True):
-            batch.outcome = placed
-        return
     at = 0
     for batch in batches:
         stop = at + len(batch.messages)
-        batch.outcome = made.positions(at, stop)
+        batch.settle(made.positions(at, stop))
         at = stop
 
 
 def _all_messages(batches: list[Batch]) -> Sequence[Message]:
-    if len(batches) == 1:
-        return batches[0].messages
     return list(chain.from_iterable([batch.messages for batch in batches]))
 
 

@@ -11,15 +11,18 @@ import asyncio
 from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock
+from time import perf_counter
 from typing import Any
 
-from evermq.adapters.log.batch import Batch, TopicLanes, assemble, is_plain, load, piece_of
+from evermq.adapters.log.batch import Batch, assemble, is_plain, load, piece_of
 from evermq.adapters.log.buffers import Buffers
-from evermq.adapters.log.commit import Commit, Latch, Ticket
+from evermq.adapters.log.commit import Commit, Joint, Latch, Ticket
 from evermq.adapters.log.frame import Piece
 from evermq.adapters.log.journal import Journal
+from evermq.adapters.log.load import TopicLanes
+from evermq.adapters.log.pace import Pace
+from evermq.adapters.log.writer import Writer
 from evermq.errors import EvermqError, Rejected, TooLarge, Uncertain
 from evermq.message import Message
 from evermq.position import Position, Run
@@ -31,8 +34,6 @@ News = dict[Loop, Any]
 _COMMIT_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
 _OVERHEAD_BYTES = 64  # of a message beside its body, roughly
 _ENCODED_FROM = 64  # messages; smaller batches are encoded together
-_EARLY_BYTES = 128 << 10  # a group of this size is worth a flush of its own while others are still being made
-_START_WAIT_S = 0.002
 
 
 class Committer:
@@ -62,16 +63,10 @@ class Committer:
         self._lock = Lock()
         self._pending: deque[Commit] = deque()
         self._busy = False
-        self._requests: SimpleQueue[bool] = SimpleQueue()
-        self._asked = False
-        self._is_awaited = False
-        self._started = Lock()
-        self._started.acquire()
-        journal.before_write = self._start
-        self._writer: Thread | None = None
-        if threaded:
-            self._writer = Thread(target=self._serve, name="evermq-log-writer", daemon=True)
-            self._writer.start()
+        self._pace = Pace()
+        self._writer = Writer(self._turn) if threaded else None
+        if self._writer:
+            journal.before_write = self._writer.begins
 
     async def append(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append."""
@@ -89,20 +84,55 @@ class Committer:
     def join(self, batch: Batch) -> Ticket:
         """Let a batch go with the next group; its ticket's future is done when it is."""
         loop = get_running_loop()
-        lock = self._lock
-        lock.acquire()  # `with` costs twice as much, which single messages feel
+        with self._lock:
+            commit = self._open(batch.size)
+            commit.add(batch)
+            ticket = commit.ticket(loop)
+            busy, self._busy = self._busy, True
+        if not busy:
+            self._begin(loop)
+        self._pause(commit)
+        return ticket
+
+    def join_one(self, topic: TopicLanes, message: Message) -> tuple[Joint, int]:
+        """As `batch` and `join`, of a single message; returns where its outcome will stand. All in one function,
+        since what is done for every message is what bounds the rate of single messages."""
+        if self._journal.failure:
+            self._journal.check()
         try:
-            commit = self._open(batch)
-            ticket = commit.tickets.get(loop) or commit.ticket(loop)
-            busy = self._busy
-            self._busy = True
+            size = len(message[2]) + _OVERHEAD_BYTES
+        except TypeError as error:
+            raise Rejected(f"a message's body is not bytes: {error}") from error
+        if size > self._message_bytes_max:
+            self._check_sizes([len(message[2])])
+        loop = get_running_loop()
+        lock = self._lock
+        lock.acquire()  # `with` costs twice as much
+        try:
+            commit = self._pending[-1] if self._pending else None
+            if commit and commit.size + size <= self._commit_bytes_max:
+                commit.size += size
+            else:
+                commit = self._open(size)
+            joint = commit.joint
+            if not joint or joint.topic is not topic or joint.loop is not loop:
+                joint = commit.joint_of(topic, loop)
+            added = joint.added
+            added.append(message)
+            busy, self._busy = self._busy, True
         finally:
             lock.release()
         if not busy:
             self._begin(loop)
-        if self._asked and commit.size >= _EARLY_BYTES:
-            self._let_write()
-        return ticket
+        elif commit.size >= self._pace.enough_bytes:
+            self._pause(commit)
+        return joint, len(added) - 1
+
+    def _pause(self, commit: Commit) -> None:
+        """Let the writer begin, where this group is large enough."""
+        writer = self._writer
+        if writer and writer.is_asked and commit.size >= self._pace.enough_bytes:
+            writer.let_begin()
 
     def batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
         """One append call, checked; encoded already, if it is large. Raises Unavailable, Rejected, TooLarge."""
@@ -129,19 +159,17 @@ class Committer:
         if size > size_max:
             raise TooLarge(f"a batch of {size} bytes is over the limit of {size_max}: append it in parts")
 
-    def _open(self, batch: Batch) -> Commit:
-        """Put the batch into the commit that is still open, or open another one."""
+    def _open(self, size: int) -> Commit:
+        """The commit that takes `size` bytes more: the last one, if it has room, or another one."""
         pending = self._pending
         if pending:
             commit = pending[-1]
-            size = commit.size + batch.size
-            if size <= self._commit_bytes_max:
-                commit.batches.append(batch)
-                commit.size = size
+            together = commit.size + size
+            if together <= self._commit_bytes_max:
+                commit.size = together
                 return commit
         commit = Commit()
-        commit.batches.append(batch)
-        commit.size = batch.size
+        commit.size = size
         pending.append(commit)
         return commit
 
@@ -156,7 +184,9 @@ class Committer:
         with self._lock:
             if self._busy or self._pending:
                 latch = Latch()
-                self._open(batch).latches.append(latch)
+                commit = self._open(batch.size)
+                commit.add(batch)
+                commit.latches.append(latch)
             self._busy = True
         if latch is None:
             self._lead(None, [batch])
@@ -195,8 +225,7 @@ class Committer:
     def close(self) -> None:
         """Write what waits, then end the writer thread. No appends may come any more."""
         if self._writer:
-            self._requests.put(False)
-            self._writer.join()
+            self._writer.close()
             self._writer = None
         while self._pending:
             self._turn()
@@ -205,31 +234,11 @@ class Committer:
         """The turn is ours to give: to the writer thread. It sleeps until this thread lets the interpreter go, so
         whatever else this loop appends meanwhile goes with the same group."""
         if self._writer:
-            self._asked = True
-            self._requests.put(True)
+            self._writer.ask()
         else:
             loop.call_soon(self._turn)
 
-    def _let_write(self) -> None:
-        """Stand still until the writer is in its write call, where it needs no interpreter: what this loop makes
-        next is made meanwhile."""
-        self._asked = False
-        self._started.acquire(blocking=False)  # of a writer that was waited for too long
-        self._is_awaited = True
-        self._started.acquire(timeout=_START_WAIT_S)
-        self._is_awaited = False
-
-    def _start(self) -> None:
-        if self._is_awaited:
-            self._is_awaited = False
-            self._started.release()
-
-    def _serve(self) -> None:
-        while self._requests.get():
-            self._turn()
-
     def _turn(self) -> None:
-        self._asked = False
         with self._lock:
             commit = self._pending.popleft() if self._pending else None
         self._lead(commit, commit.batches if commit else [])
@@ -247,12 +256,14 @@ class Committer:
         try:
             first = batches[0]
             if len(batches) == 1 and not first.load and is_plain(first.messages):
-                first.outcome, news = self._write_one(first.topic, first.messages[0])
+                position, news = self._write_one(first.topic, first.messages[0])
+                first.settle(position)
                 return news
             return self._write_all(batches)
         except TooLarge as error:
-            if len(batches) > 1:  # keys and headers were larger than thought: each for itself
-                return self._one_by_one(batches)
+            calls = [call for batch in batches for call in batch.calls()]
+            if len(calls) > 1:  # keys and headers were larger than thought: each for itself
+                return self._one_by_one(calls)
             _fail(batches, error)
         except EvermqError as error:
             _fail(batches, error)
@@ -288,7 +299,13 @@ class Committer:
         journal = self._journal
         pieces, loads = assemble(batches, journal.state.index.ends, self._now_ms(), self.buffers)
         try:
-            return self._on_commit(pieces, journal.write(pieces)) if pieces else {}
+            if not pieces:
+                return {}
+            began = perf_counter()
+            segment = journal.write(pieces)
+            waiting = self._pending[0].size if self._pending else 0
+            self._pace.note(sum([each.size for each in loads]), perf_counter() - began, waiting)
+            return self._on_commit(pieces, segment)
         finally:
             for each in loads:
                 each.give_back()
@@ -317,8 +334,8 @@ class Committer:
             if commit.latches:
                 commit.latches[0].leads = True
                 return (), commit.latches[0]
-            if commit.size >= _EARLY_BYTES and self._writer:
-                self._requests.put(True)
+            if self._writer and commit.size >= self._pace.enough_bytes:
+                self._writer.ask()
                 return (), None
             self._busy = False
             return commit.tickets, None
@@ -354,5 +371,4 @@ def _fail(batches: list[Batch], error: EvermqError) -> None:
         if each:
             each.__traceback__ = None  # its frames hold the batches, which are to hold it: files would stay open
     for batch in batches:
-        if not isinstance(batch.outcome, EvermqError):
-            batch.outcome = error
+        batch.fail(error)

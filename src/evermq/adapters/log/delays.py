@@ -10,9 +10,10 @@ import heapq
 from array import array
 from collections.abc import Iterator
 
-from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE, Batch, TopicLanes, load
+from evermq.adapters.log.batch import Batch, load
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.frame import Entry, Kind
+from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.reading import LaneScan, Reading
 from evermq.errors import EvermqError
 from evermq.message import Message

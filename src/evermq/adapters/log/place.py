@@ -10,7 +10,6 @@ from threading import RLock
 from typing import Any
 
 from evermq.adapters.log.ballast import Ballast, is_full
-from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.catalog import Catalog, GroupRecord, TopicRecord
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change, CursorFile
@@ -21,6 +20,7 @@ from evermq.adapters.log.group import Group
 from evermq.adapters.log.housekeeper import Housekeeper
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.load import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.owner import OwnerLock
 from evermq.adapters.log.queue import LogQueue

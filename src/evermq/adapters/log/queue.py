@@ -34,17 +34,23 @@ class LogQueue:
         self.traits = _traits(durable, topic.record_.lanes, message_bytes_max)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
-        if not self._check_append(messages):
-            return ()
-        committer = self._committer
-        batch = committer.batch(self._lanes, messages)
-        ticket = committer.join(batch)
+        if len(messages) != 1:
+            return await self._append_many(messages)
+        if self._closed or self._topic.dropped:
+            self._check()
+        joint, index = self._committer.join_one(self._lanes, messages[0])
+        ticket = joint.ticket
         try:
             await ticket.future
         except asyncio.CancelledError:
             await ticket.wait_on()
-        outcome = batch.outcome
-        return outcome if type(outcome) is tuple else batch.result()
+        results = joint.results
+        return results[index] if results else joint.result_of(index)
+
+    async def _append_many(self, messages: Sequence[Message]) -> Sequence[Position]:
+        if not self._check_append(messages):
+            return ()
+        return await self._committer.append(self._lanes, messages)
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not self._check_append(messages):

@@ -6,7 +6,6 @@ import asyncio
 from threading import RLock
 from typing import Protocol
 
-from evermq.adapters.log.batch import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.catalog import TopicRecord
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change
@@ -14,6 +13,7 @@ from evermq.adapters.log.delays import Delays
 from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.group import Group, Member
 from evermq.adapters.log.journal import Journal
+from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.reading import Reading
 from evermq.clock import Clock
 from evermq.errors import Closed
