@@ -123,6 +123,7 @@ class Joint(Batch):
 
     def calls(self) -> Sequence[Batch]:
         """Where one of them cannot be stored, each is on its own."""
+        self.results = []
         if not self._calls:
             self._calls = [Batch(self.topic, (message,), 0) for message in self.added]
         return self._calls
