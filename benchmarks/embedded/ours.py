@@ -16,7 +16,7 @@ from evermq.adapters.log.queue import LogQueue
 from evermq.message import Message
 from rig.contender import Contender, Measure
 
-__all__ = ["awaiting", "blocking"]
+__all__ = ["Batches", "awaiting", "blocking", "new_loop_of"]
 
 Batches = list[list[Message]]
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -32,7 +32,7 @@ def awaiting(
     def ready() -> Iterator[Measure]:
         opened = (place or bench.place)()
         batches = make_batches(bench.messages, callers, count, size)
-        new_loop = _loop(loop)
+        new_loop = new_loop_of(loop)
 
         def measure(seconds: float) -> float:
             with bench.topic(opened) as queue, asyncio.Runner(loop_factory=new_loop) as runner:
@@ -98,7 +98,7 @@ async def _append(queue: LogQueue, batches: Sequence[Batches], seconds: float) -
     return sum(counts) / (time.perf_counter() - begin)
 
 
-def _loop(name: str) -> NewLoop:
+def new_loop_of(name: str) -> NewLoop:
     if name == "asyncio":
         return asyncio.new_event_loop
     import uvloop

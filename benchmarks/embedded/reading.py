@@ -23,7 +23,7 @@ from evermq.adapters.log.segment import HEADER_BYTES, STORED, name_of
 from rig.contender import Contender, Measure
 from rig.pace import per_second, spans_per_second
 
-__all__ = ["consumer", "group_reader", "plain_read", "sqlite_consumer"]
+__all__ = ["consumer", "group_reader", "groups_of", "plain_read", "sqlite_consumer"]
 
 _READ_COUNT = 500
 _ROWS = 32_000
@@ -61,13 +61,19 @@ def plain_read(bench: Workbench) -> Contender:
 
     @contextmanager
     def ready() -> Iterator[Measure]:
-        place = bench.stocked()
-        messages = _read_groups(place)[0]
-        with ExitStack() as stack:
-            groups = list(_places_of(place, bench.directory / "stocked", stack))
+        with groups_of(bench) as (messages, groups):
             yield lambda seconds: messages * per_second(_read_all, [groups], seconds)
 
     return Contender("os.pread of the same groups", ready)
+
+
+@contextmanager
+def groups_of(bench: Workbench) -> Iterator[tuple[int, list[Group]]]:
+    """How many messages the stocked log holds, and where its groups lie, as arguments of `os.pread`."""
+    place = bench.stocked()
+    messages = _read_groups(place)[0]
+    with ExitStack() as stack:
+        yield messages, list(_places_of(place, bench.directory / "stocked", stack))
 
 
 def _places_of(place: LogPlace, directory: Path, stack: ExitStack) -> Iterator[Group]:

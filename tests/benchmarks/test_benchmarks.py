@@ -64,6 +64,14 @@ def test_log_prints_rows_says_where_it_ran_and_leaves_nothing_behind(tmp_path: P
     assert not list(data.iterdir())
 
 
+def test_bounds_measure_the_same_goals(tmp_path: Path) -> None:
+    options = ["--quick", "--json", "--case", "B4,B9,B21", "--rounds", "1", "--seconds", "0.02", "--dir", str(tmp_path)]
+    found = outcome(run("bounds", *options))
+    assert [row["case"].split()[0] for row in found["rows"]] == ["B4", "B9", "B21"]
+    for row in found["rows"]:
+        assert_measured(row, rounds=1)
+
+
 def test_unknown_case_is_wrong_use() -> None:
     done = run("window", "--case", "E1,E9")
     assert done.returncode == 2

@@ -1,0 +1,54 @@
+"""What the machine leaves of each goal of the log to any program in Python: `python benchmarks/bounds.py --quick`.
+
+The floors were set on another machine. Here the least that Python must do (embedded/least.py) takes our place, against
+the same peers in the same way: a bound below a floor says that nobody reaches it here.
+"""
+
+from __future__ import annotations
+
+from embedded.least import least_awaiting, least_blocking, least_consumer, least_group_reader
+from embedded.raw import raw
+from embedded.reading import plain_read, sqlite_consumer
+from embedded.servers import redis_list
+from embedded.stores import lmdb_store, rocksdb_store, sqlite_store
+from embedded.workbench import Workbench
+from rig.command import parser, read, report
+from rig.contender import Case
+from rig.environment import disk, machine, versions
+
+KB = 1024
+NUMBERS = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B12", "B13", "B14", "B15", "B16", "B20", "B21"]
+
+
+def cases(bench: Workbench) -> list[Case]:
+    """The same peers as in log.py."""
+    batches, one, raw_many = least_blocking(bench, 256, KB), least_blocking(bench, 1, KB), raw(bench, 256, KB)
+    return [
+        Case("B1", least_awaiting(bench, 4, 256, KB), raw(bench, 4 * 256, KB)),
+        Case("B2", least_awaiting(bench, 4, 256, 10 * KB), raw(bench, 4 * 256, 10 * KB)),
+        Case("B3", least_awaiting(bench, 4, 4096, 100), raw(bench, 4 * 4096, 100)),
+        Case("B4", least_awaiting(bench, 256, 1, KB), raw_many),
+        Case("B5", least_awaiting(bench, 256, 1, KB, loop="uvloop"), raw_many),
+        Case("B6", least_awaiting(bench, 256, 1, 10 * KB), raw(bench, 256, 10 * KB)),
+        Case("B7", least_awaiting(bench, 1, 1, KB), raw(bench, 1, KB)),
+        Case("B8", least_awaiting(bench, 16, 1, KB), raw(bench, 16, KB)),
+        Case("B9", one, raw(bench, 1, KB)),
+        Case("B12", batches, sqlite_store(bench, 256, KB)),
+        Case("B13", batches, lmdb_store(bench, 256, KB)),
+        Case("B14", batches, rocksdb_store(bench, 256, KB)),
+        Case("B15", batches, redis_list(bench, 256, KB)),
+        Case("B16", one, sqlite_store(bench, 1, KB)),
+        Case("B20", least_group_reader(bench), plain_read(bench)),
+        Case("B21", least_consumer(bench), sqlite_consumer(bench, KB)),
+    ]
+
+
+def main() -> None:
+    options = read(parser("bounds", "What is possible here at most, for each goal of the log."), NUMBERS)
+    with Workbench(options.directory, "plain") as bench:
+        around = {**machine(), **disk(bench.directory)}
+        report("bounds", options, cases(bench), lambda: {**around, "versions": versions("evermq", "crc32c")})
+
+
+if __name__ == "__main__":
+    main()
