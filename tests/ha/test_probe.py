@@ -50,10 +50,18 @@ async def test_round_trip_is_timed_and_leaves_nothing_behind() -> None:
     for _ in range(3):
         assert await probe.trip() >= 0
     assert await rung.place.topics() == [TOPIC]
-    assert (await rung.place.describe(TOPIC)).groups["probe"].backlog == 0
+    assert (await rung.place.describe(TOPIC)).groups["probe-1"].backlog == 0
     assert rung.connected == 1
     await probe.close()
     assert await rung.place.topics() == []
+
+
+async def test_probes_of_two_processes_share_no_group() -> None:
+    rung = Rung()
+    for topic in (TOPIC, f"{TOPIC}2"):
+        await Probe(rung.connect, topic).trip()
+    groups = [set((await rung.place.describe(topic)).groups) for topic in (TOPIC, f"{TOPIC}2")]
+    assert all(groups) and not groups[0] & groups[1]
 
 
 async def test_place_that_refuses_or_hangs_is_a_failure_and_is_tried_anew() -> None:
@@ -94,7 +102,7 @@ async def test_message_that_does_not_come_back_is_a_failure() -> None:
     rung = Rung()
     probe = Probe(rung.connect, TOPIC, trip_ms_max=50)
     await probe.trip()
-    thief = await (await rung.place.queue(TOPIC)).reader("probe")
+    thief = await (await rung.place.queue(TOPIC)).reader("probe-1")
     stealing = asyncio.create_task(thief.read(count_max=9, wait_ms=1_000))
     await asyncio.sleep(0.01)
     with pytest.raises(Unavailable, match="did not come back"):

@@ -12,11 +12,10 @@ from evermq.errors import EvermqError, Unavailable
 from evermq.message import MessageFactory
 from evermq.port import Place, Queue, Reader
 
-__all__ = ["GROUP", "PREFIX", "Probe"]
+__all__ = ["PREFIX", "Probe"]
 
 T = TypeVar("T")
 PREFIX = "evermq-probe."  # topics that begin so are probes'
-GROUP = "probe"
 _FIRST_MS_MAX = 15_000  # making a topic and joining a group take their time
 _CLOSE_MS_MAX = 3_000
 
@@ -25,8 +24,9 @@ class Probe:
     """Of one rung, for one process.
 
     connect: to the rung's place; tried again with each trip until it works. topic: for this process alone, so that it
-    reads back what it produced; made when it is first needed, and dropped with `close`. trip_ms_max: how long a round
-    trip may take once the topic is there.
+    reads back what it produced; made when it is first needed, and dropped with `close`. Its group is for this process
+    alone as well: Kafka has one group of a name for all topics, and whoever joins or leaves makes all the others stop.
+    trip_ms_max: how long a round trip may take once the topic is there.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Probe:
     ) -> None:
         self._connect = connect
         self._topic = topic
+        self._group = f"probe-{topic.rpartition('.')[2]}"
         self._trip_ms_max = trip_ms_max
         self._clock = clock
         self._make = MessageFactory(clock)
@@ -97,9 +98,9 @@ class Probe:
     async def _open(self) -> tuple[Queue, Reader]:
         if self._queue is None or self._reader is None:
             self._place = await self._connect()
-            await self._place.create(self._topic, groups=(GROUP,), lanes=1)
+            await self._place.create(self._topic, groups=(self._group,), lanes=1)
             self._queue = await self._place.queue(self._topic)
-            self._reader = await self._queue.reader(GROUP)
+            self._reader = await self._queue.reader(self._group)
         return self._queue, self._reader
 
     async def _go(self, queue: Queue, reader: Reader) -> int:

@@ -69,14 +69,14 @@ class Group:
                     self._free(reader, lane)
         self.wake()
 
-    def settle(self, reader: Member, offsets: Mapping[int, Sequence[int]]) -> bool:
-        """Done with these, by lane, where the reader holds the lane."""
+    def settle(self, reader: Member, offsets: Mapping[int, Sequence[int]]) -> int:
+        """Done with these, by lane, where the reader holds the lane; returns how many there were."""
         changed = 0
         with self.lock:
             for lane in self._held(reader, offsets):
                 changed += lane.settle(offsets[lane.number])
                 self._free(reader, lane)
-        return bool(changed)
+        return changed
 
     def release(self, reader: Member, offsets: Mapping[int, Sequence[int]], due_ms: int) -> bool:
         """Put these back, by lane, where the reader holds the lane."""

@@ -70,6 +70,7 @@ class Membership:
         self._committing: asyncio.Future[None] | None = None
         self._on_its_way: asyncio.Future[None] | None = None
         self._hurry = asyncio.Event()
+        self._settled = self._safe = 0
         self._bytes_max = _METADATA_BYTES_MAX
         self._failure: EvermqError | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -108,8 +109,9 @@ class Membership:
         if self.group.is_short:
             self._wanted.set()
 
-    def commit_soon(self) -> None:
-        """Something was settled or released."""
+    def commit_soon(self, settled: int = 0) -> None:
+        """Something was settled or released, `settled` messages in particular."""
+        self._settled += settled
         if self._committing is None:
             self._committing = self._loop.create_future()
         self._dirty.set()
@@ -123,6 +125,11 @@ class Membership:
     def pending(self) -> asyncio.Future[None] | None:
         """Done when what is settled by now was committed, or the engine refused; None where that is so already."""
         return self._committing or self._on_its_way
+
+    @property
+    def uncommitted(self) -> int:
+        """How many messages were settled since the last commit began that went well: a crash repeats those."""
+        return self._settled - self._safe
 
     async def committed(self, pending: asyncio.Future[None] | None, wait_s: float) -> None:
         """Wait for a `pending` of earlier."""
@@ -190,6 +197,7 @@ class Membership:
             self._dirty.clear()
             waiting = self._on_its_way = self._committing
             self._committing = None
+            settled = self._settled
             job = self._loop.run_in_executor(self._threads, self._commit)
             try:
                 ok = await asyncio.shield(job)
@@ -204,6 +212,7 @@ class Membership:
                 self.commit_soon()
                 await asyncio.sleep(_IDLE_S)
             else:
+                self._safe = settled
                 await _either(self._hurry, _COMMIT_PAUSE_S)
             self._hurry.clear()
 

@@ -22,6 +22,7 @@ _new_delivery = partial(tuple.__new__, Delivery)
 _NOWHERE: tuple[str, ...] = ()
 _receipt = itemgetter(2)
 _lane, _offset = itemgetter(0), itemgetter(1)
+_UNCOMMITTED_MAX = 4_000
 _COMMIT_S_MAX = 1.0
 
 
@@ -33,7 +34,6 @@ class KafkaReader:
         self._group = membership.group
         self._clock = clock
         self._news = asyncio.Event()
-        self._settled: asyncio.Future[None] | None = None  # pending, as it was when something was last handed out
         self.is_waiting = False
         self.closed = False
         self._group.readers[self] = {}
@@ -53,8 +53,9 @@ class KafkaReader:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
-        if self._group.settle(self, _by_lane(deliveries)):
-            self._membership.commit_soon()
+        settled = self._group.settle(self, _by_lane(deliveries))
+        if settled:
+            self._membership.commit_soon(settled)
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
@@ -79,14 +80,14 @@ class KafkaReader:
         self._membership.check()
 
     async def _hand_out(self, taken: list[Taken]) -> list[Delivery]:
-        """Only after what was acknowledged before the last time is committed, so that a process that dies repeats two
-        reads and no more; the commit of the last one and the work on this one overlap."""
-        before, self._settled = self._settled, self._membership.pending
-        self._membership.fetch_ahead()
+        """Commits and reads overlap; only where so much was acknowledged and is not committed that a crash would repeat
+        too much, the commit is waited for."""
+        membership = self._membership
+        membership.fetch_ahead()
         deliveries = _deliveries(taken)
-        if before is not None and not before.done():
+        if membership.uncommitted > _UNCOMMITTED_MAX:
             try:
-                await self._membership.committed(before, _COMMIT_S_MAX)
+                await membership.committed(membership.pending, _COMMIT_S_MAX)
             except asyncio.CancelledError:
                 self._group.untake(self, taken)
                 raise
