@@ -34,6 +34,8 @@ class KafkaReader:
         self._group = membership.group
         self._clock = clock
         self._news = asyncio.Event()
+        self._last: list[Delivery] = []  # what was handed out last, and which offsets of each lane that is
+        self._last_offsets: dict[int, Sequence[int]] = {}
         self.is_waiting = False
         self.closed = False
         self._group.readers[self] = {}
@@ -53,7 +55,9 @@ class KafkaReader:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
-        settled = self._group.settle(self, _by_lane(deliveries))
+        # Who acknowledges what the last read gave, whole, spares us to look at each: the elements are the same objects.
+        whole = deliveries == self._last
+        settled = self._group.settle(self, self._last_offsets if whole else _by_lane(deliveries))
         if settled:
             self._membership.commit_soon(settled)
 
@@ -84,7 +88,8 @@ class KafkaReader:
         too much, the commit is waited for."""
         membership = self._membership
         membership.fetch_ahead()
-        deliveries = _deliveries(taken)
+        deliveries, self._last_offsets = _deliveries(taken)
+        self._last = deliveries.copy()
         if membership.uncommitted > _UNCOMMITTED_MAX:
             try:
                 await membership.committed(membership.pending, _COMMIT_S_MAX)
@@ -108,14 +113,17 @@ class KafkaReader:
             self.is_waiting = False
 
 
-def _deliveries(taken: list[Taken]) -> list[Delivery]:
+def _deliveries(taken: list[Taken]) -> tuple[list[Delivery], dict[int, Sequence[int]]]:
+    """What a reader is handed, and the offsets by lane."""
     found: list[Delivery] = []
+    by_lane: dict[int, Sequence[int]] = {}
     for lane, rows, attempts in taken:
         offsets, messages = zip(*rows, strict=True)
         positions = list(map(_new_position, zip(repeat(lane.name), offsets, repeat(_NOWHERE), strict=False)))
         counts = repeat(1) if attempts is None else attempts
         found += map(_new_delivery, zip(messages, positions, positions, counts, strict=False))
-    return found
+        by_lane[lane.number] = offsets
+    return found, by_lane
 
 
 def _by_lane(deliveries: Sequence[Delivery]) -> dict[int, list[int]]:
