@@ -30,6 +30,8 @@ class LogReader:
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
+        self._last: list[Delivery] = []  # what was handed out last, and which offsets of each lane that is
+        self._last_offsets: dict[str, Sequence[int]] = {}
         self.is_waiting = False
         self.closed = False
 
@@ -57,15 +59,17 @@ class LogReader:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
+        # Who acknowledges what the last read gave, whole, spares us to look at each: the elements are the same objects.
+        by_lane = self._last_offsets if deliveries == self._last else _by_lane(deliveries)
         with self._topic.lock:
-            changes = self._change(deliveries, lambda lane, offsets: self._group.cursors[lane].settle(offsets))
+            changes = self._change(by_lane, lambda lane, offsets: self._group.cursors[lane].settle(offsets))
             self._topic.record(changes)
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
         due_ms = self._topic.clock.now_ms() + max(0, delay_ms)
         with self._topic.lock:
-            changes = self._change(deliveries, lambda lane, offsets: self._release(lane, offsets, due_ms))
+            changes = self._change(_by_lane(deliveries), lambda lane, offsets: self._release(lane, offsets, due_ms))
             self._topic.record(changes)
             for reader in self._group.readers:
                 reader.wake()
@@ -91,6 +95,7 @@ class LogReader:
 
     def _take(self, count_max: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
+        by_lane: dict[str, Sequence[int]] = {}
         group, topic = self._group, self._topic
         now_ms = topic.clock.now_ms()
         with topic.lock:
@@ -101,10 +106,12 @@ class LogReader:
                 handed, more = group.take(self, lane, count_max - len(deliveries), topic.end(lane), now_ms)
                 changes += more
                 deliveries += _deliver(topic.names[lane], handed)
+                by_lane[topic.names[lane]] = handed[1]
                 if len(deliveries) >= count_max:
                     break
             with contextlib.suppress(Unavailable):  # handed out all the same: a crash would forget this attempt
                 topic.record(changes)
+        self._last, self._last_offsets = deliveries.copy(), by_lane
         return deliveries
 
     async def _wait(self, wait_ms: float) -> None:
@@ -125,9 +132,8 @@ class LogReader:
         return self._group.cursors[lane].release(offsets, due_ms, lambda wanted: self._group.keys(lane, wanted))
 
     def _change(
-        self, deliveries: Sequence[Delivery], act: Callable[[int, Sequence[int]], Change | None]
+        self, by_lane: dict[str, Sequence[int]], act: Callable[[int, Sequence[int]], Change | None]
     ) -> list[Change]:
-        by_lane = _by_lane([delivery[2] for delivery in deliveries])
         changes = []
         for name, offsets in by_lane.items():
             lane = int(name)
@@ -139,10 +145,10 @@ class LogReader:
         return changes
 
 
-def _by_lane(positions: list[Position]) -> dict[str, Sequence[int]]:
-    if not positions:
+def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, Sequence[int]]:
+    if not deliveries:
         return {}
-    lanes, offsets, _ = zip(*positions, strict=True)
+    lanes, offsets, _ = zip(*[delivery[2] for delivery in deliveries], strict=True)
     if lanes.count(lanes[0]) == len(lanes):
         return {lanes[0]: offsets}
     found: dict[str, list[int]] = {}
