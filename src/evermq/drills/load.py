@@ -27,6 +27,7 @@ async def run_load(
     fault: Breaks | None = None,
     config: Path | None = None,
     directory: Path | None = None,
+    effects: str = "",
     tell: Callable[[str], None] = lambda text: None,
     load: Load | None = None,
     **settings: object,
@@ -35,8 +36,8 @@ async def run_load(
 
     target: a queue URL, or the name of a topic in the TOML file `config`; the topic is made with its groups.
     fault(stage): breaks something, notes `fault_on` and `fault_off`, and leaves it healed. directory: for the histories
-    and report.txt; a temporary one if None, which stays only if the verdict is not PASS. settings: the fields of Load.
-    Raises Misconfigured where nothing could be sent at all.
+    and report.txt; a temporary one if None, which stays only if the verdict is not PASS. effects: see Traffic.
+    settings: the fields of Load. Raises Misconfigured where nothing could be sent at all.
     """
     chosen = replace(load or Load(), **settings)  # type: ignore[arg-type]
     if fault and not chosen.expect.faults_min:
@@ -44,7 +45,7 @@ async def run_load(
     where = directory or Path(tempfile.mkdtemp(prefix="evermq-load-"))
     where.mkdir(parents=True, exist_ok=True)
     await make(target, config, groups, chosen.lanes)
-    traffic = Traffic(where, target, config, groups, chosen, tell=tell)
+    traffic = Traffic(where, target, config, groups, chosen, effects=effects, tell=tell)
     verdict = await traffic.through(lambda: _break(traffic, fault))
     (where / "report.txt").write_text(report(verdict))
     if directory is None and verdict.verdict == "PASS":

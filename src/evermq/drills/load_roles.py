@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,13 +17,16 @@ from evermq.adapters.address import parse
 from evermq.adapters.open import open_log
 from evermq.client.producer import Producer
 from evermq.compose.build import open as open_queue
-from evermq.drills.roles import handle, send, tell
-from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
+from evermq.drills.roles import delivered, handle, send, tell
+from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.message import NO_HEADERS, Message
-from evermq.port import Queue, Reader
+from evermq.port import Delivery, Queue, Reader
 from evermq.testing.history import Recorder, body_of, load
 
-__all__ = ["Plan", "main"]
+if TYPE_CHECKING:
+    from evermq.drills.effects import Effects
+
+__all__ = ["Plan", "effects_at", "main"]
 
 _BATCHES_PER_S = 20
 _BATCH_MAX = 200
@@ -30,7 +34,8 @@ _BATCH_MAX = 200
 
 class Plan(msgspec.Struct, frozen=True):
     """target and config: as of the command line. rate: messages a second of one producer. bytes: of a body.
-    keys: how many each producer uses, 0 for messages without a key. retry_ms: how long a batch is sent again."""
+    keys: how many each producer uses, 0 for messages without a key. retry_ms: how long a batch is sent again. effects:
+    the database of `progress`, where effects share the transaction that settles; "" where there is none."""
 
     target: str
     config: str | None
@@ -38,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     bytes: int
     keys: int
     retry_ms: int
+    effects: str = ""
 
     @classmethod
     def read(cls, directory: Path) -> Plan:
@@ -111,19 +117,32 @@ def _number(id: str) -> int:
     return int(id.rpartition("-")[2])
 
 
+def effects_at(url: str) -> Effects | None:
+    """The effects in a database; None where there is none. What needs no database needs no package for it."""
+    if not url:
+        return None
+    from evermq.drills.effects import Effects
+
+    return Effects(url)
+
+
 async def consumer(directory: Path, name: str, group: str) -> None:
-    """Handle until told to end; handling is writing it into the history."""
+    """Handle until told to end; handling is writing it into the history, or into the database of `progress`."""
     plan, stopped = Plan.read(directory), _stopped()
     recorder = Recorder(directory / f"history-{name}.jsonl")
     queue = await plan.open()
     reader: Reader | None = None
+    effects = effects_at(plan.effects)
     handled = 0
     while not stopped.is_set():
         try:
             reader = reader or await queue.reader(group)
             found = await reader.read(count_max=500, wait_ms=200)
             if found:
-                handle(found, group, recorder)
+                if effects:
+                    await _take_effect(found, group, queue, reader, recorder, effects)
+                else:
+                    handle(found, group, recorder)
                 handled += len(found)
                 await reader.ack(found)
         except EvermqError as error:
@@ -133,7 +152,20 @@ async def consumer(directory: Path, name: str, group: str) -> None:
         tell(handled=handled)
     if reader:
         await reader.close()
+    if effects:
+        await effects.close()
     await queue.close()
+
+
+async def _take_effect(
+    found: Sequence[Delivery], group: str, queue: Any, reader: Reader, recorder: Recorder, effects: Effects
+) -> None:
+    recorder.record(delivered(found, group))
+    try:
+        await effects.take(found, group, queue.progress)
+    except (Fenced, Unavailable):
+        await reader.release(found)  # what is this reader's still comes again
+        raise
 
 
 async def owner(url: str) -> None:

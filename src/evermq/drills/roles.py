@@ -14,7 +14,7 @@ from evermq.port import Delivery
 from evermq.position import Position
 from evermq.testing.history import Event, Recorder, digest
 
-__all__ = ["handle", "send", "tell"]
+__all__ = ["delivered", "handle", "send", "tell"]
 
 
 def tell(**numbers: object) -> None:
@@ -52,13 +52,17 @@ def _outcome(t: int, id: str, outcome: Position | EvermqError) -> Event:
 
 
 def handle(deliveries: Sequence[Delivery], group: str, recorder: Recorder) -> None:
-    """The effect of a delivery is that it is written down, with what it is flagged with."""
+    """The effect of a delivery is that it is written down."""
+    found = delivered(deliveries, group)
+    effects = [Event(each.t, "handler_ok", id=each.id, group=group, via=each.via) for each in found]
+    recorder.record([event for both in zip(found, effects, strict=True) for event in both])
+
+
+def delivered(deliveries: Sequence[Delivery], group: str) -> list[Event]:
+    """What a consumer was handed, with what it is flagged with."""
     t = time.monotonic_ns()
     events = []
     for message, position, _, attempt in deliveries:
-        via = "/".join(position.via)
-        sha = digest(message.body)
-        why = message.headers.get(FLAGGED, "")
+        via, sha, why = "/".join(position.via), digest(message.body), message.headers.get(FLAGGED, "")
         events.append(Event(t, "deliver", id=message.id, group=group, sha=sha, attempt=attempt, via=via, detail=why))
-        events.append(Event(t, "handler_ok", id=message.id, group=group, via=via))
-    recorder.record(events)
+    return events

@@ -28,7 +28,10 @@ _OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1"}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A topic and its groups in a configuration file, the outage of its primary, and what stands behind it in words."""
+    """A topic and its groups in a configuration file, the outage of its primary, and what stands behind it in words.
+
+    effects: the database of its `progress`, if handlers are to share a transaction with it.
+    """
 
     config: Path
     topic: str
@@ -36,6 +39,7 @@ class Setting:
     outage: Outage
     engines: tuple[str, ...]
     order: bool = False
+    effects: str = ""
 
 
 def engines_of(names: str) -> tuple[list[str], list[str]]:
@@ -102,7 +106,8 @@ async def over(
         if order and len(urls) < 2:
             raise Misconfigured("--order: needs a standby beside the host's own log: give two engines")
         config = _write(directory, topic, urls, groups, {"at": at, **switch}, order=order)
-        yield Setting(config, topic, tuple(groups), outage, engines.names, order)
+        effects = _progress_in(directory) if order else ""
+        yield Setting(config, topic, tuple(groups), outage, engines.names, order, effects)
 
 
 @asynccontextmanager
@@ -111,6 +116,10 @@ async def started(names: str, fault: str, directory: Path, **chosen: object) -> 
     engines_of(names)
     async with running(names) as engines, over(engines, fault, directory, **chosen) as setting:  # type: ignore[arg-type]
         yield setting
+
+
+def _progress_in(directory: Path) -> str:
+    return f"sqlite:///{directory}/progress.sqlite"
 
 
 def _url(engine: Engine, topic: str, *, proxied: bool) -> str:
@@ -132,7 +141,7 @@ def _write(
     lines = [f"[topics.{topic}]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
     lines.append(f"switch = {toml(switch)}")
     if order:
-        lines += ['order = "key"', 'dedupe = "producer"', f'progress = "log://{directory}/progress"']
+        lines += ['order = "key"', 'dedupe = "producer"', f'progress = "{_progress_in(directory)}"']
     lines += [f'{key} = "{url}"' for key, url in zip(keys, (*urls, last), strict=True)]
     path = directory / "evermq.toml"
     path.write_text("\n".join([*lines, ""]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evermq.compose.build import open as open_queue
-from evermq.drills.load_roles import Plan
+from evermq.drills.load_roles import Plan, effects_at
 from evermq.drills.stage import Stage
 from evermq.errors import EvermqError
 from evermq.port import Queue
@@ -49,7 +49,8 @@ class Load:
 class Traffic:
     """Flows over a queue that is there already, from its first message until nothing is left.
 
-    target, config: as of the command line. directory: for the histories. show: called again and again while waiting.
+    target, config: as of the command line. directory: for the histories. effects: the database of `progress`, where
+    handlers are to share a transaction with it. show: called again and again while waiting.
     """
 
     def __init__(
@@ -60,19 +61,23 @@ class Traffic:
         groups: Sequence[str],
         load: Load,
         *,
+        effects: str = "",
         tell: Callable[[str], None] = lambda text: None,
         show: Callable[[], None] = lambda: None,
     ) -> None:
         self.directory, self.target, self.config = directory, target, config
+        self.effects = effects_at(effects)
         self.groups, self.load = groups, load
         rate = load.rate / load.producers
         retry_ms = round(load.retry_s * 1000)
-        Plan(target, str(config) if config else None, rate, load.bytes, load.keys, retry_ms).write(directory)
+        Plan(target, str(config) if config else None, rate, load.bytes, load.keys, retry_ms, effects).write(directory)
         self.stage = Stage(directory, "evermq.drills.load_roles", tell=tell, show=show)
 
     async def through(self, act: Callable[[], Awaitable[None]]) -> Verdict:
         """Let messages flow while `act` goes on, then until all is handled; look for what was left, and judge."""
         try:
+            if self.effects:
+                await self.effects.make()
             await self._start()
             await act()
             await self.stage.end("producer", wait_s=self.load.retry_s + 10)
@@ -86,6 +91,9 @@ class Traffic:
                 await queue.close()
         finally:
             await self.stage.kill_all()
+        if self.effects:
+            await self.effects.record(self.directory / "history-effects.jsonl")
+            await self.effects.close()
         return self._judge()
 
     async def _start(self) -> None:

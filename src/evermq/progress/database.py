@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from evermq.errors import Misconfigured, Unavailable
 
-__all__ = ["Database"]
+__all__ = ["Database", "tame"]
 
 T = TypeVar("T")
 _ASYNC = {"postgresql": "postgresql+asyncpg", "mysql": "mysql+asyncmy", "mariadb": "mariadb+asyncmy"}
@@ -36,7 +36,7 @@ class Database:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite":
                 self._own = create_engine(parsed.set(drivername="sqlite"))
-                _tame(self._own)
+                tame(self._own)
             else:
                 parsed = parsed.set(drivername=_ASYNC.get(parsed.drivername, parsed.drivername))
                 self._shared = create_async_engine(parsed, pool_pre_ping=True)
@@ -90,9 +90,9 @@ def _without_password(url: str) -> str:
         return "an URL that is none"
 
 
-def _tame(engine: Engine) -> None:
-    """Writers wait for each other from the start of a transaction: one that only finds out when it writes fails. What
-    a power loss takes is handled again; a kill takes nothing."""
+def tame(engine: Engine) -> None:
+    """Make writers of SQLite wait for each other from the start of a transaction: one that only finds out when it
+    writes fails. What a power loss takes is handled again; a kill takes nothing."""
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
