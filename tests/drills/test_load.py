@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from evermq.adapters.open import open_queue
-from evermq.drills.load import Load, run_load
+from evermq.drills.load import Load, quiet_s, run_load
 from evermq.drills.stage import Stage
 from evermq.testing.checker import Expect
 
@@ -84,3 +84,14 @@ async def test_effect_that_shares_the_transaction_of_its_mark_happens_once(tmp_p
     )
     assert verdict.verdict == "PASS", verdict
     assert verdict.handled >= verdict.acknowledged
+
+
+def test_what_a_dead_reader_of_rocketmq_had_is_waited_for(tmp_path: Path) -> None:
+    config = tmp_path / "evermq.toml"
+    lines = ["[topics.orders]", 'use = "failover"', 'primary = "rocketmq://127.0.0.1:8081/orders?lease_ms=9000"']
+    config.write_text("\n".join([*lines, f'standby = "log://{tmp_path}/b/orders"', ""]))
+    assert quiet_s("orders", config, ["billing"]) > 9
+    config.write_text(config.read_text().replace("?lease_ms=9000", ""))
+    assert quiet_s("orders", config, ["billing"]) > 30
+    config.write_text(config.read_text().replace("rocketmq://127.0.0.1:8081", f"log://{tmp_path}/a"))
+    assert quiet_s("orders", config, ["billing"]) == 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evermq.drills.load import make
+from evermq.drills.load import make, quiet_s
 from evermq.drills.setting import Setting
 from evermq.drills.stage import Stage
 from evermq.drills.traffic import Load, Traffic
@@ -67,7 +67,12 @@ class Degrade:
             groups=frozenset(setting.groups),
         )
         load = Load(
-            rate=plan.rate, producers=plan.producers, consumers=plan.consumers, drain_s=plan.return_s_max, expect=expect
+            rate=plan.rate,
+            producers=plan.producers,
+            consumers=plan.consumers,
+            drain_s=plan.return_s_max,
+            quiet_s=quiet_s(setting.topic, setting.config, setting.groups),
+            expect=expect,
         )
         self.traffic = Traffic(
             directory,

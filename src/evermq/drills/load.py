@@ -10,12 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evermq.adapters.address import parse
 from evermq.compose.build import create, find, groups_of
 from evermq.drills.stage import Stage
 from evermq.drills.traffic import Load, Traffic, report
 from evermq.testing.checker import Verdict
 
-__all__ = ["Breaks", "Load", "make", "run_load"]
+__all__ = ["Breaks", "Load", "make", "quiet_s", "run_load"]
+
+_QUIET_S = 1.0
+_LEASE_MS = 30_000  # of RocketMQ, where a URL gives none
+_REVIVED_S = 4.0  # how long a broker may take to hand out again what comes back
 
 Breaks = Callable[[Stage], Awaitable[None]]
 
@@ -61,6 +66,14 @@ async def make(target: str, config: Path | None, groups: Sequence[str], lanes: i
     queues = [(target, named)] if "://" in target else groups_of(find(target, config).root, named)
     for url, readers in queues:
         await create([url], readers, lanes)
+
+
+def quiet_s(target: str, config: Path | None, groups: Sequence[str]) -> float:
+    """How long nothing may be left before that is believed: RocketMQ does not tell what waits out the lease of a reader
+    that died."""
+    addresses = [parse(url) for url, _ in groups_of(find(target, config).root, tuple(groups))]
+    leases = [int(each.options.get("lease_ms", _LEASE_MS)) for each in addresses if each.engine == "rocketmq"]
+    return max([_QUIET_S, *[lease_ms / 1000 + _REVIVED_S for lease_ms in leases]])
 
 
 async def _break(traffic: Traffic, fault: Breaks | None) -> None:

@@ -23,7 +23,8 @@ _QUEUES = ("kafka", "rabbitmq", "rocketmq")
 _STORES = ("redis",)
 _SWITCHES = ("zookeeper", "etcd")
 # Many lists, so that none grows big; where a replica may be promoted, it has what was acknowledged.
-_OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1"}
+# What a dead reader of RocketMQ had is told by no backlog: its lease is short, or a drill would wait for half a minute.
+_OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1", "rocketmq": "lease_ms=4000"}
 
 
 @dataclass(frozen=True, slots=True)
