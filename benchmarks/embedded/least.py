@@ -31,7 +31,7 @@ from rig.pace import per_second, spans_per_second
 
 __all__ = ["least_awaiting", "least_blocking", "least_consumer", "least_group_reader"]
 
-_FILES = 8
+_FILES = 4
 _FILE_BYTES = 64 << 20
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
 
