@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import cycle
+from itertools import cycle, repeat
 from queue import SimpleQueue
 from threading import Thread
 
@@ -33,6 +33,8 @@ __all__ = ["least_awaiting", "least_blocking", "least_consumer", "least_group_re
 
 _FILES = 4
 _FILE_BYTES = 64 << 20
+_new_position = partial(tuple.__new__, Position)
+_new_delivery = partial(tuple.__new__, Delivery)
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
 
 
@@ -215,9 +217,10 @@ def _hand_out(scan_of: Callable[[int], LaneScan], ends: dict[int, int]) -> tuple
     while reached != ends:
         for lane, (scan, name) in scans.items():
             first = reached[lane]
-            messages, _, reached[lane] = scan.fetch(first, 500)
-            positions = [Position(name, offset) for offset in range(first, reached[lane])]
-            for message, position in zip(messages, positions, strict=True):
-                size += len(Delivery(message, position, position, 1).message.body)
+            messages, _, reached[lane] = scan.fetch(first, 500, 1 << 20)
+            places = zip(repeat(name), range(first, reached[lane]), repeat(()), strict=False)
+            positions = list(map(_new_position, places))
+            for delivery in list(map(_new_delivery, zip(messages, positions, positions, repeat(1), strict=False))):
+                size += len(delivery.message.body)
             done += len(messages)
     return done, time.perf_counter() - begin
