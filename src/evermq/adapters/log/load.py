@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 from evermq.adapters.log.buffers import Buffers
@@ -15,8 +13,6 @@ __all__ = ["DELAY_LANE", "DUE_LANE", "Load", "Placed", "TopicLanes"]
 
 DELAY_LANE = 0xFFFF_FFFF  # messages that wait for their time
 DUE_LANE = 0xFFFF_FFFE  # which of those were moved to their lanes
-_NOWHERE: tuple[str, ...] = ()
-_new_position = partial(tuple.__new__, Position)
 
 
 class TopicLanes:
@@ -81,20 +77,6 @@ class Load:
             lane = self.parts[0][0]
             return Run(self.topic.names[lane], self.bases[lane] + start, stop - start)
         return Placed(self, start, stop)
-
-    @property
-    def count(self) -> int:
-        """How many messages."""
-        return sum(part[3] for part in self.parts)
-
-    def every_position(self) -> Iterable[Position]:
-        """Where each message landed."""
-        if self.lanes is not None:
-            return self.placed
-        lane, _, _, count, _, _ = self.parts[0]
-        base = self.bases[lane]
-        offsets = range(base, base + count)
-        return map(_new_position, zip(repeat(self.topic.names[lane]), offsets, repeat(_NOWHERE), strict=False))
 
     @property
     def placed(self) -> list[Position]:
