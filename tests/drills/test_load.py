@@ -2,11 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from evermq.adapters.open import open_queue
+from evermq.compose.build import open as open_topic
 from evermq.drills.load import Load, quiet_s, run_load
+from evermq.drills.load_roles import effects_at
 from evermq.drills.stage import Stage
+from evermq.message import MessageFactory
 from evermq.testing.checker import Expect
+from evermq.testing.history import load as load_history
 
 
 async def test_killed_producers_and_consumers_lose_nothing_over_a_log(tmp_path: Path) -> None:
@@ -61,13 +66,18 @@ async def test_topic_of_a_configuration_is_loaded_too(tmp_path: Path) -> None:
     assert verdict.verdict == "PASS", verdict
 
 
-async def test_effect_that_shares_the_transaction_of_its_mark_happens_once(tmp_path: Path) -> None:
-    """A consumer is killed again and again: what it was handed comes again, what took effect does not."""
-    database = f"sqlite:///{tmp_path}/progress.sqlite"
-    config = tmp_path / "evermq.toml"
+def ordered(directory: Path) -> tuple[Path, str]:
+    """A ladder of logs that keeps order, and the database of its progress."""
+    database = f"sqlite:///{directory}/progress.sqlite"
     lines = ["[topics.orders]", 'use = "failover"', 'order = "key"', 'dedupe = "producer"', f'progress = "{database}"']
-    lines += [f'{rung} = "log://{tmp_path}/{rung}/orders"' for rung in ("primary", "standby", "last")]
+    lines += [f'{rung} = "log://{directory}/{rung}/orders"' for rung in ("primary", "standby", "last")]
+    config = directory / "evermq.toml"
     config.write_text("\n".join([*lines, ""]))
+    return config, database
+
+
+async def test_killed_consumers_have_no_effect_twice(tmp_path: Path) -> None:
+    config, database = ordered(tmp_path)
 
     async def kill(stage: Stage) -> None:
         stage.note("fault_on", "consumers die")
@@ -76,14 +86,39 @@ async def test_effect_that_shares_the_transaction_of_its_mark_happens_once(tmp_p
             await stage.wait(0.7)
         stage.note("fault_off", "consumers live")
 
-    forbid = frozenset({"duplicates_business", "inversions"})
-    expect = Expect(acknowledged_min=500, duplicates_raw_min=1, forbid=forbid)
-    load = Load(seconds=9, rate=300, consumers=1, keys=8, quiet_s=4, expect=expect)
+    expect = Expect(acknowledged_min=500, forbid=frozenset({"duplicates_business", "inversions"}))
+    load = Load(seconds=9, rate=300, consumers=1, keys=8, kill=False, quiet_s=4, expect=expect)
     verdict = await run_load(
         "orders", fault=kill, config=config, directory=tmp_path / "run", effects=database, load=load
     )
     assert verdict.verdict == "PASS", verdict
     assert verdict.handled >= verdict.acknowledged
+
+
+async def test_effect_that_was_not_acknowledged_happens_once(tmp_path: Path) -> None:
+    """As a consumer that dies between its transaction and its acknowledgement."""
+    config, database = ordered(tmp_path)
+    effects = effects_at(database)
+    assert effects
+    await effects.make()
+    queue: Any = await open_topic("orders", config)
+    make_message = MessageFactory()
+    sent = [make_message(b"x", key="k") for _ in range(20)]
+    await queue.append(sent)
+    reader = await queue.reader("billing")
+    found = await reader.read(count_max=20, wait_ms=5_000)
+    await effects.take(found[:10], "billing", queue.progress)
+    await effects.take(found[:15], "billing", queue.progress)  # ten of them have taken effect
+    await reader.close()
+    again = await queue.reader("billing")
+    rest = await again.read(count_max=20, wait_ms=5_000)
+    await effects.take(rest, "billing", queue.progress)
+    await effects.record(tmp_path / "history-effects.jsonl")
+    events = load_history([tmp_path / "history-effects.jsonl"])
+    assert [event.id for event in events] == [message.id for message in sent]
+    await again.close()
+    await queue.close()
+    await effects.close()
 
 
 def test_what_a_dead_reader_of_rocketmq_had_is_waited_for(tmp_path: Path) -> None:

@@ -148,6 +148,12 @@ def test_retries_and_redeliveries_pass_where_they_are_not_forbidden() -> None:
     assert (verdict.verdict, verdict.counts[RAW], verdict.counts[BUSINESS]) == ("PASS", 2, 1)
 
 
+def test_effects_of_what_was_sent_again_are_counted_beyond_as_many() -> None:
+    twice = [sent("a"), sent("a"), ok("a"), got("a"), done("a"), got("a"), done("a")]
+    assert check(twice).counts["duplicates_business"] == 0
+    assert check([*twice, got("a"), done("a")]).counts["duplicates_business"] == 1
+
+
 def test_lost_is_told_apart_where_somebody_looked() -> None:
     verdict = check([*A, *B, sent("c"), ok("c"), stored("a"), got("b")])
     assert (verdict.counts[LOST], verdict.lost_in_store, verdict.lost_on_the_way) == (3, 1, 2)

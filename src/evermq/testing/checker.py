@@ -9,7 +9,8 @@ phantom               delivered, dead-lettered or stored, but never sent, or wit
 failed_but_delivered  the sender was told that it was certainly not appended, and it is there all the same
 stranded              found behind in some queue when everything was over
 duplicates_raw        deliveries beyond the first
-duplicates_business   effects beyond the first
+duplicates_business   effects beyond the first; of what its application sent again, as one does that was killed before it
+                      heard of an outcome, effects beyond as many as it sent
 inversions            effects of a (producer, key) out of the order in which it sent
 """
 
@@ -80,6 +81,7 @@ class _Books:
 
     def __init__(self) -> None:
         self.sent: dict[str, Event] = {}
+        self.invoked: Counter[str] = Counter()
         self.outcome: dict[str, str] = {}
         self.delivered: Counter[tuple[str, str]] = Counter()
         self.handled: Counter[tuple[str, str]] = Counter()
@@ -103,6 +105,7 @@ class _Books:
         match event.ev:
             case "send_invoke":
                 self.sent.setdefault(event.id, event)
+                self.invoked[event.id] += 1
             case "send_ok" | "send_unknown" | "send_fail":
                 self._outcome(event)
             case "deliver":
@@ -153,7 +156,8 @@ class _Books:
         self.settled.add(key)
         self.handled[key] += 1
         if self.handled[key] > 1:
-            self.flag("duplicates_business", f"{event.id} took effect {self.handled[key]} times")
+            if self.handled[key] > self.invoked[event.id]:
+                self.flag("duplicates_business", f"{event.id} took effect {self.handled[key]} times")
             return
         sent = self.sent.get(event.id)
         if sent is None:
