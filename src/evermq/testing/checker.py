@@ -9,8 +9,8 @@ phantom               delivered, dead-lettered or stored, but never sent, or wit
 failed_but_delivered  the sender was told that it was certainly not appended, and it is there all the same
 stranded              found behind in some queue when everything was over
 duplicates_raw        deliveries beyond the first
-duplicates_business   effects beyond the first; of what its application sent again, as one does that was killed before it
-                      heard of an outcome, effects beyond as many as it sent
+duplicates_business   effects beyond the first; of what its application sent again, as one does that was killed before
+                      it heard of an outcome, effects beyond as many as it sent
 inversions            effects of a (producer, key) out of the order in which it sent
 """
 
