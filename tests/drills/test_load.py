@@ -10,6 +10,7 @@ from evermq.drills.load import Load, quiet_s, run_load
 from evermq.drills.load_roles import effects_at
 from evermq.drills.stage import Stage
 from evermq.message import MessageFactory
+from evermq.port import Delivery
 from evermq.testing.checker import Expect
 from evermq.testing.history import load as load_history
 
@@ -106,13 +107,18 @@ async def test_effect_that_was_not_acknowledged_happens_once(tmp_path: Path) -> 
     sent = [make_message(b"x", key="k") for _ in range(20)]
     await queue.append(sent)
     reader = await queue.reader("billing")
-    found = await reader.read(count_max=20, wait_ms=5_000)
+    found: list[Delivery] = []
+    while len(found) < 20:
+        found += await reader.read(count_max=20, wait_ms=5_000)
     await effects.take(found[:10], "billing", queue.progress)
     await effects.take(found[:15], "billing", queue.progress)  # ten of them have taken effect
     await reader.close()
     again = await queue.reader("billing")
-    rest = await again.read(count_max=20, wait_ms=5_000)
-    await effects.take(rest, "billing", queue.progress)
+    left = 5
+    while left > 0:
+        rest = await again.read(count_max=20, wait_ms=5_000)
+        await effects.take(rest, "billing", queue.progress)
+        left -= len(rest)
     await effects.record(tmp_path / "history-effects.jsonl")
     events = load_history([tmp_path / "history-effects.jsonl"])
     assert [event.id for event in events] == [message.id for message in sent]
