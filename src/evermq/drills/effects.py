@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, ins
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from evermq.errors import Unavailable
+from evermq.errors import Uncertain
 from evermq.port import Delivery
 from evermq.progress.database import tame
 from evermq.progress.sql import SqlProgress
@@ -46,14 +46,14 @@ class Effects:
             await connection.run_sync(_effects.metadata.create_all)
 
     async def take(self, deliveries: Sequence[Delivery], group: str, progress: SqlProgress) -> None:
-        """Let these take effect, but those that did already. Raises Fenced where one is another reader's by now, and
-        Unavailable; then none does."""
+        """Let these take effect, but those that did already. Raises Fenced where one is another reader's by now: then
+        none does; and Uncertain where the database failed: what did take effect does so no more when it comes again."""
         try:
             async with self._sessions() as session, session.begin():
                 fresh = [each for each in deliveries if await progress.settle(each, session)]
                 await _write(session, fresh, group)
         except SQLAlchemyError as error:
-            raise Unavailable(f"the database of effects: {error}") from error
+            raise Uncertain(f"the database of effects: {error}") from error
 
     async def record(self, path: Path) -> None:
         """All effects so far, as a history."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evermq.adapters.address import parse
+from evermq.adapters.rocketmq.options import RocketOptions
 from evermq.compose.build import create, find, groups_of
 from evermq.drills.stage import Stage
 from evermq.drills.traffic import Load, Traffic, report
@@ -19,7 +20,6 @@ from evermq.testing.checker import Verdict
 __all__ = ["Breaks", "Load", "make", "quiet_s", "run_load"]
 
 _QUIET_S = 1.0
-_LEASE_MS = 30_000  # of RocketMQ, where a URL gives none
 _REVIVED_S = 4.0  # how long a broker may take to hand out again what comes back
 
 Breaks = Callable[[Stage], Awaitable[None]]
@@ -72,7 +72,9 @@ def quiet_s(target: str, config: Path | None, groups: Sequence[str]) -> float:
     """How long nothing may be left before that is believed: RocketMQ does not tell what waits out the lease of a reader
     that died."""
     addresses = [parse(url) for url, _ in groups_of(find(target, config).root, tuple(groups))]
-    leases = [int(each.options.get("lease_ms", _LEASE_MS)) for each in addresses if each.engine == "rocketmq"]
+    leases = [
+        int(each.options.get("lease_ms", RocketOptions().lease_ms)) for each in addresses if each.engine == "rocketmq"
+    ]
     return max([_QUIET_S, *[lease_ms / 1000 + _REVIVED_S for lease_ms in leases]])
 
 

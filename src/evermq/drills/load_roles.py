@@ -163,7 +163,7 @@ async def _take_effect(
     recorder.record(delivered(found, group))
     try:
         await effects.take(found, group, queue.progress)
-    except (Fenced, Unavailable):
+    except (Fenced, Uncertain):
         await reader.release(found)  # what is this reader's still comes again
         raise
 
