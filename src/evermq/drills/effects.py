@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from evermq.errors import Uncertain
 from evermq.port import Delivery
-from evermq.progress.database import tame
+from evermq.progress.database import tame, with_driver
 from evermq.progress.sql import SqlProgress
 from evermq.testing.history import Event, Recorder
 
@@ -33,11 +33,12 @@ _effects = Table(
 
 
 class Effects:
-    """For one process. url: of a SQLite that `progress` names as well."""
+    """For one process. url: of a database that `progress` names as well."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1))
-        tame(self._engine.sync_engine)
+        self._engine = create_async_engine(with_driver(url), pool_pre_ping=True)
+        if self._engine.dialect.name == "sqlite":
+            tame(self._engine.sync_engine)
         self._sessions = async_sessionmaker(self._engine)
 
     async def make(self) -> None:
@@ -52,7 +53,7 @@ class Effects:
             async with self._sessions() as session, session.begin():
                 fresh = [each for each in deliveries if await progress.settle(each, session)]
                 await _write(session, fresh, group)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise Uncertain(f"the database of effects: {error}") from error
 
     async def record(self, path: Path) -> None:

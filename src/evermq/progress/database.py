@@ -13,12 +13,21 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from evermq.errors import Misconfigured, Unavailable
+from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable
 
-__all__ = ["Database", "tame"]
+__all__ = ["Database", "tame", "with_driver"]
 
 T = TypeVar("T")
-_ASYNC = {"postgresql": "postgresql+asyncpg", "mysql": "mysql+asyncmy", "mariadb": "mariadb+asyncmy"}
+_ASYNC = {
+    "postgresql": "postgresql+asyncpg",
+    "mysql": "mysql+asyncmy",
+    "mariadb": "mariadb+asyncmy",
+    "sqlite": "sqlite+aiosqlite",
+}
+
+# No such user, password, right or database. SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html,
+# and numbers of https://mariadb.com/kb/en/mariadb-error-code-reference/
+_DENIED = frozenset({"28000", "28P01", "42501", "3D000", 1044, 1045, 1049, 1142, 1227})
 
 
 class Database:
@@ -38,20 +47,22 @@ class Database:
                 self._own = create_engine(parsed.set(drivername="sqlite"))
                 tame(self._own)
             else:
-                parsed = parsed.set(drivername=_ASYNC.get(parsed.drivername, parsed.drivername))
-                self._shared = create_async_engine(parsed, pool_pre_ping=True)
+                parsed = with_driver(parsed)
+                # Not MySQL's own level, which locks the gaps where rows are missing: readers would end each other.
+                self._shared = create_async_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED")
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise Misconfigured(f"progress = {_without_password(url)!r}: {_said(error)}") from error
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Do this in a transaction. Raises Unavailable where the database does not answer."""
+        """Do this in a transaction. Raises Unavailable where the database does not answer, Denied where it refuses
+        this user."""
         try:
             if self._shared:
                 async with self._shared.begin() as connection:
                     return await connection.run_sync(work)
             return await self._run_in_thread(work)
         except (OperationalError, InterfaceError, DBAPIError, OSError) as error:
-            raise Unavailable(f"progress: {_said(error)}") from error
+            raise _named(error) from error
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -76,6 +87,22 @@ class Database:
         assert self._own
         with self._own.begin() as connection:
             return work(connection)
+
+
+def with_driver(url: str | URL) -> URL:
+    """The URL with an asynchronous driver, where it names none."""
+    parsed = make_url(url)
+    return parsed.set(drivername=_ASYNC.get(parsed.drivername, parsed.drivername))
+
+
+def _named(error: Exception) -> EvermqError:
+    cause = getattr(error, "orig", None) or error
+    first = cause.args[0] if cause.args else None
+    if _DENIED & {getattr(cause, "sqlstate", None), first if isinstance(first, int) else None}:
+        return Denied(
+            f"progress: {_said(error)}: give the user of its URL this database, with the right to make tables"
+        )
+    return Unavailable(f"progress: {_said(error)}")
 
 
 def _said(error: Exception) -> str:

@@ -90,7 +90,7 @@ class SqlPart:
         for lane in held.keys() - mine:
             if asked[lane] is None or self._is_gone(asked[lane], beats):
                 connection.execute(self._claim_of(lane).values(asking=self._reader))
-        for lane in free:
+        for lane in sorted(free):
             row = {**self._own, "lane": lane, "owner": self._reader, "asking": None}
             if connection.execute(put_new(claims, connection.dialect), row).rowcount:
                 mine.add(lane)
@@ -147,8 +147,8 @@ class SqlPart:
     def _who_has(
         self, connection: Connection, lanes: Collection[int]
     ) -> tuple[set[int], set[int], dict[int, str], dict[int, str | None]]:
-        query = select(claims).where(self._mine(claims), claims.c.lane.in_(lanes)).with_for_update()
-        rows = (connection.execute(query)).all()
+        query = select(claims).where(self._mine(claims), claims.c.lane.in_(lanes))
+        rows = connection.execute(query.order_by(claims.c.lane).with_for_update()).all()
         mine = {row.lane for row in rows if row.owner == self._reader}
         held = {row.lane: row.owner for row in rows if row.owner != self._reader}
         return mine, set(lanes) - mine - held.keys(), held, {row.lane: row.asking for row in rows}
@@ -170,10 +170,15 @@ class SqlPart:
             return
         self._claimed.difference_update(lanes)
         self._fresh.move_out(connection, lanes)
-        mine = and_(self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader)
-        nobody = claims.c.asking.is_(None) | (claims.c.asking == self._reader)
-        connection.execute(delete(claims).where(mine, nobody))
-        connection.execute(update(claims).where(mine).values(owner=claims.c.asking, asking=None))
+        held = select(claims.c.lane, claims.c.asking).where(
+            self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader
+        )
+        # Locked, so that a lane which is given to this reader in between is not taken for one that it gives back.
+        for lane, asking in connection.execute(held.order_by(claims.c.lane).with_for_update()).all():
+            if asking is None or asking == self._reader:
+                connection.execute(delete(claims).where(self._mine(claims), claims.c.lane == lane))
+            else:
+                connection.execute(self._claim_of(lane).values(owner=asking, asking=None))
 
     def _states(self, connection: Connection, owners: Mapping[int, str]) -> States:
         """Of these lanes, by their owners, "" for none."""

@@ -7,6 +7,8 @@ import difflib
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.etcd import Etcd
 from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree
+from evermq.drills.engines.mariadb import MariaDB
+from evermq.drills.engines.postgresql import PostgreSQL
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
 from evermq.drills.engines.redis import Redis, RedisCluster, RedisSecured, RedisSentinel
 from evermq.drills.engines.rocketmq import RocketMQ, RocketMQSecured
@@ -34,6 +36,8 @@ _ALL: tuple[type[Engine], ...] = (
     ZooKeeper,
     ZooKeeperThree,
     Etcd,
+    PostgreSQL,
+    MariaDB,
 )
 CATALOG = {each.name: each for each in _ALL}
 

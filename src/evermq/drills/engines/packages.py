@@ -53,7 +53,9 @@ def debian(program: str, package: str) -> str:
 
 
 def _which(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # Debian leaves these out of any PATH
+    beside = os.pathsep.join(["/usr/sbin", "/usr/local/sbin", *map(str, servers)])
+    return shutil.which(program) or shutil.which(program, path=beside)
 
 
 def _apt(package: str) -> None:

@@ -1,0 +1,49 @@
+"""Progress in a real MariaDB: the suite, handlers' own transactions, a server that dies."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.progress.shop import outlive, pay
+
+from evermq.drills.engines.engine import Engine
+from evermq.errors import Denied, Unavailable
+from evermq.progress.sql import SqlProgress
+from evermq.testing.progressing import CHECKS, SILENT_MS, check
+
+
+@pytest.mark.parametrize("name", CHECKS)
+async def test_progress_in_mariadb_conforms(name: str, mariadb_server: Engine, topic: str) -> None:
+    await check(name, lambda clock: SqlProgress(mariadb_server.url(), topic, silent_ms_max=SILENT_MS, clock=clock))
+
+
+async def test_effect_and_mark_share_the_transaction_of_the_handler(mariadb_server: Engine, topic: str) -> None:
+    await pay(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic)
+
+
+async def test_it_goes_on_after_the_server_died(mariadb_server: Engine, topic: str) -> None:
+    progress = SqlProgress(mariadb_server.url(), topic)
+    part = await progress.join("g")
+    await part.claim([1])
+    node = mariadb_server.leader("")
+    await asyncio.to_thread(node.kill)
+    with pytest.raises(Unavailable, match="progress"):
+        await part.settle({1: {"s.1": "2;1;;"}})
+    await asyncio.to_thread(node.start)
+    await part.settle({1: {"s.1": "3;1;;"}})
+    assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
+    await progress.close()
+
+
+@pytest.mark.parametrize("change", [("evermq@", "evermq:wrong@"), ("evermq@", "nobody:wrong@")])
+async def test_wrong_user_or_password_is_said(change: tuple[str, str], mariadb_server: Engine, topic: str) -> None:
+    progress = SqlProgress(mariadb_server.url().replace(*change), topic)
+    with pytest.raises(Denied, match=r"progress: .*Access denied"):
+        await progress.join("g")
+    await progress.close()
+
+
+async def test_effects_happen_once_while_consumers_and_the_server_die(
+    mariadb_server: Engine, tmp_path: Path, topic: str
+) -> None:
+    await outlive(mariadb_server, mariadb_server.url(), tmp_path)

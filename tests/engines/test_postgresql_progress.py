@@ -1,0 +1,50 @@
+"""Progress in a real PostgreSQL: the suite, handlers' own transactions, a server that dies."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from tests.progress.shop import outlive, pay
+
+from evermq.drills.engines.engine import Engine
+from evermq.errors import Denied, Unavailable
+from evermq.progress.sql import SqlProgress
+from evermq.testing.progressing import CHECKS, SILENT_MS, check
+
+
+@pytest.mark.parametrize("name", CHECKS)
+async def test_progress_in_postgresql_conforms(name: str, postgresql_server: Engine, topic: str) -> None:
+    await check(name, lambda clock: SqlProgress(postgresql_server.url(), topic, silent_ms_max=SILENT_MS, clock=clock))
+
+
+async def test_effect_and_mark_share_the_transaction_of_the_handler(postgresql_server: Engine, topic: str) -> None:
+    await pay(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
+
+
+async def test_it_goes_on_after_the_server_died(postgresql_server: Engine, topic: str) -> None:
+    progress = SqlProgress(postgresql_server.url(), topic)
+    part = await progress.join("g")
+    await part.claim([1])
+    node = postgresql_server.leader("")
+    await asyncio.to_thread(node.kill)
+    with pytest.raises(Unavailable, match="progress"):
+        await part.settle({1: {"s.1": "2;1;;"}})
+    await asyncio.to_thread(node.start)
+    await part.settle({1: {"s.1": "3;1;;"}})
+    assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
+    await progress.close()
+
+
+@pytest.mark.parametrize("change", [("//evermq", "//nobody"), ("evermq$", "nothing")])
+async def test_wrong_user_or_database_is_said(change: tuple[str, str], postgresql_server: Engine, topic: str) -> None:
+    progress = SqlProgress(re.sub(*change, postgresql_server.url()), topic)
+    with pytest.raises(Denied, match=r"progress: .* does not exist"):
+        await progress.join("g")
+    await progress.close()
+
+
+async def test_effects_happen_once_while_consumers_and_the_server_die(
+    postgresql_server: Engine, tmp_path: Path, topic: str
+) -> None:
+    await outlive(postgresql_server, postgresql_server.url(), tmp_path)

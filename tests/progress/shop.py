@@ -1,0 +1,100 @@
+"""A shop that is paid once: the handler's own transaction, in whichever database keeps the progress."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from evermq.adapters.memory import MemoryQueue
+from evermq.drills.engines.engine import Engine
+from evermq.drills.load import Load, run_load
+from evermq.drills.stage import Stage
+from evermq.errors import Fenced
+from evermq.ha.route import Route
+from evermq.message import MessageFactory
+from evermq.policy.ordered import Ordered
+from evermq.progress.sql import SqlProgress
+from evermq.testing.checker import Expect
+
+make = MessageFactory()
+
+
+class InMemory:
+    """A slot."""
+
+    name, incarnation, is_empty, is_named = "memory", 1, True, False
+
+    def __init__(self) -> None:
+        self.cells = bytearray(1 << 20)
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return memoryview(self.cells)[:size_bytes]
+
+
+async def pay(url: str, topic: str) -> None:
+    """Deliveries take effect in the transaction that settles them. url: of a database, with an asynchronous driver."""
+    progress = SqlProgress(url, topic)
+    rung, slot = MemoryQueue(topic), InMemory()
+
+    async def take() -> InMemory:
+        return slot
+
+    queue = Ordered(Route({"primary": rung}), progress=progress, slot=take, rungs={"primary": rung})
+    shop = create_async_engine(url)
+    session_of = async_sessionmaker(shop)
+    async with session_of() as session:
+        await session.execute(text("CREATE TABLE IF NOT EXISTS paid (id VARCHAR(100))"))
+        await session.commit()
+    await queue.append([make(f"{n}", key="k") for n in range(3)])
+    reader = await queue.reader("billing")
+    first, second, third = await reader.read(count_max=3, wait_ms=2_000)
+    for delivery, commits in ((first, True), (second, False)):
+        async with session_of() as session:
+            assert await progress.settle(delivery, session)
+            await session.execute(text("INSERT INTO paid VALUES (:id)"), {"id": delivery.message.id})
+            await (session.commit() if commits else session.rollback())
+    async with session_of() as session:
+        assert not await progress.settle(first, session)  # it is done
+    await reader.close()  # nothing was acknowledged: all three come again, and what is done is not among them
+    again = await queue.reader("billing")
+    found = await again.read(count_max=3, wait_ms=2_000)
+    assert [each.message.id for each in found] == [second.message.id, third.message.id]
+    async with session_of() as session:
+        with pytest.raises(Fenced):
+            await progress.settle(third, session)  # of a reader that has gone
+        paid = (await session.execute(text("SELECT id FROM paid"))).scalars().all()
+    assert paid == [first.message.id]
+    await again.ack(found)
+    assert await queue.backlog("billing") == 0
+    await queue.close()
+    await shop.dispose()
+
+
+async def outlive(server: Engine, url: str, directory: Path) -> None:
+    """Effects of a topic on two rungs, in a database of a server: consumers are killed, and so is the server."""
+    lines = ["[topics.orders]", 'use = "failover"', 'order = "key"', 'dedupe = "producer"', f'progress = "{url}"']
+    lines += [f'{rung} = "log://{directory}/{rung}/orders"' for rung in ("primary", "standby", "last")]
+    config = directory / "evermq.toml"
+    config.write_text("\n".join([*lines, ""]))
+
+    async def kill(stage: Stage) -> None:
+        node = server.leader("")
+        stage.note("fault_on", "consumers and the database die")
+        for number in range(3):
+            await stage.kill_and_restart(f"consumer-readers-{number % 2}")
+            await asyncio.to_thread(node.kill)
+            await stage.wait(0.5)
+            await asyncio.to_thread(node.start)
+            await stage.wait(1)
+        stage.note("fault_off", "they live")
+
+    forbidden = frozenset({"duplicates_business", "inversions"})
+    load = Load(seconds=12, rate=200, keys=8, quiet_s=4, expect=Expect(acknowledged_min=500, forbid=forbidden))
+    run = directory / "run"
+    verdict = await run_load("orders", fault=kill, config=config, directory=run, effects=url, load=load)
+    assert verdict.verdict == "PASS", verdict
+    assert verdict.handled >= verdict.acknowledged
