@@ -56,11 +56,11 @@ class Buffered(Spooled):
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not messages:
             return ()
-        admit(messages, self.traits, self._clock.now_ms())
-        outcomes = Outcomes(messages)
+        batch = admit(messages, self.traits, self._clock.now_ms())
+        outcomes = Outcomes(batch)
         if not await self._is_behind():
             try:
-                return await self._direct.append(messages)
+                return await self._direct.append(batch)
             except EvermqError as error:
                 outcomes.failed(None, error)
         if outcomes.rest:

@@ -64,6 +64,7 @@ class Failover(Route):
         self.choice: Steers = choice or Choice()
         self.keeps_order = False
         self._host = last if isinstance(last, HostRung) else None
+        self._is_started = False
         unread = ("last",) if self._host else ()
         super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, unread=unread, clock=clock)
         self._pace = Pace(drain_per_s_max, clock) if drain_per_s_max is not None else None
@@ -86,7 +87,8 @@ class Failover(Route):
 
     def start(self) -> None:
         """Begin to carry up what the last rung holds; nothing where that is read."""
-        if self._host:
+        if self._host and not self._is_started:
+            self._is_started = True
             self._host.start(_Above(self, self._keys[:-1]))
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
@@ -99,8 +101,7 @@ class Failover(Route):
         if not away:
             return await super().append(messages)
         self._check()
-        admit(messages, self.traits, self._clock.now_ms())
-        return await self._append_parted(messages, away)
+        return await self._append_parted(admit(messages, self.traits, self._clock.now_ms()), away)
 
     async def close(self) -> None:
         await self.choice.close()

@@ -94,8 +94,7 @@ class Route:
         self._check()
         if not messages:
             return ()
-        admit(messages, self.traits, self._clock.now_ms())
-        return await self._place(messages, self._choice())
+        return await self._place(admit(messages, self.traits, self._clock.now_ms()), self._choice())
 
     async def _place(
         self, messages: Sequence[Message], begin: int, among: Sequence[str] | None = None

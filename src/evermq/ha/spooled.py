@@ -79,8 +79,8 @@ class Spooled:
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         if not messages:
             return ()
-        admit(messages, self.traits, self._clock.now_ms())
-        return Via("local", await self._local.append(messages))
+        batch = admit(messages, self.traits, self._clock.now_ms())
+        return Via("local", await self._local.append(batch))
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Reader:
         """As the remote queue's. Other starts than OLDEST wait a little for what is on its way, which is older."""

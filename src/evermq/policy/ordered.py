@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import NoneType
 from typing import ClassVar
 
 from evermq.admission import admit
+from evermq.batch import Batch
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, Uncertain, Unsupported
 from evermq.message import DELIVER_AT, Message
@@ -103,16 +105,16 @@ class Ordered:
         self._check()
         if not messages:
             return ()
-        self._admit(messages)
+        batch = self._admit(messages)
         flights = self._flights or await self._started()
         self._check()
-        call = Call(len(messages))
-        flights.take(messages, call)
+        call = Call(len(batch))
+        flights.take(batch, call)
         try:
             await asyncio.wait([call.done], timeout=self._append_ms_max / 1000)
         finally:
             if not call.done.done():
-                flights.doubt(messages, call)
+                flights.doubt(batch, call)
         return call.positions if call.positions is not None else _result(call)
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> OrderedReader:
@@ -155,14 +157,21 @@ class Ordered:
         await self._queue.close()
         await self._progress.close()
 
-    def _admit(self, messages: Sequence[Message]) -> None:
+    def _admit(self, messages: Sequence[Message]) -> Batch:
         """Refuse before a number is given: afterwards it would cost a void."""
-        admit(messages, self.traits, self._clock.now_ms())
-        for id, key, body, headers, _ in messages:
-            if type(body) is not bytes or (key is not None and type(key) is not bytes):
-                raise Rejected(f"message {id}: body and key must be bytes: encode them")
-            if headers:
-                _admit_headers(id, headers)
+        batch = admit(messages, self.traits, self._clock.now_ms())
+        columns = batch.columns
+        if {*map(type, columns.bodies)} != {bytes} or not {*map(type, columns.keys)} <= {bytes, NoneType}:
+            wrong = next(m for m in batch if type(m.body) is not bytes or type(m.key) not in (bytes, NoneType))
+            raise Rejected(f"message {wrong.id}: body and key must be bytes: encode them")
+        if columns.has_headers:
+            for message in batch:
+                _admit_headers(message.id, message.headers)
+        return batch
+
+    def _append(self, messages: Sequence[Message]) -> Awaitable[Sequence[Position]]:
+        """Numbered ones; each was admitted with room for its number."""
+        return self._queue.append(Batch.numbered(messages, self._queue.traits.message_bytes_max))
 
     async def _started(self) -> Flights:
         """Once, whoever waits for it: what a producer before had under way is voided before anything leaves."""
@@ -188,7 +197,7 @@ class Ordered:
             except EvermqError:
                 await self._clock.sleep(100)
         numbering = Numbering(memory, lanes=lanes, incarnation=slot.incarnation, token=self._clock.token)
-        self._flights = Flights(numbering, self._queue.append, batch_count_max=count_max, clock=self._clock)
+        self._flights = Flights(numbering, self._append, batch_count_max=count_max, clock=self._clock)
         return self._flights
 
     def _lanes_of_rungs(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 
 from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
-from evermq.adapters.kafka.dealing import Columns
+from evermq.batch import Columns
 from evermq.errors import Rejected, TooLarge, Unavailable, Uncertain
 from evermq.message import Message
 

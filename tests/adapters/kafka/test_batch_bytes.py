@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evermq.adapters.kafka.batch import COMPRESSIONS, LaneBatch, Ticket, put
-from evermq.adapters.kafka.dealing import Columns
 from evermq.adapters.kafka.records import record_of
+from evermq.batch import Columns
 from evermq.message import NO_HEADERS, Message
 
 NOW_MS = 1_700_000_000_000

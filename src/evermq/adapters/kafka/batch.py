@@ -11,8 +11,8 @@ from typing import Any
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from crc32c import crc32c
 
-from evermq.adapters.kafka.dealing import Columns
 from evermq.adapters.kafka.records import ID, record_of
+from evermq.batch import Columns
 from evermq.errors import EvermqError, TooLarge, Uncertain
 from evermq.message import Message
 

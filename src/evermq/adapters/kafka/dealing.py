@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from confluent_kafka import murmur2
 
 from evermq.adapters.kafka.records import is_late
+from evermq.batch import Batch, Columns
 from evermq.errors import Rejected, TooLarge, Unsupported
-from evermq.message import DELIVER_AT, NO_HEADERS, Message
+from evermq.message import DELIVER_AT, Message
 
-__all__ = ["Columns", "LaneOf", "check", "deal"]
+__all__ = ["LaneOf", "check", "deal", "is_near"]
 
 _NEAR_MS = 600_000  # labels of time this far from now stand in the record itself
 _KEYS_REMEMBERED = 65_536
@@ -19,38 +19,21 @@ _BYTES = {bytes}
 _KEYS = {bytes, type(None)}
 
 
-class Columns(NamedTuple):
-    """A batch of messages, a tuple a field: what is looked at in every message is looked at in one go."""
-
-    ids: tuple[str, ...]
-    keys: tuple[bytes | None, ...]
-    bodies: tuple[bytes, ...]
-    headers: tuple[Mapping[str, str], ...]
-    created: tuple[int, ...]
-
-    @classmethod
-    def of(cls, messages: Sequence[Message]) -> Columns:
-        """Of one message at least."""
-        return cls(*zip(*messages, strict=True))
-
-    @property
-    def has_headers(self) -> bool:
-        return self.headers.count(NO_HEADERS) != len(self.headers)
-
-    def is_near(self, now_ms: int) -> bool:
-        """Whether the times of creation may stand in the records themselves."""
-        return now_ms - _NEAR_MS < min(self.created) and max(self.created) < now_ms + _NEAR_MS
+def is_near(columns: Columns, now_ms: int) -> bool:
+    """Whether the times of creation may stand in the records themselves."""
+    return now_ms - _NEAR_MS < min(columns.created) and max(columns.created) < now_ms + _NEAR_MS
 
 
-def check(messages: Sequence[Message], columns: Columns, bytes_max: int, now_ms: int) -> None:
+def check(messages: Batch, bytes_max: int, now_ms: int) -> None:
     """Raise Rejected or a kind of it where a message cannot be appended as it stands."""
+    columns = messages.columns
     if {*map(type, columns.bodies)} != _BYTES:
         wrong = next(m for m in messages if type(m.body) is not bytes)
         raise Rejected(f"message {wrong.id}: body is {type(wrong.body).__name__}, not bytes: encode it")
     if not {*map(type, columns.keys)} <= _KEYS:
         wrong = next(m for m in messages if type(m.key) not in _KEYS)
         raise Rejected(f"message {wrong.id}: key is {type(wrong.key).__name__}, not bytes or None: encode it")
-    if max(map(len, columns.bodies)) > bytes_max // 2:
+    if messages.body_bytes_max > bytes_max // 2:
         _check_sizes(messages, bytes_max)
     if columns.has_headers:
         for message in messages:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evermq.adapters.kafka.batch import Share, Ticket
-from evermq.adapters.kafka.dealing import Columns, LaneOf, check, deal
+from evermq.adapters.kafka.dealing import LaneOf, check, deal, is_near
 from evermq.adapters.kafka.positions import Positions, run
 from evermq.adapters.kafka.topic import Topic
+from evermq.batch import Batch
 from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Uncertain, Unsupported
 from evermq.message import Message
 from evermq.port import Start
@@ -99,12 +100,12 @@ class KafkaQueue:
         if len(messages) > self.traits.batch_count_max:
             raise Unsupported(f"a batch of {len(messages)} messages: at most {self.traits.batch_count_max} fit")
         now_ms = self._place.clock.now_ms()
-        columns = Columns.of(messages)
-        check(messages, columns, self.traits.message_bytes_max, now_ms)
+        batch = Batch.of(messages)
+        check(batch, self.traits.message_bytes_max, now_ms)
         return Ticket(
-            messages,
-            columns,
-            stamp_ms=None if topic.keeps_timestamps and columns.is_near(now_ms) else now_ms,
+            batch,
+            batch.columns,
+            stamp_ms=None if topic.keeps_timestamps and is_near(batch.columns, now_ms) else now_ms,
             bytes_max=self._batch_bytes,
             compression=self._place.compression,
         )
