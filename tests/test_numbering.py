@@ -129,3 +129,40 @@ def test_all_below_is_settled_but_what_is_excepted(before: set[int], stop: int, 
     assert Settled.unpack(settled.pack()).pack() == settled.pack()
     settled.add(31)
     assert 31 in settled
+
+
+@pytest.mark.parametrize(("waived", "tries", "day"), [(0, {}, 20_000), (7, {}, 20_000), (0, {9: 2}, 0), (7, {9: 2}, 1)])
+def test_what_is_packed_at_the_end_is_unpacked(waived: int, tries: dict[int, int], day: int) -> None:
+    settled = Settled()
+    settled.add(1)
+    settled.waived, settled.tries, settled.day = waived, tries, day
+    again = Settled.unpack(settled.pack())
+    assert (again.next, again.waived, again.tries, again.day) == (2, waived, tries, day)
+
+
+def test_producer_that_was_silent_for_more_than_a_month_begins_new_streams() -> None:
+    cells = memory()
+    first = numbering(cells)
+    first.use(100, is_idle=True)
+    [one] = leave(first, [b"a"])
+    first.landed(range(6))
+    first.use(130, is_idle=True)
+    [two] = leave(first, [b"a"])
+    assert (two.stream, two.seq, two.prev) == (one.stream, 2, 1)
+    first.landed(range(6))
+    again = numbering(cells, token="f" * 16)
+    again.use(161, is_idle=True)
+    [three] = leave(again, [b"a"])
+    assert (three.seq, three.prev) == (1, 0)
+    assert three.stream != one.stream
+    assert lane_of_stream(three.stream) == lane_of_stream(one.stream)
+    again.landed(range(6))
+    assert leave(numbering(cells, token="e" * 16), [b"a"])[0].stream == three.stream
+
+
+def test_no_stream_begins_while_numbers_of_the_old_one_are_under_way() -> None:
+    numbers = numbering(memory())
+    numbers.use(100, is_idle=True)
+    [one] = leave(numbers, [b"a"])
+    numbers.use(200, is_idle=False)
+    assert leave(numbers, [b"a"])[0].stream == one.stream

@@ -1,6 +1,7 @@
 """The counters of one producer, in memory that survives its process: which numbers it gave, which of them landed.
 
-Layout, in words of 8 bytes of the machine's order: the head; for each lane the next number and the first that may not
+Layout, in words of 8 bytes of the machine's order: the head (magic, incarnation, lanes, buckets a lane, token, day of
+the last number); for each lane the next number and the first that may not
 have landed; for each bucket its last number. A number is taken before anything else is written, so that a process
 killed at any point leaves at worst a number that never left, which the next one voids.
 """
@@ -24,7 +25,8 @@ LANES_MAX = 65_536
 _BUCKETS = 65_536
 _LANES = 384  # at least: most counts of partitions and lists divide it
 _MAGIC = int.from_bytes(b"evermqN1", "little")
-_HEAD = 8  # magic, incarnation, lanes, buckets a lane, token
+_HEAD = 8  # some of them free
+_IDLE_DAYS_MAX = 30  # half of what readers keep of a producer that is silent
 _PLACES_MAX = 131_072
 
 Place = tuple[int, int]
@@ -42,10 +44,12 @@ class Numbering:
         if not 1 <= lanes <= LANES_MAX:
             raise Misconfigured(f"lanes = {lanes}: numbers need 1 to {LANES_MAX} lanes")
         self.lanes = lanes
+        self._incarnation = incarnation
+        self._token = token
         self._words = words = memory.cast("B").cast("Q")
         self._per_lane = _buckets(lanes)
         if [words[0], words[1], words[2]] != [_MAGIC, incarnation, lanes]:
-            self._begin(incarnation, int(token(), 16))
+            self._begin()
         self._next = words[_HEAD : _HEAD + lanes]
         self._landed = words[_HEAD + lanes : _HEAD + 2 * lanes]
         self._last = words[_HEAD + 2 * lanes : _HEAD + 2 * lanes + lanes * self._per_lane]
@@ -87,6 +91,17 @@ class Numbering:
         for lane in lanes:
             self._landed[lane] = self._next[lane]
 
+    def use(self, day: int, *, is_idle: bool) -> None:
+        """Numbers are given on this day. After a month without any, new streams begin: readers may have forgotten the
+        old ones. is_idle: nothing is under way; else they begin some other time."""
+        before = self._words[5]
+        if before and day - before > _IDLE_DAYS_MAX:
+            if not is_idle:
+                return
+            self._begin()
+            self._streams = [_stream(self._words[4], lane) for lane in range(self.lanes)]
+        self._words[5] = max(day, 0)
+
     def _next_turn(self) -> Place:
         self._turn += 1
         return self._turn % self.lanes, -1
@@ -98,13 +113,14 @@ class Numbering:
         found = self._places[key] = (lane, lane * self._per_lane + crc32(key) % self._per_lane)
         return found
 
-    def _begin(self, incarnation: int, token: int) -> None:
+    def _begin(self) -> None:
         words, lanes = self._words, self.lanes
         words[0] = 0
         words[_HEAD : _HEAD + 2 * lanes] = memoryview(bytes(_ones(2 * lanes))).cast("Q")
         end = _HEAD + 2 * lanes + lanes * self._per_lane
         words[_HEAD + 2 * lanes : end] = memoryview(bytes(8 * lanes * self._per_lane)).cast("Q")
-        words[1], words[2], words[3], words[4] = incarnation, lanes, self._per_lane, token
+        words[1], words[2], words[3], words[4] = self._incarnation, lanes, self._per_lane, int(self._token(), 16)
+        words[5] = 0
         words[0] = _MAGIC
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from evermq.lanes import lane_of
-from evermq.message import Message
+from evermq.message import NO_HEADERS, Message
 
 __all__ = [
     "BEHIND_ALL",
@@ -26,6 +26,8 @@ __all__ = [
     "key_of_lane",
     "lane_of_stream",
     "number_of",
+    "plain",
+    "producer_of",
     "void",
     "void_of",
 ]
@@ -80,6 +82,11 @@ def lane_of_stream(stream: str) -> int:
     return lane
 
 
+def producer_of(stream: str) -> str:
+    """What all streams of a producer have in common, in whichever lanes they are."""
+    return stream.rpartition(".")[0]
+
+
 @lru_cache(maxsize=65_536)
 def key_of_lane(lane: int, lanes: int) -> bytes:
     """A key that lies in this lane, for what has none of its own."""
@@ -87,6 +94,18 @@ def key_of_lane(lane: int, lanes: int) -> bytes:
     while lane_of(key := b"%x.%x" % (lane, attempt), lanes) != lane:
         attempt += 1
     return key
+
+
+def plain(message: Message, number: Number, why: str) -> Message:
+    """The message as the application sent it. why: what it is flagged with, if anything."""
+    id, key, body, headers, created_ms = message
+    if len(headers) == 1 and not why:
+        headers = NO_HEADERS
+    else:
+        headers = {name: value for name, value in headers.items() if name != SEQ}
+        if why:
+            headers[FLAGGED] = why
+    return Message(id, key if number.has_key else None, body, headers, created_ms)
 
 
 def void(stream: str, seq: int, *, key: bytes | None, opened: int, created_ms: int) -> Message:

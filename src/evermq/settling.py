@@ -61,6 +61,11 @@ class Part(Protocol):
         """The states in these lanes, whoever has claimed them."""
         ...
 
+    async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
+        """Forget the states of streams, by lane, whose producers have no state in any lane that was written on `day`
+        or later; returns the names of these. Raises Fenced where a lane is not this reader's any more."""
+        ...
+
     async def renew(self, report: Report) -> Renewed:
         """Say that this reader lives. One that is silent for the `silent_ms_max` of the store loses its claims.
 

@@ -115,7 +115,7 @@ class Flights:
 
     def __init__(self, numbering: Numbering, append: Append, *, batch_count_max: int, clock: Clock) -> None:
         self.counts = FlightCounts()
-        self._numbering = numbering
+        self.numbering = numbering
         self._append = append
         self._batch_count_max = batch_count_max
         self._clock = clock
@@ -139,7 +139,7 @@ class Flights:
             if len(fresh) < len(messages):
                 self._take_some([messages[row] for row in fresh], fresh, call)
                 return
-        places = self._numbering.places(messages)
+        places = self.numbering.places(messages)
         whole = _Whole(messages, places, {lane for lane, _ in places}, call)
         if self._waiting or self._troubled or len(messages) > self._batch_count_max:
             self._part()
@@ -177,7 +177,7 @@ class Flights:
         """Of a call, these rows alone."""
         self._part()
         call.queued = set(rows)
-        for message, place, row in zip(messages, self._numbering.places(messages), rows, strict=True):
+        for message, place, row in zip(messages, self.numbering.places(messages), rows, strict=True):
             self._waiting.setdefault(place[0], deque()).append(_Row(message, place, call, row))
         self._launch()
 
@@ -208,7 +208,7 @@ class Flights:
             self._launch_wholes()
         while rows := self._next_rows():
             self._busy |= {row.place[0] for row in rows}
-            numbered = self._numbering.number([row.message for row in rows], [row.place for row in rows])
+            numbered = self.numbering.number([row.message for row in rows], [row.place for row in rows])
             for row, message in zip(rows, numbered, strict=True):
                 row.message = message
             self._start(self._fly(rows))
@@ -267,7 +267,7 @@ class Flights:
 
     async def _fly_whole(self, wholes: list[_Whole]) -> None:
         places = [place for whole in wholes for place in whole.places]
-        numbered = self._numbering.number([message for whole in wholes for message in whole.messages], places)
+        numbered = self.numbering.number([message for whole in wholes for message in whole.messages], places)
         try:
             positions = await self._append(numbered)
         except Exception as error:
@@ -333,7 +333,7 @@ class Flights:
         self.counts.voids += 1
 
     def _land(self, lanes: set[int]) -> None:
-        self._numbering.landed(lanes)
+        self.numbering.landed(lanes)
         self._busy -= lanes
         if (self._wholes or self._waiting) and not self._closed:
             self._launch()

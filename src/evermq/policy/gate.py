@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from evermq.message import NO_HEADERS, Message
-from evermq.numbers import BEHIND_ALL, FLAGGED, SEQ, VOID, Number, lane_of_stream, number_of
+from evermq.numbers import BEHIND_ALL, SEQ, VOID, Number, lane_of_stream, number_of, plain
 from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Stream, Ticket
 from evermq.port import Delivery
 from evermq.settled import Settled
@@ -78,8 +78,8 @@ class Gate:
         attempt = settled.tries.get(seq, 0) + 1 if settled.tries else 1
         ticket = out[seq] = Ticket(delivery, lane, stream, seq, prev, attempt)
         lane.out += 1
-        plain = _NEW(Message, (id, None if back_text == "-" else key, body, NO_HEADERS, created_ms))
-        ready.append(_NEW(Delivery, (plain, position, ticket, attempt)))
+        sent = _NEW(Message, (id, None if back_text == "-" else key, body, NO_HEADERS, created_ms))
+        ready.append(_NEW(Delivery, (sent, position, ticket, attempt)))
         return True
 
     def _offer(self, delivery: Delivery, now_ms: int, ready: list[Delivery]) -> None:
@@ -163,6 +163,11 @@ class Gate:
             self._let_go(stream.name, stream.out)
         lane.streams = {}
         return back
+
+    def forget(self, lane: Lane, stream: str) -> None:
+        """Its producer is gone: what comes of it all the same begins anew."""
+        for known in (lane.streams, self._usual, self._opened):
+            known.pop(stream, None)
 
     def unwritten(self, tickets: Iterable[Ticket]) -> list[Delivery]:
         """Those that were settled here, while their lane was lost before that was written down."""
@@ -366,7 +371,7 @@ class Gate:
         attempt = self._attempt(lane, stream, parked)
         ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev, attempt)
         lane.out += 1
-        ready.append(Delivery(_plain(delivery.message, number, why), delivery.position, ticket, attempt))
+        ready.append(Delivery(plain(delivery.message, number, why), delivery.position, ticket, attempt))
         return True
 
     def _attempt(self, lane: Lane, stream: Stream, parked: Parked) -> int:
@@ -383,15 +388,3 @@ class Gate:
         lane.changed.add(stream)
         self.is_ahead = True
         return attempt
-
-
-def _plain(message: Message, number: Number, why: str) -> Message:
-    """The message as the application sent it."""
-    id, key, body, headers, created_ms = message
-    if len(headers) == 1 and not why:
-        headers = NO_HEADERS
-    else:
-        headers = {name: value for name, value in headers.items() if name != SEQ}
-        if why:
-            headers[FLAGGED] = why
-    return Message(id, key if number.has_key else None, body, headers, created_ms)

@@ -42,6 +42,11 @@ class Stream:
     why: dict[int, str] = field(default_factory=dict)
     latest: Message | None = None
 
+    def written_on(self, day: int) -> str:
+        """Its state, to be written down."""
+        self.settled.day = day
+        return self.settled.pack()
+
     def has(self, seq: int, *, handed_out: bool = True) -> bool:
         """Whether what depends on this number may be handed out behind it.
 

@@ -15,6 +15,7 @@ from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, Uncertain, Unsupported
 from evermq.message import DELIVER_AT, Message
 from evermq.numbering import Numbering, land_all, lanes_for, voids_in_flight
+from evermq.policy.collector import DAY_MS
 from evermq.policy.flights import Call, Flights
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Queue, Start
@@ -67,6 +68,7 @@ class Ordered:
         self._window_count_max = window_count_max
         self._clock = clock
         self._flights: Flights | None = None
+        self._day = -1  # on which numbers were given last
         self._starting: asyncio.Task[Flights] | None = None
         self._readers: list[OrderedReader] = []
         self._closed = False
@@ -109,6 +111,9 @@ class Ordered:
         flights = self._flights or await self._started()
         self._check()
         call = Call(len(batch))
+        if self._day != (day := self._clock.now_ms() // DAY_MS):
+            flights.numbering.use(day, is_idle=flights.is_idle)
+            self._day = day
         flights.take(batch, call)
         try:
             await asyncio.wait([call.done], timeout=self._append_ms_max / 1000)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
+from evermq.policy.collector import DAY_MS, Collector
 from evermq.policy.gate import UNPROVED, Gate
 from evermq.policy.lane import Drops, GateCounts, Lane, Ticket
 from evermq.port import Delivery, Queue, Reader
@@ -58,7 +59,7 @@ class OrderedReader:
         self._reports: tuple[Report, ...] = ()
         self._back: list[Delivery] = []  # to be given back to the engine
         self._dues = asyncio.Event()  # there is something to acknowledge, or to give back
-        jobs = (self._tend, self._sweep, self._search)
+        jobs = (self._tend, self._sweep, self._search, Collector(self._gate, part, clock).turn)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
         self.closed = False
 
@@ -214,7 +215,8 @@ class OrderedReader:
             taken = [(lane, lane.changed) for lane in changed]
             for lane in changed:
                 lane.changed = set()
-            states = {lane.number: {s.name: s.settled.pack() for s in streams} for lane, streams in taken}
+            day = self._clock.now_ms() // DAY_MS
+            states = {lane.number: {s.name: s.written_on(day) for s in streams} for lane, streams in taken}
             try:
                 await self._part.settle(states)
             except BaseException as error:

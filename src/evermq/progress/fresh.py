@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from evermq.progress.tables import fresh, put, put_new, states
 from evermq.settling import States
 
-__all__ = ["Fresh", "fresh_of"]
+__all__ = ["Fresh", "fresh_of", "fresh_of_all"]
 
 _STREAMS_MAX = 2_048  # in the row; beyond it, they go to the table of states
 
@@ -86,6 +86,16 @@ class Fresh:
                 return self._settle_down(connection, gone)
             self.load(connection)
 
+    def remove(self, connection: Connection, streams: Mapping[int, Collection[str]]) -> bool:
+        """These are forgotten; False as of `write`."""
+        if self._generation is None:
+            return False
+        rest = {
+            lane: {name: state for name, state in states.items() if name not in streams.get(lane, ())}
+            for lane, states in self._states.items()
+        }
+        return self._replace(connection, rest)
+
     def take_from(self, connection: Connection, owner: str, lanes: Collection[int]) -> None:
         """Before these lanes of a reader that is gone may be this one's: what it writes from now on does not count."""
         found = _row(connection, self._own, owner)
@@ -132,6 +142,13 @@ def fresh_of(connection: Connection, own: Mapping[str, str], owners: Mapping[int
     for row in connection.execute(select(fresh.c.reader, fresh.c.states).where(mine)):
         found.update({lane: s for lane, s in _load(row.states).items() if owners.get(lane) == row.reader})
     return found
+
+
+def fresh_of_all(connection: Connection, own: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The streams in the rows of all readers of a group, and their states."""
+    mine = and_(fresh.c.topic == own["topic"], fresh.c.grp == own["grp"])
+    rows = [_load(text) for text in connection.execute(select(fresh.c.states).where(mine)).scalars()]
+    return [item for lanes in rows for streams in lanes.values() for item in streams.items()]
 
 
 def _row(connection: Connection, own: Mapping[str, str], reader: str) -> tuple[int, States] | None:

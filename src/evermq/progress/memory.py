@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Fenced
+from evermq.numbers import producer_of
 from evermq.port import Delivery
 from evermq.settled import Settled
 from evermq.settling import Renewed, Report, States
@@ -100,8 +101,7 @@ class MemoryPart:
 
     async def settle(self, states: States) -> None:
         self._check()
-        if lost := [lane for lane in states if self._group.owners.get(lane) is not self]:
-            raise Fenced(f"lanes {lost} are another reader's by now")
+        self._check_owned(states)
         for lane, streams in states.items():
             kept = self._group.states.setdefault(lane, {})
             for name, text in streams.items():
@@ -112,6 +112,19 @@ class MemoryPart:
     async def look(self, lanes: Collection[int]) -> States:
         self._check()
         return {lane: self._packed(lane) for lane in lanes}
+
+    async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
+        self._check()
+        self._check_owned(streams)
+        kept = self._group.states
+        found = [item for streams_of_lane in kept.values() for item in streams_of_lane.items()]
+        alive = {producer_of(name) for name, state in found if not state.day or state.day >= day}
+        gone = {name for names in streams.values() for name in names if producer_of(name) not in alive}
+        for lane, names in streams.items():
+            for name in gone.intersection(names):
+                kept.get(lane, {}).pop(name, None)
+                self._group.recorded.pop((lane, name), None)
+        return gone
 
     async def renew(self, report: Report) -> Renewed:
         self._check()
@@ -175,6 +188,10 @@ class MemoryPart:
         self._is_fenced, self._report = True, Report()
         for lane in [lane for lane, part in self._group.owners.items() if part is self]:
             del self._group.owners[lane]
+
+    def _check_owned(self, lanes: Collection[int]) -> None:
+        if lost := [lane for lane in lanes if self._group.owners.get(lane) is not self]:
+            raise Fenced(f"lanes {lost} are another reader's by now")
 
     def _check(self) -> None:
         if self._left:

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from evermq.clock import Clock
 from evermq.errors import Fenced, Unavailable
+from evermq.numbers import producer_of
+from evermq.progress.collecting import alive_since
 from evermq.progress.database import Database
 from evermq.progress.fresh import Fresh, fresh_of
 from evermq.progress.tables import claims, put, put_new, readers, settled, states
@@ -62,6 +64,9 @@ class SqlPart:
     async def look(self, lanes: Collection[int]) -> States:
         return await self._database.run(partial(self._look, lanes))
 
+    async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
+        return await self._run(partial(self._collect, streams, day))
+
     async def renew(self, report: Report) -> Renewed:
         self._beat += 1
         row = {**self._own, "reader": self._reader, "beat": self._beat, "report": _dump(report)}
@@ -104,6 +109,18 @@ class SqlPart:
                 raise Fenced("what this reader settles could not be written: its row is another one by now")
         if self._recorded:
             self._forget_settled(connection, found)
+
+    def _collect(self, streams: Mapping[int, Collection[str]], day: int, connection: Connection) -> Collection[str]:
+        self._check_claims(connection, set(streams))
+        self._fresh.load(connection)
+        names = {name for each in streams.values() for name in each}
+        alive = alive_since(connection, self._own, {producer_of(name) for name in names}, day)
+        gone = {name for name in names if producer_of(name) not in alive}
+        if not self._fresh.remove(connection, {lane: gone.intersection(each) for lane, each in streams.items()}):
+            raise Fenced("what this reader forgets could not be written: its row is another one by now")
+        for table in (states, settled):
+            connection.execute(delete(table).where(self._mine(table), table.c.stream.in_(gone)))
+        return gone
 
     def _look(self, lanes: Collection[int], connection: Connection) -> States:
         query = select(claims.c.lane, claims.c.owner).where(self._mine(claims), claims.c.lane.in_(lanes))

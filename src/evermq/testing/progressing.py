@@ -221,6 +221,41 @@ async def _reports_are_those_of_readers_that_are_there(progress: Progress, clock
     assert not [each for each in (await two.renew(Report())).reports if each.at]
 
 
+def _written(day: int, *numbers: int) -> str:
+    state = Settled.unpack(packed(*numbers))
+    state.day = day
+    return state.pack()
+
+
+@_check
+async def _streams_of_producers_that_are_gone_are_forgotten(progress: Progress, clock: HandClock) -> None:
+    """Not those of one that was heard in another lane, whoever has that: written down for good, or not yet."""
+    one, two, three = [await progress.join("g") for _ in range(3)]
+    await three.claim([3])
+    await three.settle({3: {"here_.3": _written(100, 1)}})
+    await three.leave()
+    await two.claim([2])
+    await two.settle({2: {"there.2": _written(100, 1), "gone.2": _written(50, 1)}})
+    await one.claim([1])
+    old = ["gone.1", "here_.1", "there.1", "hereX.1"]
+    await one.settle({1: {**{name: _written(50, 1) for name in old}, "new.1": _written(100, 1)}})
+    assert set(await one.collect({1: old}, 90)) == {"gone.1", "hereX.1"}
+    assert (await one.look([1])).keys() == {1}
+    assert set((await one.look([1]))[1]) == {"here_.1", "there.1", "new.1"}
+    await one.settle({1: {"gone.1": _written(101, 7)}})
+    await one.leave()
+    assert set((await two.look([1]))[1]) == {"here_.1", "there.1", "new.1", "gone.1"}
+
+
+@_check
+async def _streams_of_another_readers_lane_are_not_forgotten(progress: Progress, clock: HandClock) -> None:
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1])
+    await one.settle({1: {"s.1": _written(50, 1)}})
+    await _fenced(two.collect({1: ["s.1"]}, 90))
+    assert await one.look([1]) == {1: {"s.1": _written(50, 1)}}
+
+
 @_check
 async def _names_that_differ_in_case_alone_are_others(progress: Progress, clock: HandClock) -> None:
     """Streams are named by base64; a database that takes A for a mixes two of them up."""

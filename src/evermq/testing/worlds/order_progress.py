@@ -3,7 +3,8 @@ effect."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import TypeVar
 
 from evermq.progress.memory import MemoryPart, MemoryProgress
@@ -51,6 +52,9 @@ class DistantPart:
 
     async def renew(self, report: Report) -> Renewed:
         return await self._go("renew", self.part.renew, report)
+
+    async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
+        return await self._go("collect", partial(self.part.collect, day=day), streams)
 
     async def leave(self) -> None:
         await self.part.leave()
