@@ -81,6 +81,7 @@ class Degrade:
             setting.groups,
             load,
             effects=setting.effects,
+            configs=setting.configs,
             tell=tell,
             show=lambda: show(self.stage),
         )

@@ -35,7 +35,8 @@ _BATCH_MAX = 200
 class Plan(msgspec.Struct, frozen=True):
     """target and config: as of the command line. rate: messages a second of one producer. bytes: of a body.
     keys: how many each producer uses, 0 for messages without a key. retry_ms: how long a batch is sent again. effects:
-    the database of `progress`, where effects share the transaction that settles; "" where there is none."""
+    the database of `progress`, where effects share the transaction that settles; "" where there is none. configs: of
+    processes that have one of their own."""
 
     target: str
     config: str | None
@@ -44,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
     keys: int
     retry_ms: int
     effects: str = ""
+    configs: dict[str, str] = {}
 
     @classmethod
     def read(cls, directory: Path) -> Plan:
@@ -54,11 +56,12 @@ class Plan(msgspec.Struct, frozen=True):
         """For the processes of a run."""
         (directory / "plan.json").write_bytes(msgspec.json.encode(self))
 
-    async def open(self, producer: str | None = None) -> Queue:
-        """The queue; tried again while it cannot be reached. producer: the name by which it is the same one again."""
+    async def open(self, name: str, producer: str | None = None) -> Queue:
+        """The queue, for a process; tried again while it cannot be reached. producer: the name by which it is the same
+        one again."""
         while True:
             try:
-                return await open_queue(self.target, self.config, producer=producer)
+                return await open_queue(self.target, self.configs.get(name, self.config), producer=producer)
             except (Unavailable, Uncertain):
                 await asyncio.sleep(0.2)
 
@@ -86,7 +89,7 @@ async def producer(directory: Path, name: str) -> None:
     history = directory / f"history-{name}.jsonl"
     invoked, acknowledged = _known(history)
     recorder = Recorder(history)
-    queue = await plan.open(name)
+    queue = await plan.open(name, producer=name)
     size = max(1, min(_BATCH_MAX, round(plan.rate / _BATCHES_PER_S)))
     sent = len(acknowledged)
     async with Producer(queue, retry_ms_max=plan.retry_ms) as sender:
@@ -130,7 +133,7 @@ async def consumer(directory: Path, name: str, group: str) -> None:
     """Handle until told to end; handling is writing it into the history, or into the database of `progress`."""
     plan, stopped = Plan.read(directory), _stopped()
     recorder = Recorder(directory / f"history-{name}.jsonl")
-    queue = await plan.open()
+    queue = await plan.open(name)
     reader: Reader | None = None
     effects = effects_at(plan.effects)
     handled = 0

@@ -31,7 +31,8 @@ _OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1",
 class Setting:
     """A topic and its groups in a configuration file, the outage of its primary, and what stands behind it in words.
 
-    effects: the database of its `progress`, if handlers are to share a transaction with it.
+    effects: the database of its `progress`, if handlers are to share a transaction with it. configs: of processes that
+    have one of their own.
     """
 
     config: Path
@@ -41,6 +42,7 @@ class Setting:
     engines: tuple[str, ...]
     order: bool = False
     effects: str = ""
+    configs: Mapping[str, Path] = MappingProxyType({})
 
 
 def engines_of(names: str) -> tuple[list[str], list[str]]:
@@ -95,7 +97,7 @@ async def over(
         if fault in PROXIED:
             outage, proxies = await of_doors(primary.doors, fault)
         elif row:
-            proxies = await row.stand(engines) if proxied else []
+            proxies = await row.stand(engines)
             outage = row.outage(fault, engines, proxies, topic)
         else:
             outage = of_engine(primary, fault)
@@ -108,7 +110,8 @@ async def over(
             raise Misconfigured("--order: needs a standby beside the host's own log: give two engines")
         config = _write(directory, topic, urls, groups, {"at": at, **switch}, order=order)
         effects = _progress_in(directory) if order else ""
-        yield Setting(config, topic, tuple(groups), outage, engines.names, order, effects)
+        configs = _blind(config, at, engines, topic, groups) if row and row.blind else {}
+        yield Setting(config, topic, tuple(groups), outage, engines.names, order, effects, configs)
 
 
 @asynccontextmanager
@@ -117,6 +120,14 @@ async def started(names: str, fault: str, directory: Path, **chosen: object) -> 
     engines_of(names)
     async with running(names) as engines, over(engines, fault, directory, **chosen) as setting:  # type: ignore[arg-type]
         yield setting
+
+
+def _blind(config: Path, at: str, engines: Engines, topic: str, groups: Sequence[str]) -> dict[str, Path]:
+    """One producer and one consumer of each group reach the coordinator through proxies."""
+    assert engines.coordinator
+    own = config.with_name("blind.toml")
+    own.write_text(config.read_text().replace(at, engines.coordinator.url(f"evermq/{topic}", proxied=True)))
+    return dict.fromkeys(["producer-0", *(f"consumer-{group}-1" for group in groups)], own)
 
 
 def _progress_in(directory: Path) -> str:

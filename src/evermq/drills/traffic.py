@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from evermq.compose.build import open as open_queue
 from evermq.drills.load_roles import Plan, effects_at
@@ -50,7 +51,8 @@ class Traffic:
     """Flows over a queue that is there already, from its first message until nothing is left.
 
     target, config: as of the command line. directory: for the histories. effects: the database of `progress`, where
-    handlers are to share a transaction with it. show: called again and again while waiting.
+    handlers are to share a transaction with it. configs: of processes that have one of their own. show: called again
+    and again while waiting.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Traffic:
         load: Load,
         *,
         effects: str = "",
+        configs: Mapping[str, Path] = MappingProxyType({}),
         tell: Callable[[str], None] = lambda text: None,
         show: Callable[[], None] = lambda: None,
     ) -> None:
@@ -70,7 +73,9 @@ class Traffic:
         self.groups, self.load = groups, load
         rate = load.rate / load.producers
         retry_ms = round(load.retry_s * 1000)
-        Plan(target, str(config) if config else None, rate, load.bytes, load.keys, retry_ms, effects).write(directory)
+        own = {name: str(path) for name, path in configs.items()}
+        plan = Plan(target, str(config) if config else None, rate, load.bytes, load.keys, retry_ms, effects, own)
+        plan.write(directory)
         self.stage = Stage(directory, "evermq.drills.load_roles", tell=tell, show=show)
 
     async def through(self, act: Callable[[], Awaitable[None]]) -> Verdict:

@@ -55,7 +55,8 @@ class Scene(NamedTuple):
 class Row:
     """about: a sentence for people. begin: breaks it. total: nothing is acknowledged by the primary meanwhile. proxied:
     proxies stand in front of the primary. needs: the part of the ladder without which it makes no sense. clients_s: one
-    client more is killed every so many seconds meanwhile."""
+    client more is killed every so many seconds meanwhile. blind: proxies stand in front of the coordinator instead, for
+    some of the processes alone."""
 
     about: str
     begin: _Begin
@@ -63,10 +64,12 @@ class Row:
     proxied: bool = False
     clients_s: float = 0.0
     needs: str = ""
+    blind: bool = False
 
     async def stand(self, engines: Engines) -> list[Proxy]:
-        """The proxies, in front of the primary."""
-        proxies = [Proxy(door) for door in engines.primary.doors]
+        """The proxies, in front of the primary or the coordinator, if it needs any."""
+        before = engines.coordinator if self.blind else engines.primary if self.proxied else None
+        proxies = [Proxy(door) for door in before.doors] if before else []
         for proxy in proxies:
             await proxy.__aenter__()
         return proxies
@@ -142,6 +145,13 @@ async def _all_and_standby_fails_over(scene: Scene) -> None:
     await _standby_leader_killed(scene)
 
 
+async def _some_blind(scene: Scene) -> None:
+    """What is agreed while the primary is away, some of the processes do not hear."""
+    await asyncio.gather(*(proxy.set(Fault(cut=True)) for proxy in scene.proxies))
+    await asyncio.sleep(1)
+    await _kill(scene.engines.primary)
+
+
 async def _again_while_it_returns(scene: Scene) -> None:
     await _kill(scene.engines.primary)
     await asyncio.sleep(5)
@@ -182,6 +192,13 @@ ROWS: dict[str, Row] = {
     ),
     "primary+standby": Row(
         "the primary is gone, then the standby's leader", _all_and_standby_fails_over, total=True, needs="standby"
+    ),
+    "blind": Row(
+        "the coordinator is cut off from one producer and one consumer of each group, then the primary is gone",
+        _some_blind,
+        total=True,
+        needs="coordinator",
+        blind=True,
     ),
     "relapse": Row("the primary is gone again while senders return", _again_while_it_returns, total=True),
     "flapping": Row("the primary is cut off and back, slower and slower", _flapping, proxied=True),
