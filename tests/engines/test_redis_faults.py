@@ -43,13 +43,15 @@ async def test_killed_server_loses_nothing_that_it_acknowledged(redis_server: Re
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_nothing_that_a_replica_confirmed_is_lost_when_it_is_promoted_five_times(
     redis_sentinel_server: RedisSentinel, topic: str
 ) -> None:
-    fault = killed(redis_sentinel_server, topic, times=5, pause_s=5, replaced=True)
+    """Sentinels take ten seconds to make a replica of the old master, and until then nothing is acknowledged."""
+    fault = killed(redis_sentinel_server, topic, times=5, pause_s=25, replaced=True)
     url = redis_sentinel_server.url(topic) + "&lanes=16&lease_ms=2000&timeout_ms=2000&wait_replicas=1"
-    verdict = await run_load(url, ["a", "b"], fault=fault, seconds=9, rate=300)
+    expect = Expect(acknowledged_min=5_000)
+    verdict = await run_load(url, ["a", "b"], fault=fault, seconds=9, rate=300, expect=expect)
     assert verdict.verdict == "PASS", verdict
 
 

@@ -19,6 +19,8 @@ _WORDS = (b"+PONG", b"-NOAUTH")  # a refusal for want of a password is an answer
 # An acknowledged write is on the disk, and nothing is evicted to make room.
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": '""'}
 
+_AT_ONCE = {"repl-diskless-sync-delay": "0"}  # else a replica that comes back is not copied to for five seconds
+
 
 class Redis(Engine):
     """One server that syncs every write.
@@ -72,8 +74,8 @@ class RedisSentinel(Redis):
         for port in (*self._ports, *self._sentinels):
             self.door(port)
         self.nodes = {
-            "redis-1": self.server("redis-1", first, {}),
-            "redis-2": self.server("redis-2", second, {"replicaof": f"{HOST} {first}"}),
+            "redis-1": self.server("redis-1", first, _AT_ONCE),
+            "redis-2": self.server("redis-2", second, {**_AT_ONCE, "replicaof": f"{HOST} {first}"}),
         }
         self.nodes |= {f"sentinel-{i}": self._sentinel(f"sentinel-{i}", p) for i, p in enumerate(self._sentinels, 1)}
 
