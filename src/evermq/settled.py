@@ -87,11 +87,13 @@ class Settled:
         What is not there is left out from the end."""
         runs = ",".join(f"{a:x}-{b:x}" for a, b in zip(self._starts, self._stops, strict=True))
         absent = ",".join(f"{seq:x}" for seq in sorted(self.absent))
-        tries = ",".join(f"{seq:x}-{count:x}" for seq, count in self.tries.items())
-        rest = [f"{self.waived:x}", tries, f"{self.day:x}"]
-        while rest and rest[-1] in ("", "0"):
-            rest.pop()
-        return ";".join([f"{self.next:x}", f"{self.floor:x}", runs, absent, *rest])
+        tries = ",".join(f"{seq:x}-{count:x}" for seq, count in self.tries.items()) if self.tries else ""
+        text = f"{self.next:x};{self.floor:x};{runs};{absent}"
+        if self.day:
+            return f"{text};{self.waived:x};{tries};{self.day:x}"
+        if tries:
+            return f"{text};{self.waived:x};{tries}"
+        return f"{text};{self.waived:x}" if self.waived else text
 
     @classmethod
     def unpack(cls, text: str) -> Settled:

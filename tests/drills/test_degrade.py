@@ -14,7 +14,7 @@ from evermq.drills.conduct import hold
 from evermq.drills.degrade import Plan
 from evermq.drills.engines.engine import Missing
 from evermq.drills.own_topic import copy, own, toml
-from evermq.drills.setting import engines_of
+from evermq.drills.setting import engines_of, started
 from evermq.errors import Misconfigured
 
 pytestmark = pytest.mark.timeout(400)  # of many processes, on a machine that others use as well
@@ -110,8 +110,15 @@ def test_engines_that_make_no_ladder_are_refused(names: str) -> None:
 
 
 def test_engines_take_their_places_whatever_their_order() -> None:
-    assert engines_of("zookeeper,redis,kafka") == (["kafka", "redis"], ["zookeeper"])
-    assert engines_of("kafka-three, rabbitmq") == (["kafka-three", "rabbitmq"], [])
+    assert engines_of("zookeeper,redis,kafka") == (["kafka", "redis"], ["zookeeper"], [])
+    assert engines_of("kafka-three, rabbitmq") == (["kafka-three", "rabbitmq"], [], [])
+    assert engines_of("mariadb,rabbitmq,redis") == (["rabbitmq", "redis"], [], ["mariadb"])
+
+
+async def test_database_that_nothing_would_be_written_to_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="postgresql keeps progress, which only --order needs"):
+        async with started("redis,postgresql", "kill", tmp_path):
+            pass
 
 
 def test_drill_has_a_topic_of_its_own_on_every_rung(tmp_path: Path) -> None:

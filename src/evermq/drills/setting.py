@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from evermq.drills.engines.catalog import find
 from evermq.drills.engines.engine import Engine
@@ -22,6 +24,7 @@ __all__ = ["Setting", "engines_of", "over", "running", "started"]
 _QUEUES = ("kafka", "rabbitmq", "rocketmq")
 _STORES = ("redis",)
 _SWITCHES = ("zookeeper", "etcd")
+_DATABASES = ("postgresql", "mariadb")
 # Many lists, so that none grows big; where a replica may be promoted, it has what was acknowledged.
 # What a dead reader of RocketMQ had is told by no backlog: its lease is short, or a drill would wait for half a minute.
 _OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1", "rocketmq": "lease_ms=4000"}
@@ -42,36 +45,46 @@ class Setting:
     engines: tuple[str, ...]
     order: bool = False
     effects: str = ""
-    configs: Mapping[str, Path] = MappingProxyType({})
+    configs: Mapping[str, Path] = field(default_factory=dict)
 
 
-def engines_of(names: str) -> tuple[list[str], list[str]]:
-    """The rungs in their order, and what coordinates, of `kafka,redis,zookeeper`. Raises Misconfigured."""
+class Parts(NamedTuple):
+    """The rungs in their order, what coordinates, and what keeps progress, by name."""
+
+    rungs: list[str]
+    switches: list[str]
+    databases: list[str]
+
+
+def engines_of(names: str) -> Parts:
+    """Of `kafka,redis,zookeeper`. Raises Misconfigured."""
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     kinds = {name: find(name).name.partition("-")[0] for name in chosen}
     rungs = [name for wanted in (_QUEUES, _STORES) for name in chosen if kinds[name] in wanted]
-    switches = [name for name in chosen if kinds[name] in _SWITCHES]
-    if not rungs or len(rungs) > 2 or len(switches) > 1 or len(set(chosen)) < len(chosen):
+    switches, databases = ([name for name in chosen if kinds[name] in kind] for kind in (_SWITCHES, _DATABASES))
+    if not 1 <= len(rungs) <= 2 or len(switches) > 1 or len(databases) > 1 or len(set(chosen)) < len(chosen):
         raise Misconfigured(
-            f"--engines {names}: give a primary, perhaps a standby, and perhaps what holds the switch, "
-            "as kafka,redis,zookeeper or rabbitmq,redis"
+            f"--engines {names}: give a primary, perhaps a standby, perhaps what holds the switch, and perhaps the "
+            "database of progress, as kafka,redis,zookeeper,postgresql or rabbitmq,redis"
         )
-    return rungs, switches
+    return Parts(rungs, switches, databases)
 
 
 @asynccontextmanager
 async def running(names: str) -> AsyncIterator[Engines]:
     """Engines of these names, on loopback; they end with the context. Raises Misconfigured, Missing, Unavailable."""
-    rungs, switches = engines_of(names)
+    parts = engines_of(names)
     async with AsyncExitStack() as stack:
-        engines = [find(name)() for name in (*rungs, *switches)]
+        rungs, switches, databases = [[find(name)() for name in part] for part in parts]
+        engines = [*rungs, *switches, *databases]
         for engine in engines:
             stack.push_async_callback(asyncio.to_thread, engine.stop)
         for engine in engines:  # one after the other: each wants the whole machine while it starts
             await asyncio.to_thread(engine.start)
-        yield Engines(
-            engines[0], engines[1] if len(rungs) > 1 else None, engines[-1] if switches else None, (*rungs, *switches)
-        )
+        primary, standby = [*rungs, None][:2]
+        assert primary
+        coordinator, database = (part[0] if part else None for part in (switches, databases))
+        yield Engines(primary, standby, coordinator, tuple(chain(*parts)), database)
 
 
 @asynccontextmanager
@@ -108,8 +121,10 @@ async def over(
         urls = [_url(each, topic, proxied=proxied and each is primary) for each in rungs]
         if order and len(urls) < 2:
             raise Misconfigured("--order: needs a standby beside the host's own log: give two engines")
-        config = _write(directory, topic, urls, groups, {"at": at, **switch}, order=order)
-        effects = _progress_in(directory) if order else ""
+        effects = ""
+        if order:
+            effects = engines.database.url() if engines.database else f"sqlite:///{directory}/progress.sqlite"
+        config = _write(directory, topic, urls, groups, {"at": at, **switch}, progress=effects)
         configs = _blind(config, at, engines, topic, groups) if row and row.blind else {}
         yield Setting(config, topic, tuple(groups), outage, engines.names, order, effects, configs)
 
@@ -117,7 +132,8 @@ async def over(
 @asynccontextmanager
 async def started(names: str, fault: str, directory: Path, **chosen: object) -> AsyncIterator[Setting]:
     """Both: engines that are started for this, and a ladder over them."""
-    engines_of(names)
+    if (databases := engines_of(names).databases) and not chosen.get("order"):
+        raise Misconfigured(f"--engines: {databases[0]} keeps progress, which only --order needs: add that")
     async with running(names) as engines, over(engines, fault, directory, **chosen) as setting:  # type: ignore[arg-type]
         yield setting
 
@@ -128,10 +144,6 @@ def _blind(config: Path, at: str, engines: Engines, topic: str, groups: Sequence
     own = config.with_name("blind.toml")
     own.write_text(config.read_text().replace(at, engines.coordinator.url(f"evermq/{topic}", proxied=True)))
     return dict.fromkeys(["producer-0", *(f"consumer-{group}-1" for group in groups)], own)
-
-
-def _progress_in(directory: Path) -> str:
-    return f"sqlite:///{directory}/progress.sqlite"
 
 
 def _url(engine: Engine, topic: str, *, proxied: bool) -> str:
@@ -146,14 +158,15 @@ def _write(
     groups: Sequence[str],
     switch: Mapping[str, object],
     *,
-    order: bool,
+    progress: str,
 ) -> Path:
+    """progress: empty where no order is kept."""
     last = f"log://{directory}/last/{topic}"
     keys = ("primary", "standby", "last") if len(urls) > 1 else ("primary", "standby")
     lines = [f"[topics.{topic}]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
     lines.append(f"switch = {toml(switch)}")
-    if order:
-        lines += ['order = "key"', 'dedupe = "producer"', f'progress = "{_progress_in(directory)}"']
+    if progress:
+        lines += ['order = "key"', 'dedupe = "producer"', f'progress = "{progress}"']
     lines += [f'{key} = "{url}"' for key, url in zip(keys, (*urls, last), strict=True)]
     path = directory / "evermq.toml"
     path.write_text("\n".join([*lines, ""]))

@@ -116,6 +116,8 @@ class SqlPart:
         names = {name for each in streams.values() for name in each}
         alive = alive_since(connection, self._own, {producer_of(name) for name in names}, day)
         gone = {name for name in names if producer_of(name) not in alive}
+        if not gone:
+            return gone
         if not self._fresh.remove(connection, {lane: gone.intersection(each) for lane, each in streams.items()}):
             raise Fenced("what this reader forgets could not be written: its row is another one by now")
         for table in (states, settled):

@@ -20,16 +20,17 @@ _Begin = Callable[["Scene"], Awaitable[None]]
 
 
 class Engines(NamedTuple):
-    """What stands behind a ladder that a drill made. names: of all, the primary first."""
+    """What stands behind a ladder that a drill made. names: of all, the primary first. database: for progress."""
 
     primary: Engine
     standby: Engine | None
     coordinator: Engine | None
     names: tuple[str, ...]
+    database: Engine | None = None
 
     def heal(self) -> None:
         """All of it."""
-        for each in (self.primary, self.standby, self.coordinator):
+        for each in (self.primary, self.standby, self.coordinator, self.database):
             if each:
                 each.heal()
 
