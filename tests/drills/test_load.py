@@ -7,7 +7,7 @@ from typing import Any
 from evermq.adapters.open import open_queue
 from evermq.compose.build import open as open_topic
 from evermq.drills.load import Load, quiet_s, run_load
-from evermq.drills.load_roles import effects_at
+from evermq.drills.load_roles import Plan, effects_at
 from evermq.drills.stage import Stage
 from evermq.message import MessageFactory
 from evermq.port import Delivery
@@ -136,3 +136,18 @@ def test_what_a_dead_reader_of_rocketmq_had_is_waited_for(tmp_path: Path) -> Non
     assert quiet_s("orders", config, ["billing"]) > 30
     config.write_text(config.read_text().replace("rocketmq://127.0.0.1:8081", f"log://{tmp_path}/a"))
     assert quiet_s("orders", config, ["billing"]) == 1
+
+
+async def test_process_opens_the_configuration_that_is_its_own(tmp_path: Path) -> None:
+    configs = {}
+    for name in ("usual", "own"):
+        configs[name] = tmp_path / f"{name}.toml"
+        configs[name].write_text(f'[topics.orders]\nqueue = "log://{tmp_path}/{name}/orders"\n')
+    plan = Plan("orders", str(configs["usual"]), 1, 1, 1, 1, configs={"producer-0": str(configs["own"])})
+    plan.write(tmp_path)
+    for process, directory in (("producer-0", "own"), ("producer-1", "usual")):
+        queue = await Plan.read(tmp_path).open(process)
+        await queue.append([MessageFactory()(b"x")])
+        assert await queue.backlog("billing") == 1
+        await queue.close()
+        assert (tmp_path / directory).is_dir()
