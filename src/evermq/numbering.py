@@ -1,9 +1,9 @@
 """The counters of one producer, in memory that survives its process: which numbers it gave, which of them landed.
 
 Layout, in words of 8 bytes of the machine's order: the head (magic, incarnation, lanes, buckets a lane, token, day of
-the last number); for each lane the next number and the first that may not
-have landed; for each bucket its last number. A number is taken before anything else is written, so that a process
-killed at any point leaves at worst a number that never left, which the next one voids.
+the last number); for each lane the next number and the first that may not have landed; for each bucket its last number.
+A number is taken before anything else is written, so that a process killed at any point leaves at worst a number that
+never left, which the next one voids.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Numbering:
                 return
             self._begin()
             self._streams = [_stream(self._words[4], lane) for lane in range(self.lanes)]
-        self._words[5] = max(day, 0)
+        self._words[5] = max(before, day)
 
     def _next_turn(self) -> Place:
         self._turn += 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class MariaDB(Engine):
         data, made = where / "data", where / "made.sql"
         where.mkdir(exist_ok=True)
         made.write_text(_MADE)
-        own = [f"--datadir={data}", f"--user={getpass.getuser()}"]
+        own = [f"--datadir={data}", f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
         install = [debian("mariadb-install-db", "mariadb-server"), "--no-defaults", *own, "--skip-test-db"]
         done = subprocess.run(install, cwd=where, capture_output=True, text=True, check=False)
         if done.returncode:
