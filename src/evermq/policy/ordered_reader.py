@@ -59,7 +59,8 @@ class OrderedReader:
         self._reports: tuple[Report, ...] = ()
         self._back: list[Delivery] = []  # to be given back to the engine
         self._dues = asyncio.Event()  # there is something to acknowledge, or to give back
-        jobs = (self._tend, self._sweep, self._search, Collector(self._gate, part, clock).turn)
+        self._collector = Collector(self._gate, part, clock)
+        jobs = (self._tend, self._sweep, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
         self.closed = False
 
@@ -323,6 +324,7 @@ class OrderedReader:
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
+        await self._collector.turn()
         self._pass_over_old()
         for lane in await self._absence.prove(self._reports):
             self._hand(self._gate.woken(lane))
