@@ -91,6 +91,11 @@ class Numbering:
         for lane in lanes:
             self._landed[lane] = self._next[lane]
 
+    def advance(self, lanes: Iterable[int]) -> None:
+        """The first number that had not landed has: once for each time a lane is given."""
+        for lane in lanes:
+            self._landed[lane] += 1
+
     def use(self, day: int, *, is_idle: bool) -> None:
         """Numbers are given on this day. After a month without any, new streams begin: readers may have forgotten the
         old ones. is_idle: nothing is under way; else they begin some other time."""

@@ -19,6 +19,7 @@ from evermq.policy.gate import Gate
 from evermq.policy.lane import Lane, Parked, Stream
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery
+from evermq.position import Position
 from evermq.progress.memory import MemoryPart, MemoryProgress
 from evermq.settled import Settled
 from evermq.settling import States
@@ -35,8 +36,11 @@ def slot_is_not_sticky(patch: Patch) -> None:
 def refused_number_has_no_void(patch: Patch) -> None:
     real = Flights._settle
 
-    def settle(self: Flights, *args: Any) -> Any:
-        return [row for row in real(self, *args) if VOID not in row.message.headers]
+    def settle(self: Flights, rows: Any, outcomes: Any, heard: Any) -> None:
+        real(self, rows, outcomes, heard)
+        for row in rows:
+            if VOID in row.message.headers:
+                row.landed = Position("0", 0)
 
     patch.setattr(Flights, "_settle", settle)
 
@@ -44,10 +48,11 @@ def refused_number_has_no_void(patch: Patch) -> None:
 def uncertain_number_is_given_up(patch: Patch) -> None:
     real = Flights._settle
 
-    def settle(self: Flights, rows: Any, outcomes: Sequence[Any], heard: Any) -> Any:
-        again = real(self, rows, outcomes, heard)
-        unknown = {id(row) for row, each in zip(rows, outcomes, strict=True) if isinstance(each, Uncertain)}
-        return [row for row in again if id(row) not in unknown]
+    def settle(self: Flights, rows: Any, outcomes: Sequence[Any], heard: Any) -> None:
+        real(self, rows, outcomes, heard)
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if isinstance(outcome, Uncertain):
+                row.landed, row.call = Position("0", 0), None
 
     patch.setattr(Flights, "_settle", settle)
 

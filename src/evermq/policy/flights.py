@@ -79,12 +79,14 @@ class Call:
 
 @dataclass(slots=True)
 class _Row:
-    """A message that waits for its lane. call: None for what nobody waits for any more."""
+    """A message that waits for its lane. call: None for what nobody waits for any more. landed: where, while something
+    before it in its lane has not."""
 
     message: Message
     place: Place
     call: Call | None
     row: int
+    landed: Position | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -275,7 +277,9 @@ class Flights:
         else:
             for whole, begin, end in _spans(wholes):
                 whole.call.land(positions if len(wholes) == 1 else Span(positions, begin, end))
-            self._land({lane for whole in wholes for lane in whole.lanes})
+            lanes = {lane for whole in wholes for lane in whole.lanes}
+            self.numbering.landed(lanes)
+            self._let_go(lanes)
             return
         rows = [row for whole, begin, end in _spans(wholes) for row in whole.rows(numbered[begin:end])]
         await self._fly(rows, outcomes)
@@ -283,13 +287,14 @@ class Flights:
     async def _fly(self, rows: list[_Row], outcomes: Sequence[Outcome] | None = None) -> None:
         outcomes = outcomes or await self._offer([row.message for row in rows])
         heard: set[int] = set()  # rows that may have landed already
-        again = self._told(rows, outcomes, heard)
-        if again:
+        self._settle(rows, outcomes, heard)
+        rows = self._landed(rows)
+        if rows:
             self._troubled += 1
             self._part()
             self._launch()
             try:
-                await self._fly_again(again, heard)
+                await self._fly_again(rows, heard)
             finally:
                 self._troubled -= 1
 
@@ -298,25 +303,36 @@ class Flights:
         while rows:
             await self._clock.sleep(pause_ms)
             pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
-            self.counts.repeated += len(rows)
-            rows = self._told(rows, await self._offer([row.message for row in rows]), heard)
+            again = [row for row in rows if row.landed is None]
+            self.counts.repeated += len(again)
+            self._settle(again, await self._offer([row.message for row in again]), heard)
+            rows = self._landed(rows)
 
-    def _told(self, rows: list[_Row], outcomes: Sequence[Outcome], heard: set[int]) -> list[_Row]:
-        """Let lanes go of which all has landed; returns what must be sent again."""
-        before = {row.place[0] for row in rows}
-        again = self._settle(rows, outcomes, heard)
-        self._land(before - {row.place[0] for row in again})
-        return again
+    def _landed(self, rows: list[_Row]) -> list[_Row]:
+        """Let go of what has landed, and all before it in its lane with it; returns the rest.
 
-    def _settle(self, rows: list[_Row], outcomes: Sequence[Outcome], heard: set[int]) -> list[_Row]:
-        """Tell what is certain; returns what must be sent again."""
-        again = []
+        Only that is told to have landed: should this process end now, its successor voids every number from the first
+        that has not, and a void in the place of an acknowledged message would be its loss."""
+        left: list[_Row] = []
+        landed: list[_Row] = []
+        lanes: set[int] = set()  # of what is left
+        for row in rows:
+            if row.landed is None:
+                lanes.add(row.place[0])
+            (left if row.place[0] in lanes else landed).append(row)
+        self.numbering.advance(row.place[0] for row in landed)
+        for row in landed:
+            if row.call and row.landed:
+                row.call.tell(row.row, row.landed)
+        self._let_go({row.place[0] for row in landed} - lanes)
+        return left
+
+    def _settle(self, rows: list[_Row], outcomes: Sequence[Outcome], heard: set[int]) -> None:
+        """Note what has landed; tell what certainly did not, and void its number."""
         for row, outcome in zip(rows, outcomes, strict=True):
             if isinstance(outcome, Position):
-                if row.call:
-                    row.call.tell(row.row, outcome)
+                row.landed = outcome
                 continue
-            again.append(row)
             if isinstance(outcome, Uncertain):
                 heard.add(id(row))
             if row.call and (isinstance(outcome, Rejected) or id(row) not in heard):
@@ -324,7 +340,6 @@ class Flights:
                 why = Uncertain(f"perhaps stored, then refused: {outcome}") if may_have_landed else outcome
                 row.call.tell(row.row, why)
                 self._void(row)
-        return again
 
     def _void(self, row: _Row) -> None:
         nothing = void_of(row.message)
@@ -332,8 +347,8 @@ class Flights:
         row.message, row.call = nothing, None
         self.counts.voids += 1
 
-    def _land(self, lanes: set[int]) -> None:
-        self.numbering.landed(lanes)
+    def _let_go(self, lanes: set[int]) -> None:
+        """All of these has landed."""
         self._busy -= lanes
         if (self._wholes or self._waiting) and not self._closed:
             self._launch()

@@ -1,0 +1,81 @@
+"""What a caller is told of a message is true of whoever takes over the numbers, at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from evermq.clock import SYSTEM
+from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
+from evermq.message import Message, MessageFactory
+from evermq.numbering import Numbering, in_flight
+from evermq.numbers import VOID, number_of
+from evermq.policy.flights import Call, Flights
+from evermq.position import Position
+
+make = MessageFactory()
+LANDED = Position("0", 7)
+Answer = list[Position | EvermqError]
+
+
+class Rung:
+    """Answers as it was told to, and then waits until it is let go on."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+        self.asked: list[list[Message]] = []
+        self.waits = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.asked.append(list(messages))
+        if self._answers:
+            raise Partial(self._answers.pop(0))
+        self.waits.set()
+        await self.may_go_on.wait()
+        return [LANDED] * len(messages)
+
+
+def flights(rung: Rung) -> tuple[Flights, memoryview]:
+    memory = memoryview(bytearray(Numbering.size_bytes(1)))
+    numbering = Numbering(memory, lanes=1, incarnation=1, token=SYSTEM.token)
+    return Flights(numbering, rung.append, batch_count_max=100, clock=SYSTEM), memory
+
+
+def seqs(messages: Sequence[Message]) -> list[int]:
+    return [number.seq for message in messages if (number := number_of(message))]
+
+
+@pytest.mark.parametrize("first", [Uncertain("perhaps"), Unavailable("no"), Rejected("never")])
+async def test_no_number_of_which_a_caller_was_told_that_it_landed_would_be_voided(first: EvermqError) -> None:
+    """A void in the place of an acknowledged message would be its loss."""
+    rung = Rung([LANDED, first, LANDED, LANDED])
+    under_way, memory = flights(rung)
+    call = Call(4)
+    under_way.take([make(b"x", key="k") for _ in range(4)], call)
+    await rung.waits.wait()
+    told = [row for row in range(4) if isinstance(call.known(row), Position)]
+    assert told == [0]
+    assert list(in_flight(memory)[0]) == [2, 3, 4]
+    rung.may_go_on.set()
+    while in_flight(memory):
+        await asyncio.sleep(0.01)
+    assert [call.known(row) for row in (0, 2, 3)] == [LANDED] * 3
+    await under_way.close()
+
+
+async def test_what_landed_is_not_sent_again_with_what_did_not() -> None:
+    rung = Rung([LANDED, Unavailable("no"), LANDED], [Uncertain("perhaps")])
+    under_way, _ = flights(rung)
+    call = Call(3)
+    under_way.take([make(b"x", key="k") for _ in range(3)], call)
+    await rung.waits.wait()
+    assert [seqs(messages) for messages in rung.asked] == [[1, 2, 3], [2], [2]]
+    assert VOID in rung.asked[-1][0].headers
+    rung.may_go_on.set()
+    await call.done
+    assert [call.known(row) for row in (0, 2)] == [LANDED, LANDED]
+    assert isinstance(call.known(1), Unavailable)
+    await under_way.close()
