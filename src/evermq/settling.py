@@ -7,11 +7,13 @@ changed. A state is text, `Settled.pack`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["Bounded", "Held", "Part", "Progress", "Renewed", "Report", "States"]
+from evermq.port import Delivery
+
+__all__ = ["Ahead", "Bounded", "Held", "Part", "Progress", "Renewed", "Report", "States"]
 
 States = dict[int, dict[str, str]]  # by lane and stream, the packed state
 
@@ -85,6 +87,16 @@ class Progress(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Ahead(Protocol):
+    """A reader that has read further than it was asked to."""
+
+    def take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """What it was not asked for yet and has to be released with these: their keys' messages behind them. It is the
+        caller's from now on."""
+        ...
 
 
 @runtime_checkable

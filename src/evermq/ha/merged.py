@@ -92,9 +92,7 @@ class Merged:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        self._collect()
-        behind = self._take_behind(deliveries)
-        parts = self._by_reader([*deliveries, *behind])
+        parts = self._by_reader([*deliveries, *self.take_behind(deliveries)])
         await together([reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
 
     async def close(self) -> None:
@@ -115,8 +113,9 @@ class Merged:
                 elif not task.cancelled():
                     self._surplus += task.result()
 
-    def _take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """What waits here of the keys that are released: a child that keeps order releases it as well."""
+    def take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """See `evermq.settling.Ahead`: a child that keeps order releases these as well."""
+        self._collect()
         keys = {(delivery.receipt[0].key, delivery.message.key) for delivery in deliveries if delivery.message.key}
         behind: list[Delivery] = []
         rest: list[Delivery] = []

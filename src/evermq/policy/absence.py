@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import Clock
-from evermq.errors import EvermqError
+from evermq.errors import EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.gate import ABSENT, Gate
 from evermq.policy.lane import Lane, Parked
 from evermq.port import Queue
-from evermq.settling import Bounded, Report
+from evermq.settling import Bounded, Held, Part, Report
 
 __all__ = ["Absence"]
 
 _PATIENCE_MS = 300
 _LANES_MAX = 16  # looked at in one turn
+_FRESH_MS = 500  # an answer that took longer says what was, not what is
 
 
 @dataclass(slots=True)
@@ -35,13 +36,16 @@ class Absence:
     It has landed where a later message says so. A rung was read past it where a message of its stream was read there
     which left when it had landed, or where the lane was read to the end that it had when the search began, or where
     the group has nothing left in the lane. It is passed over by the reader that has claimed the lane, while the
-    application has nothing of it. A rung that does not tell its ends, or cannot be asked, proves nothing.
+    application has nothing of it, and once the store has said that the claim still holds: a reader that was not heard
+    of for a while does not know what another one has settled since. A rung that does not tell its ends, or cannot be
+    asked, proves nothing.
     """
 
     patience_ms = _PATIENCE_MS
 
-    def __init__(self, gate: Gate, rungs: Mapping[str, Queue], group: str, clock: Clock) -> None:
+    def __init__(self, gate: Gate, part: Part, rungs: Mapping[str, Queue], group: str, clock: Clock) -> None:
         self._gate = gate
+        self._part = part
         self._rungs = rungs
         self._group = group
         self._clock = clock
@@ -57,9 +61,20 @@ class Absence:
                 lane.proof = await self._begin(lane, reports)
             elif lane.claimed and not lane.out and lane.proof.reports is not reports:
                 past = await self._read_to_the_end(lane.proof, reports)
+                if self._absent(lane, past, reports) and not await self.is_claimed([lane]):
+                    continue
                 if self._conclude(lane, past, reports):
                     moved.append(lane)
         return moved
+
+    async def is_claimed(self, lanes: Sequence[Lane]) -> bool:
+        """Whether these are this reader's, as the store says just now: by a write that changes nothing."""
+        began_ms = self._clock.monotonic_ms()
+        try:
+            await self._part.settle({lane.number: {} for lane in lanes})
+        except (Unavailable, Uncertain, Fenced):
+            return False  # the next renewal hears of it
+        return self._clock.monotonic_ms() - began_ms < _FRESH_MS
 
     def _turn(self) -> list[Lane]:
         """Some of the lanes in which something waits, and others the next time: rungs are asked for each."""
@@ -119,13 +134,17 @@ class Absence:
             self._silent.add(key)
             return False
 
-    def _conclude(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> bool:
-        """Pass over what is nowhere. The lane may have moved while the rungs were asked."""
-        if not lane.claimed or lane.out:
-            return False
-        search: _Search = lane.proof
-        held = {each for report in reports for each in report.held} | self._gate.held(self._clock.monotonic_ms())
+    def _held(self, reports: Sequence[Report]) -> set[Held]:
+        return {each for report in reports for each in report.held} | self._gate.held(self._clock.monotonic_ms())
+
+    def _absent(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> dict[str, Parked]:
+        """By stream, what may go on, since what is before it is nowhere. The lane may have moved while others were
+        asked."""
         found: dict[str, Parked] = {}
+        search: _Search | None = lane.proof
+        if not lane.claimed or lane.out or search is None:
+            return found
+        held = self._held(reports)
         for parked in lane.parked:
             stream, prev = parked.number.stream, parked.number.prev
             known = lane.streams.get(stream)
@@ -139,6 +158,11 @@ class Absence:
                 read |= past
             if read >= self._rungs.keys():
                 found[stream] = parked
+        return found
+
+    def _conclude(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> bool:
+        """Pass over what is nowhere."""
+        found, held = self._absent(lane, past, reports), self._held(reports)
         for stream, parked in found.items():
             self._gate.pass_over(lane, parked, ABSENT, {each.seq for each in held if each.stream == stream})
         if found or past >= self._rungs.keys():

@@ -152,7 +152,7 @@ class Gate:
         lane = self.lanes[number]
         back = [ticket.inner for stream in lane.streams.values() for ticket in stream.out.values()]
         if not is_written:
-            self._let_all_go(lane.drops)
+            self.gone(lane.drops)
             back += lane.drops
             lane.drops, lane.losses = [], lane.losses + 1
         lane.claimed, lane.is_closing, lane.is_doubted, lane.out = False, False, False, 0
@@ -172,7 +172,7 @@ class Gate:
     def unwritten(self, tickets: Iterable[Ticket]) -> list[Delivery]:
         """Those that were settled here, while their lane was lost before that was written down."""
         back = [ticket.inner for ticket in tickets if not ticket.is_live and not ticket.is_out]
-        self._let_all_go(back)
+        self.gone(back)
         return back
 
     def owe(self, tickets: Iterable[Ticket]) -> None:
@@ -299,10 +299,11 @@ class Gate:
     def _let_go(self, stream: str, numbers: Iterable[int], delay_ms: int = 0) -> None:
         self._gone.update({(stream, seq): self._now_ms + delay_ms + _GONE_MS for seq in numbers})
 
-    def _let_all_go(self, deliveries: Iterable[Delivery]) -> None:
+    def gone(self, deliveries: Iterable[Delivery], delay_ms: int = 0) -> None:
+        """These go back to the engine."""
         for number in (number_of(delivery.message) for delivery in deliveries):
             if number:
-                self._let_go(number.stream, (number.seq,))
+                self._let_go(number.stream, (number.seq,), delay_ms)
 
     def _lane(self, number: int) -> Lane:
         lane = self.lanes.get(number)

@@ -10,9 +10,9 @@ from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
 from evermq.policy.collector import DAY_MS, Collector
 from evermq.policy.gate import UNPROVED, Gate
-from evermq.policy.lane import Drops, GateCounts, Lane, Ticket
+from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Ticket
 from evermq.port import Delivery, Queue, Reader
-from evermq.settling import Part, Report
+from evermq.settling import Ahead, Part, Report
 
 __all__ = ["OrderedReader"]
 
@@ -48,7 +48,7 @@ class OrderedReader:
         self._hold_ms_max = hold_ms_max
         self._window_count_max = window_count_max
         self._gate = Gate(part=part, has_order=has_order, drops_older=drops_older)
-        self._absence = Absence(self._gate, rungs, group, clock)
+        self._absence = Absence(self._gate, part, rungs, group, clock)
         self._ready: list[Delivery] = []
         self._at: dict[tuple[tuple[str, ...], str], int] = {}  # by rungs and lane
         self._poll: asyncio.Task[list[Delivery]] | None = None
@@ -109,6 +109,7 @@ class OrderedReader:
         self._check()
         back = self._gate.release(self._gate.own(deliveries), delay_ms, unseen=self._unseen())
         self._ready = [each for each in self._ready if each.receipt.is_out]
+        back += self._behind(back, delay_ms)
         try:
             await self._inner.release(back, delay_ms=delay_ms)
         except (Unavailable, Uncertain):
@@ -277,11 +278,19 @@ class OrderedReader:
         back, self._back = self._back, []
         if not back:
             return
+        back += self._behind(back, _RETURN_MS)
         try:
             await self._inner.release(back, delay_ms=_RETURN_MS)
         except BaseException:
             self._back += back
             raise
+
+    def _behind(self, back: Sequence[Delivery], delay_ms: int) -> list[Delivery]:
+        """What goes back with these although it never came here: it must not be taken for something that is nowhere,
+        where what is behind it in its lane was read."""
+        behind = self._inner.take_behind(back) if isinstance(self._inner, Ahead) else []
+        self._gate.gone(behind, delay_ms)
+        return behind
 
     def _bound_windows(self) -> None:
         """What a lane holds beyond its window goes back to the engine for a while."""
@@ -325,7 +334,7 @@ class OrderedReader:
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
         await self._collector.turn()
-        self._pass_over_old()
+        await self._pass_over_old()
         for lane in await self._absence.prove(self._reports):
             self._hand(self._gate.woken(lane))
 
@@ -360,16 +369,22 @@ class OrderedReader:
         """Since when something must have waited for its lane to be asked for whatever the states say."""
         return self._clock.monotonic_ms() - self._absence.patience_ms
 
-    def _pass_over_old(self) -> None:
-        if self._hold_ms_max is None:
+    async def _pass_over_old(self) -> None:
+        if not self._old() or not await self._absence.is_claimed(list(self._old())):
             return
+        for lane, waiting in self._old().items():
+            for parked in waiting:
+                self._gate.pass_over(lane, parked, UNPROVED)
+            self._hand(self._gate.woken(lane))
+
+    def _old(self) -> dict[Lane, list[Parked]]:
+        """By lane, what has waited for as long as anything may."""
+        if self._hold_ms_max is None:
+            return {}
         until_ms = self._clock.monotonic_ms() - self._hold_ms_max
-        for lane in self._gate.lanes.values():
-            if lane.claimed and lane.parked and lane.out == 0:
-                for parked in [p for p in lane.parked if p.since_ms <= until_ms]:
-                    if parked.number.prev:
-                        self._gate.pass_over(lane, parked, UNPROVED)
-                self._hand(self._gate.woken(lane))
+        lanes = [lane for lane in self._gate.lanes.values() if lane.claimed and lane.out == 0]
+        old = {lane: [p for p in lane.parked if p.since_ms <= until_ms and p.number.prev] for lane in lanes}
+        return {lane: waiting for lane, waiting in old.items() if waiting}
 
     def _check(self) -> None:
         if self.closed:
