@@ -45,7 +45,8 @@ class Renewed(NamedTuple):
 
 
 class Part(Protocol):
-    """One reader's part in the progress of a group. Every call raises Unavailable where the store does not answer."""
+    """One reader's part in the progress of a group. Every call raises Unavailable where the store does not answer, and
+    Uncertain where it did not say whether it was done; each may be made again."""
 
     async def claim(self, lanes: Collection[int]) -> States:
         """The lanes that are this reader's from now on, with the states of their streams. The rest is asked for."""

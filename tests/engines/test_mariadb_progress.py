@@ -1,13 +1,12 @@
 """Progress in a real MariaDB: the suite, handlers' own transactions, a server that dies."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import outlive, pay
+from tests.progress.shop import die, outlive, pay
 
 from evermq.drills.engines.engine import Engine
-from evermq.errors import Denied, Unavailable
+from evermq.errors import Denied
 from evermq.progress.sql import SqlProgress
 from evermq.testing.progressing import CHECKS, SILENT_MS, check
 
@@ -22,17 +21,7 @@ async def test_effect_and_mark_share_the_transaction_of_the_handler(mariadb_serv
 
 
 async def test_it_goes_on_after_the_server_died(mariadb_server: Engine, topic: str) -> None:
-    progress = SqlProgress(mariadb_server.url(), topic)
-    part = await progress.join("g")
-    await part.claim([1])
-    node = mariadb_server.leader("")
-    await asyncio.to_thread(node.kill)
-    with pytest.raises(Unavailable, match="progress"):
-        await part.settle({1: {"s.1": "2;1;;"}})
-    await asyncio.to_thread(node.start)
-    await part.settle({1: {"s.1": "3;1;;"}})
-    assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
-    await progress.close()
+    await die(mariadb_server, topic)
 
 
 @pytest.mark.parametrize("change", [("evermq@", "evermq:wrong@"), ("evermq@", "nobody:wrong@")])

@@ -1,14 +1,13 @@
 """Progress in a real PostgreSQL: the suite, handlers' own transactions, a server that dies."""
 
-import asyncio
 import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import outlive, pay
+from tests.progress.shop import die, outlive, pay
 
 from evermq.drills.engines.engine import Engine
-from evermq.errors import Denied, Unavailable
+from evermq.errors import Denied
 from evermq.progress.sql import SqlProgress
 from evermq.testing.progressing import CHECKS, SILENT_MS, check
 
@@ -23,17 +22,7 @@ async def test_effect_and_mark_share_the_transaction_of_the_handler(postgresql_s
 
 
 async def test_it_goes_on_after_the_server_died(postgresql_server: Engine, topic: str) -> None:
-    progress = SqlProgress(postgresql_server.url(), topic)
-    part = await progress.join("g")
-    await part.claim([1])
-    node = postgresql_server.leader("")
-    await asyncio.to_thread(node.kill)
-    with pytest.raises(Unavailable, match="progress"):
-        await part.settle({1: {"s.1": "2;1;;"}})
-    await asyncio.to_thread(node.start)
-    await part.settle({1: {"s.1": "3;1;;"}})
-    assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
-    await progress.close()
+    await die(postgresql_server, topic)
 
 
 @pytest.mark.parametrize("change", [("//evermq", "//nobody"), ("evermq$", "nothing")])

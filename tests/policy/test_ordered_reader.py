@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from tests.policy.test_ordered import Rung, Slot
@@ -12,11 +13,12 @@ from evermq.adapters.memory import MemoryQueue
 from evermq.errors import Fenced, Rejected, Unavailable
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
-from evermq.numbers import FLAGGED
-from evermq.policy.gate import LATE, UNPROVED
+from evermq.numbers import FLAGGED, SEQ
+from evermq.policy.gate import ABSENT, LATE, UNPROVED
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery, Queue
+from evermq.position import Position
 from evermq.progress.memory import MemoryProgress
 from evermq.settled import Settled
 from evermq.settling import Report
@@ -227,3 +229,66 @@ async def test_rung_whose_lanes_are_not_those_of_the_numbers_proves_nothing() ->
     for _ in range(10):
         assert await reader.read(count_max=1, wait_ms=100) == []
     await queue.close()
+
+
+@pytest.mark.parametrize("hold_ms_max", [None, 200])
+async def test_nothing_is_passed_over_unless_the_store_says_that_the_lane_is_still_claimed(
+    hold_ms_max: int | None,
+) -> None:
+    """Another reader may have settled what this one takes for missing."""
+    way = Distance()
+    rungs: dict[str, Queue] = {
+        "primary": Rung(MemoryQueue("t", lanes=3), tells_its_ends=hold_ms_max is None),
+        "standby": MemoryQueue("t", lanes=2),
+    }
+    progress = DistantProgress(MemoryProgress(), way)
+    queue = Ordered(Route(rungs), slot=Slot().take, progress=progress, rungs=rungs, hold_ms_max=hold_ms_max)
+    reader = await queue.reader("g")
+    for body in ("first", "lost", "after", "after"):
+        await queue.append([make(body, key="k")])
+    await reader.ack(await read(reader, 1))
+    way.errors["settle"] = Unavailable("the store is away")
+    assert not await reader.read(count_max=1, wait_ms=1_500)
+    del way.errors["settle"]
+    [found] = await read(reader, 1)
+    assert found.message.headers[FLAGGED] == (UNPROVED if hold_ms_max else ABSENT)
+    await queue.close()
+
+
+class Farther:
+    """A reader that has read one message more than it was asked for."""
+
+    def __init__(self, given: Delivery, behind: Delivery) -> None:
+        self._given, self._behind = [given], [behind]
+        self.released: list[Delivery] = []
+
+    async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        given, self._given = self._given, []
+        await asyncio.sleep(0 if given else wait_ms / 1000)
+        return given
+
+    def take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        behind, self._behind = self._behind, []
+        return behind
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        raise AssertionError("nothing was acknowledged")
+
+    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+        self.released += deliveries
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_what_goes_back_unseen_is_not_taken_for_something_that_is_nowhere() -> None:
+    one, two = [
+        Delivery(make("x", key="k", headers={SEQ: f"s.1 {seq} {seq - 1} 0"}), Position("1", seq, ("primary",)), None, 1)
+        for seq in (1, 2)
+    ]
+    inner = Farther(one, two)
+    reader = OrderedReader(inner, await MemoryProgress().join("g"), "g", rungs={})
+    await reader.release(await read(reader, 1))
+    assert inner.released == [one, two]
+    assert {(each.stream, each.seq) for each in reader._gate.held(0)} == {("s.1", 1), ("s.1", 2)}
+    await reader.close()

@@ -13,7 +13,7 @@ from evermq.adapters.memory import MemoryQueue
 from evermq.drills.engines.engine import Engine
 from evermq.drills.load import Load, run_load
 from evermq.drills.stage import Stage
-from evermq.errors import Fenced
+from evermq.errors import Fenced, Unavailable
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
@@ -72,6 +72,21 @@ async def pay(url: str, topic: str) -> None:
     assert await queue.backlog("billing") == 0
     await queue.close()
     await shop.dispose()
+
+
+async def die(server: Engine, topic: str) -> None:
+    """The server of a reader's progress is killed and comes back."""
+    progress = SqlProgress(server.url(), topic)
+    part = await progress.join("g")
+    await part.claim([1])
+    node = server.leader("")
+    await asyncio.to_thread(node.kill)
+    with pytest.raises(Unavailable, match="progress"):
+        await part.settle({1: {"s.1": "2;1;;"}})
+    await asyncio.to_thread(node.start)
+    await part.settle({1: {"s.1": "3;1;;"}})
+    assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
+    await progress.close()
 
 
 async def outlive(server: Engine, url: str, directory: Path) -> None:

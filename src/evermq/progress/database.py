@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable
+from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable, Uncertain
 
 __all__ = ["Database", "tame", "with_driver"]
 
@@ -54,14 +54,24 @@ class Database:
             raise Misconfigured(f"progress = {_without_password(url)!r}: {_said(error)}") from error
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Do this in a transaction. Raises Unavailable where the database does not answer, Denied where it refuses
-        this user."""
+        """Do this in a transaction. Raises Unavailable where the database does not answer, Uncertain where it did not
+        say whether it was done, Denied where it refuses this user."""
+        is_worked = False
+
+        def marked(connection: Connection) -> T:
+            nonlocal is_worked
+            result = work(connection)
+            is_worked = True
+            return result
+
         try:
             if self._shared:
                 async with self._shared.begin() as connection:
-                    return await connection.run_sync(work)
-            return await self._run_in_thread(work)
+                    return await connection.run_sync(marked)
+            return await self._run_in_thread(marked)
         except (OperationalError, InterfaceError, DBAPIError, OSError) as error:
+            if is_worked:
+                raise Uncertain(f"progress, perhaps written: {_said(error)}") from error
             raise _named(error) from error
 
     async def close(self) -> None:
