@@ -152,7 +152,6 @@ class Gate:
         lane = self.lanes[number]
         back = [ticket.inner for stream in lane.streams.values() for ticket in stream.out.values()]
         if not is_written:
-            self.gone(lane.drops)
             back += lane.drops
             lane.drops, lane.losses = [], lane.losses + 1
         lane.claimed, lane.is_closing, lane.is_doubted, lane.out = False, False, False, 0
@@ -160,7 +159,8 @@ class Gate:
         for stream in lane.streams.values():
             self._note_latest(stream)
             self._usual.pop(stream.name, None)
-            self._let_go(stream.name, stream.out)
+            # What is settled and not written down is nowhere else by now, and may be on its way back to the engine.
+            self._let_go(stream.name, (*stream.out, *stream.writing, *stream.unwritten))
         lane.streams = {}
         return back
 
@@ -171,9 +171,7 @@ class Gate:
 
     def unwritten(self, tickets: Iterable[Ticket]) -> list[Delivery]:
         """Those that were settled here, while their lane was lost before that was written down."""
-        back = [ticket.inner for ticket in tickets if not ticket.is_live and not ticket.is_out]
-        self.gone(back)
-        return back
+        return [ticket.inner for ticket in tickets if not ticket.is_live and not ticket.is_out]
 
     def owe(self, tickets: Iterable[Ticket]) -> None:
         """The engine may forget these once they are written down, which did not work yet."""
@@ -206,7 +204,7 @@ class Gate:
             lane, stream = ticket.lane, ticket.stream
             if lane is not None and stream is not None and stream.out.get(ticket.seq) is ticket and ticket.is_live:
                 del stream.out[ticket.seq]
-                stream.settled.add(ticket.seq)
+                stream.settle(ticket.seq)
                 lane.changed.add(stream)
                 lane.out -= 1
                 touched[lane.number] = lane
@@ -363,7 +361,7 @@ class Gate:
         settled.floor = min(settled.floor, seq)
         if is_void:
             self.counts.voids += 1
-            settled.add(seq)
+            stream.settle(seq)
             lane.changed.add(stream)
             self._drop(lane, delivery)
             return True

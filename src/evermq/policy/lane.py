@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -34,18 +35,33 @@ class GateCounts:
 @dataclass(slots=True, eq=False)
 class Stream:
     """A stream as its lane's reader sees it. out: what the application has. why: flags of what may go although what is
-    before it is not settled. latest: the message that was let through last."""
+    before it is not settled. latest: the message that was let through last. unwritten: what was settled here, and is
+    not in a state that the store is known to have; writing: what is in one that is being written."""
 
     name: str
     settled: Settled
     out: dict[int, Ticket] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
     latest: Message | None = None
+    unwritten: list[int] = field(default_factory=list)
+    writing: list[int] = field(default_factory=list)
 
-    def written_on(self, day: int) -> str:
-        """Its state, to be written down."""
+    def settle(self, seq: int) -> None:
+        """This number is done with."""
+        self.settled.add(seq)
+        self.unwritten.append(seq)
+
+    def write(self, day: int) -> str:
+        """Its state, which is being written down on this day: the outcome is to be told."""
         self.settled.day = day
+        self.writing, self.unwritten = self.unwritten, []
         return self.settled.pack()
+
+    def was_written(self, *, is_known: bool = True) -> None:
+        """The store has that state, as far as is known."""
+        if not is_known:
+            self.unwritten = self.writing + self.unwritten
+        self.writing = []
 
     def has(self, seq: int, *, handed_out: bool = True) -> bool:
         """Whether what depends on this number may be handed out behind it.
@@ -121,6 +137,13 @@ class Lane:
     is_doubted: bool = False
     proof: Any = None
     was_asked: bool = False
+
+    def not_written(self, streams: Iterable[Stream]) -> None:
+        """That was tried, and it is not known to have been done."""
+        for stream in streams:
+            stream.was_written(is_known=False)
+            if self.streams.get(stream.name) is stream:
+                self.changed.add(stream)
 
 
 class Drops(NamedTuple):

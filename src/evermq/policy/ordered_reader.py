@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
@@ -109,6 +110,7 @@ class OrderedReader:
         self._check()
         back = self._gate.release(self._gate.own(deliveries), delay_ms, unseen=self._unseen())
         self._ready = [each for each in self._ready if each.receipt.is_out]
+        self._not_read(back)
         back += self._behind(back, delay_ms)
         try:
             await self._inner.release(back, delay_ms=delay_ms)
@@ -218,15 +220,17 @@ class OrderedReader:
             for lane in changed:
                 lane.changed = set()
             day = self._clock.now_ms() // DAY_MS
-            states = {lane.number: {s.name: s.written_on(day) for s in streams} for lane, streams in taken}
+            states = {lane.number: {s.name: s.write(day) for s in streams} for lane, streams in taken}
             try:
                 await self._part.settle(states)
             except BaseException as error:
                 for lane, streams in taken:
-                    lane.changed |= {stream for stream in streams if lane.streams.get(stream.name) is stream}
+                    lane.not_written(streams)
                 if isinstance(error, Fenced):
                     await self._lose(changed)
                 raise
+            for stream in chain.from_iterable(streams for _, streams in taken):
+                stream.was_written()
 
     async def _lose(self, lanes: Iterable[Lane]) -> None:
         """One of these was lost; which of them, and what is true of the others, the next claim says."""
@@ -243,8 +247,19 @@ class OrderedReader:
 
     def _give_back(self, deliveries: Iterable[Delivery]) -> None:
         """To the engine, in the background: a rung that does not answer must not hold up anything else."""
-        self._back += deliveries
-        self._dues.set()
+        back = list(deliveries)
+        if back:
+            self._not_read(back)
+            self._back += back
+            self._dues.set()
+
+    def _not_read(self, deliveries: Iterable[Delivery]) -> None:
+        """These go back: whoever gets them may end without a word, so that nobody can tell any more what became of
+        them."""
+        at = self._at
+        for _, (lane, offset, via), _, _ in deliveries:
+            if offset is not None and at.get((via, lane), 0) > offset:
+                at[via, lane] = offset
 
     async def _sweep(self) -> None:
         """Acknowledge what nobody has to see, once what makes it superfluous is written down; give back what others
@@ -258,7 +273,7 @@ class OrderedReader:
                 taken.lane.drops += taken.deliveries if taken.are_due else ()
             raise
         finally:
-            self._back += [each for taken in drops if not taken.are_due for each in taken.deliveries]
+            self._give_back(each for taken in drops if not taken.are_due for each in taken.deliveries)
         try:
             await self._acknowledge([taken for taken in drops if taken.are_due])
         finally:

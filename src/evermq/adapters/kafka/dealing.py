@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import methodcaller
 
 from confluent_kafka import murmur2
 
@@ -17,6 +19,8 @@ _NEAR_MS = 600_000  # labels of time this far from now stand in the record itsel
 _KEYS_REMEMBERED = 65_536
 _BYTES = {bytes}
 _KEYS = {bytes, type(None)}
+_TEXT = {str}
+_values = methodcaller("values")
 
 
 def is_near(columns: Columns, now_ms: int) -> bool:
@@ -35,9 +39,21 @@ def check(messages: Batch, bytes_max: int, now_ms: int) -> None:
         raise Rejected(f"message {wrong.id}: key is {type(wrong.key).__name__}, not bytes or None: encode it")
     if messages.body_bytes_max > bytes_max // 2:
         _check_sizes(messages, bytes_max)
-    if columns.has_headers:
+    if columns.has_headers and not _are_plain(columns.headers, bytes_max):
         for message in messages:
             _check_headers(message, bytes_max, now_ms)
+
+
+def _are_plain(headers: Sequence[Mapping[str, str]], bytes_max: int) -> bool:
+    """Whether nothing in any of these has to be looked at closer."""
+    names = {*chain.from_iterable(headers)}
+    texts = [*chain.from_iterable(map(_values, headers))]
+    return (
+        {*map(type, names)} | {*map(type, texts)} == _TEXT
+        and DELIVER_AT not in names
+        and all(map(str.isascii, names))
+        and max(map(len, texts)) <= bytes_max // 8
+    )
 
 
 def _check_sizes(messages: Sequence[Message], bytes_max: int) -> None:

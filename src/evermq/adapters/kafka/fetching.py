@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress, groupby, repeat
 from operator import is_not
@@ -12,12 +12,13 @@ from confluent_kafka import KafkaError
 from confluent_kafka import Message as Raw
 
 from evermq.adapters.kafka.lane import Row
-from evermq.adapters.kafka.records import ID, message_of
+from evermq.adapters.kafka.records import CREATED, ID, NULL_BODY, message_of
 from evermq.message import NO_HEADERS, Message
 
 __all__ = ["Fetched", "decode"]
 
 _BYTES = {bytes}
+_READ_APART = {CREATED, NULL_BODY}  # headers that say something of the rest of their message
 _new_message = partial(tuple.__new__, Message)
 
 
@@ -53,28 +54,38 @@ def decode(topic: str, raw: Sequence[Any]) -> Fetched:
 
 
 def _rows(topic: str, raw: Sequence[Any]) -> list[Row]:
-    """Most records have no header but evermq's id: where that is so of all of them, they are read column by column."""
+    """Most records have evermq's id, and the same other headers, if any: where that is so of all of them, they are read
+    column by column."""
     if not raw:
         return []
     headers = list(map(Raw.headers, raw))
     stamps = [timestamp_ms for _, timestamp_ms in map(Raw.timestamp, raw)]
     values = list(map(Raw.value, raw))
-    ids = _ids(headers)
-    if ids is not None and {*map(type, values)} == _BYTES and min(stamps) >= 0:
-        columns = zip(ids, map(Raw.key, raw), values, repeat(NO_HEADERS), stamps, strict=False)
+    read = _by_columns(headers)
+    if read is not None and {*map(type, values)} == _BYTES and min(stamps) >= 0:
+        ids, others = read
+        columns = zip(ids, map(Raw.key, raw), values, others, stamps, strict=False)
         return list(zip(map(Raw.offset, raw), map(_new_message, columns), strict=True))
     places = zip(repeat(topic), map(Raw.partition, raw), map(Raw.offset, raw), strict=False)
     messages = map(message_of, map(Raw.key, raw), values, headers, stamps, places)
     return list(zip(map(Raw.offset, raw), messages, strict=True))
 
 
-def _ids(headers: Sequence[Any]) -> list[str] | None:
-    """The ids, where each record has that header, nothing else, and nothing odd in it."""
+def _by_columns(headers: Sequence[Any]) -> tuple[list[str], Iterable[Mapping[str, str]]] | None:
+    """The ids and the other headers, where all records have headers of the same names, and nothing odd in them."""
+    columns: dict[str, list[str]] = {}
     try:
-        names, values = zip(*[only for (only,) in headers], strict=True)
-        text = b"\0".join(values)
+        for column in zip(*headers, strict=True):
+            names, values = zip(*column, strict=True)
+            text = b"\0".join(values)
+            columns[names[0]] = found = text.decode("ascii", "replace").split("\0")
+            if names.count(names[0]) < len(names) or len(found) > len(names) or not text.isascii():
+                return None
     except (TypeError, ValueError):
         return None
-    ids = text.decode("ascii", "replace").split("\0")
-    plain = names.count(ID) == len(names) == len(ids) and text.isascii() and "" not in ids
-    return ids if plain else None
+    ids = columns.pop(ID, [""])
+    if "" in ids or len(columns) < len(headers[0]) - 1 or not _READ_APART.isdisjoint(columns):
+        return None
+    if not columns:
+        return ids, repeat(NO_HEADERS)
+    return ids, map(dict, zip(*[zip(repeat(name), texts) for name, texts in columns.items()], strict=True))

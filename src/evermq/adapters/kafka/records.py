@@ -29,15 +29,16 @@ _OURS = frozenset({ID, CREATED, NULL_BODY})
 def record_of(message: Message, now_ms: int | None = None) -> Record:
     """A record for a message; with `now_ms`, that is its timestamp, and the message's own goes in a header."""
     id, key, body, headers, created_ms = message
-    listed: list[Header] = [(ID, id.encode("utf-8", "surrogateescape"))]
     value: bytes | None = body
+    listed: list[Header] = [(ID, _encoded(id))]
     if now_ms is not None:
         listed.append((CREATED, b"%d" % created_ms))
         created_ms = now_ms
-    if headers:
-        if NULL_BODY in headers:
+    for name, text in headers.items():
+        if name not in _OURS:
+            listed.append((name, _encoded(text)))
+        elif name == NULL_BODY:
             value = body or None
-        listed += [(n, v.encode("utf-8", "surrogateescape")) for n, v in headers.items() if n not in _OURS]
     return created_ms, key, value, listed
 
 
@@ -59,3 +60,7 @@ def is_late(message: Message, now_ms: int) -> bool:
     """Whether the message asks for a time still to come. Raises ValueError where that is no number."""
     due = message.headers.get(DELIVER_AT) if message.headers else None
     return due is not None and int(due) > now_ms
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode() if text.isascii() else text.encode("utf-8", "surrogateescape")
