@@ -38,7 +38,9 @@ async def written(gate: Gate, part: MemoryPart, clock: Clock) -> None:
     """As a reader writes down what changed."""
     day = clock.now_ms() // DAY_MS
     for lane in gate.lanes.values():
-        await part.settle({lane.number: {stream.name: stream.written_on(day) for stream in lane.changed}})
+        await part.settle({lane.number: {stream.name: stream.write(day) for stream in lane.changed}})
+        for stream in lane.changed:
+            stream.was_written()
         lane.changed.clear()
 
 

@@ -73,6 +73,43 @@ def test_what_is_released_for_a_while_counts_as_held_until_long_after_it() -> No
     assert 2 not in {each.seq for each in gate.held(100_000)}
 
 
+def test_what_was_settled_and_is_not_written_down_counts_as_held_once_the_lane_is_lost() -> None:
+    """It is nowhere but on its way back to the engine, and others must not take it for absent."""
+    gate = claimed()
+    lane = gate.lanes[LANE]
+    nothing = void_of(delivery(3).message)
+    assert nothing
+    gate.settle([each.receipt for each in gate.offer([delivery(2), delivery(3)._replace(message=nothing)], 0)])
+    for each in gate.offer([delivery(3)._replace(message=nothing)], 0):
+        gate.settle([each.receipt])
+    [stream] = lane.streams.values()
+    stream.write(1)
+    gate.settle([each.receipt for each in gate.offer([delivery(4)], 0)])
+    gate.take_drops()
+    gate.lost(LANE)
+    assert {each.seq for each in gate.held(0)} == {1, 2, 3, 4}
+
+
+def test_what_was_written_down_does_not_count_as_held() -> None:
+    gate = claimed()
+    [stream] = gate.lanes[LANE].streams.values()
+    stream.write(1)
+    stream.was_written()
+    gate.settle([each.receipt for each in gate.offer([delivery(2)], 0)])
+    gate.lost(LANE)
+    assert {each.seq for each in gate.held(0)} == {2}
+
+
+def test_what_may_have_been_written_down_counts_as_held() -> None:
+    gate = claimed()
+    lane = gate.lanes[LANE]
+    [stream] = lane.streams.values()
+    stream.write(1)
+    lane.not_written([stream])
+    gate.lost(LANE)
+    assert {each.seq for each in gate.held(0)} == {1}
+
+
 def test_what_was_nowhere_before_a_group_that_began_at_the_oldest_is_late_when_it_comes() -> None:
     gate = Gate()
     gate.offer([delivery(8)], 0)

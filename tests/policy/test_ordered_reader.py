@@ -292,3 +292,34 @@ async def test_what_goes_back_unseen_is_not_taken_for_something_that_is_nowhere(
     assert inner.released == [one, two]
     assert {(each.stream, each.seq) for each in reader._gate.held(0)} == {("s.1", 1), ("s.1", 2)}
     await reader.close()
+
+
+async def test_what_is_given_back_was_not_read() -> None:
+    """Whoever gets it next may end without a word."""
+    store = MemoryProgress()
+    queue = ladder(Distance(), store)
+    reader = await queue.reader("g")
+    for body in ("1", "2", "3"):
+        await queue.append([make(body, key="k")])
+    first, second, _ = await read(reader, 3)
+    await reader.ack([first])
+    [(place, end)] = reader._read_to.report().items()
+    await reader.release([second], delay_ms=60_000)
+    assert reader._read_to.report() == {place: end - 2}
+    await queue.close()
+
+
+async def test_whoever_claims_a_lane_that_was_lost_knows_what_is_on_its_way_back() -> None:
+    store = MemoryProgress()
+    queue = ladder(Distance(), store)
+    reader = await queue.reader("g")
+    await queue.append([make("1", key="k")])
+    [found] = await read(reader, 1)
+    lane = found.receipt.lane
+    [part] = store._groups["g"].parts
+    lane.is_doubted = True  # a handler heard that it is another reader's
+    async with asyncio.timeout(10):
+        while lane.number in store._groups["g"].owners:
+            await asyncio.sleep(0)
+    assert (found.receipt.stream.name, found.receipt.seq) in {(each.stream, each.seq) for each in part._report.held}
+    await queue.close()

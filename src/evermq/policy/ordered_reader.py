@@ -11,14 +11,15 @@ from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
 from evermq.policy.collector import DAY_MS, Collector
 from evermq.policy.gate import UNPROVED, Gate
-from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Ticket
+from evermq.policy.lane import GateCounts, Lane, Parked, Ticket
+from evermq.policy.read_to import ReadTo
+from evermq.policy.sweep import Sweep
 from evermq.port import Delivery, Queue, Reader
-from evermq.settling import Ahead, Part, Report
+from evermq.settling import Part, Report
 
 __all__ = ["OrderedReader"]
 
 _TEND_MS = 100
-_RETURN_MS = 200
 _WAIT_MS = 1_000
 _CLOSE_MS_MAX = 1_000
 
@@ -51,17 +52,17 @@ class OrderedReader:
         self._gate = Gate(part=part, has_order=has_order, drops_older=drops_older)
         self._absence = Absence(self._gate, part, rungs, group, clock)
         self._ready: list[Delivery] = []
-        self._at: dict[tuple[tuple[str, ...], str], int] = {}  # by rungs and lane
+        self._read_to = ReadTo()
+        self._lost: set[int] = set()  # lanes to be given back once the others were told what this reader had of them
         self._poll: asyncio.Task[list[Delivery]] | None = None
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
         self._claiming = asyncio.Lock()
         self._fences = 0  # how often this reader heard that it had lost its lanes
         self._reports: tuple[Report, ...] = ()
-        self._back: list[Delivery] = []  # to be given back to the engine
-        self._dues = asyncio.Event()  # there is something to acknowledge, or to give back
+        self._sweep = Sweep(self._gate, inner, self._read_to, self._write)
         self._collector = Collector(self._gate, part, clock)
-        jobs = (self._tend, self._sweep, self._search)
+        jobs = (self._tend, self._sweep.turn, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
         self.closed = False
 
@@ -103,19 +104,19 @@ class OrderedReader:
             self._gate.owe(tickets)
             raise
         finally:
-            self._give_back(self._gate.unwritten(tickets))
+            self._sweep.give_back(self._gate.unwritten(tickets))
         await self._inner.ack([ticket.inner for ticket in tickets if ticket.is_settled])
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
         back = self._gate.release(self._gate.own(deliveries), delay_ms, unseen=self._unseen())
         self._ready = [each for each in self._ready if each.receipt.is_out]
-        self._not_read(back)
-        back += self._behind(back, delay_ms)
+        self._read_to.gave_back(back)
+        back += self._sweep.behind(back, delay_ms)
         try:
             await self._inner.release(back, delay_ms=delay_ms)
         except (Unavailable, Uncertain):
-            self._give_back(back)
+            self._sweep.give_back(back)
             raise
 
     async def close(self) -> None:
@@ -129,7 +130,7 @@ class OrderedReader:
         self._gate.count_open(self._unseen())
         try:
             async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
-                await self._sweep()
+                await self._sweep.turn()
         except (EvermqError, TimeoutError):
             pass  # what nobody has to see comes again, and is dropped there
         try:
@@ -164,17 +165,13 @@ class OrderedReader:
                 await self._admit(found)
 
     async def _admit(self, found: list[Delivery]) -> None:
-        at = self._at
-        for _, (lane, offset, via), _, _ in found:
-            if offset is not None and at.get((via, lane), -1) <= offset:
-                at[via, lane] = offset + 1
+        self._read_to.saw(found)
         self._hand(self._gate.offer(found, self._clock.monotonic_ms()))
         fresh = {lane for lane in self._gate.wants() if not self._gate.lanes[lane].was_asked}
         if fresh:
             await self._claim(fresh)
         self._bound_windows()
-        if self._gate.is_dropping:
-            self._dues.set()
+        self._sweep.look()
 
     async def _claim(self, lanes: Iterable[int]) -> None:
         async with self._claiming:
@@ -191,8 +188,7 @@ class OrderedReader:
                 return
             for lane, states in granted.items():
                 self._hand(self._gate.claimed(lane, states))
-        if self._gate.is_dropping:
-            self._dues.set()
+        self._sweep.look()
 
     def _hand(self, ready: list[Delivery]) -> None:
         if ready:
@@ -242,77 +238,28 @@ class OrderedReader:
         """Give lanes back, with what the engine handed out of them that this reader has not settled."""
         async with self._claiming:
             for number in numbers:
-                self._give_back(self._gate.lost(number, is_written=is_written))
-            await self._part.give_back(numbers)
+                self._sweep.give_back(self._gate.lost(number, is_written=is_written))
+            if is_written:
+                await self._part.give_back(numbers)
+            else:
+                self._lost.update(numbers)
 
-    def _give_back(self, deliveries: Iterable[Delivery]) -> None:
-        """To the engine, in the background: a rung that does not answer must not hold up anything else."""
-        back = list(deliveries)
-        if back:
-            self._not_read(back)
-            self._back += back
-            self._dues.set()
-
-    def _not_read(self, deliveries: Iterable[Delivery]) -> None:
-        """These go back: whoever gets them may end without a word, so that nobody can tell any more what became of
-        them."""
-        at = self._at
-        for _, (lane, offset, via), _, _ in deliveries:
-            if offset is not None and at.get((via, lane), 0) > offset:
-                at[via, lane] = offset
-
-    async def _sweep(self) -> None:
-        """Acknowledge what nobody has to see, once what makes it superfluous is written down; give back what others
-        are to have."""
-        self._dues.clear()
-        drops = self._gate.take_drops()
-        try:
-            await self._write()
-        except BaseException:
-            for taken in drops:
-                taken.lane.drops += taken.deliveries if taken.are_due else ()
-            raise
-        finally:
-            self._give_back(each for taken in drops if not taken.are_due for each in taken.deliveries)
-        try:
-            await self._acknowledge([taken for taken in drops if taken.are_due])
-        finally:
-            await self._release_back()
-
-    async def _acknowledge(self, drops: Sequence[Drops]) -> None:
-        if not drops:
-            return
-        try:
-            await self._inner.ack([each for taken in drops for each in taken.deliveries])
-        except BaseException:
-            for lane, _, deliveries in drops:
-                lane.drops += deliveries
-            raise
-
-    async def _release_back(self) -> None:
-        back, self._back = self._back, []
-        if not back:
-            return
-        back += self._behind(back, _RETURN_MS)
-        try:
-            await self._inner.release(back, delay_ms=_RETURN_MS)
-        except BaseException:
-            self._back += back
-            raise
-
-    def _behind(self, back: Sequence[Delivery], delay_ms: int) -> list[Delivery]:
-        """What goes back with these although it never came here: it must not be taken for something that is nowhere,
-        where what is behind it in its lane was read."""
-        behind = self._inner.take_behind(back) if isinstance(self._inner, Ahead) else []
-        self._gate.gone(behind, delay_ms)
-        return behind
+    async def _give_up(self, lost: set[int]) -> None:
+        """Lanes that were lost before the last report: who claims them knows what is on its way back to the engine."""
+        async with self._claiming:
+            self._lost -= lost
+            try:
+                await self._part.give_back([number for number in lost if not self._gate.lanes[number].claimed])
+            except BaseException:
+                self._lost |= lost
+                raise
 
     def _bound_windows(self) -> None:
         """What a lane holds beyond its window goes back to the engine for a while."""
         for lane in self._gate.lanes.values():
             if len(lane.parked) > self._window_count_max:
                 over = self._gate.overflow(lane, self._window_count_max)
-                self._give_back(parked.delivery for parked in over)
+                self._sweep.give_back(parked.delivery for parked in over)
 
     async def _always(self, job: Callable[[], Awaitable[None]]) -> None:
         while not self.closed:  # a driver may take a cancellation for an error of its own
@@ -323,19 +270,15 @@ class OrderedReader:
             except Exception as error:  # a reader whose claims end without a word would stand still
                 self._gate.counts.failed += 1
                 self._gate.counts.error = repr(error)
-            await (self._until_due() if job == self._sweep else self._clock.sleep(_TEND_MS))
-
-    async def _until_due(self) -> None:
-        try:
-            async with asyncio.timeout(_TEND_MS / 1000):
-                await self._dues.wait()
-        except TimeoutError:
-            pass
+            await (self._sweep.wait(_TEND_MS) if job == self._sweep.turn else self._clock.sleep(_TEND_MS))
 
     async def _tend(self) -> None:
         """Say that this reader lives, and give and take lanes; this asks the store alone, and no rung."""
+        lost = set(self._lost)
         try:
-            renewed = await self._part.renew(Report(self._read_to(), self._gate.held(self._clock.monotonic_ms())))
+            renewed = await self._part.renew(
+                Report(self._read_to.report(), self._gate.held(self._clock.monotonic_ms()))
+            )
         except Fenced:
             self._fences += 1
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
@@ -344,7 +287,8 @@ class OrderedReader:
             await self._lose(doubted)
         self._reports = renewed.reports
         await self._follow(renewed.wanted)
-        await self._return(renewed.wanted)
+        await self._return(renewed.wanted - self._lost)
+        await self._give_up(lost)
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
@@ -376,9 +320,6 @@ class OrderedReader:
             asked = {n for n in waiting if n in wanted or may_move(n, states.get(n, {}), old_ms)}
             if asked:
                 await self._claim(asked)
-
-    def _read_to(self) -> dict[str, int]:
-        return {f"{'/'.join(via)}/{lane}": offset for (via, lane), offset in self._at.items()}
 
     def _old_ms(self) -> int:
         """Since when something must have waited for its lane to be asked for whatever the states say."""

@@ -1,0 +1,95 @@
+"""What a reader acknowledges and gives back in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from evermq.policy.gate import Gate
+from evermq.policy.lane import Drops
+from evermq.policy.read_to import ReadTo
+from evermq.port import Delivery, Reader
+from evermq.settling import Ahead
+
+__all__ = ["Sweep"]
+
+_RETURN_MS = 200
+
+
+class Sweep:
+    """A rung that does not answer must not hold up anything else. write: writes down what changed in all lanes."""
+
+    def __init__(self, gate: Gate, inner: Reader, read_to: ReadTo, write: Callable[[], Awaitable[None]]) -> None:
+        self._gate = gate
+        self._inner = inner
+        self._read_to = read_to
+        self._write = write
+        self._back: list[Delivery] = []
+        self._dues = asyncio.Event()
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """To the engine."""
+        back = list(deliveries)
+        if back:
+            self._read_to.gave_back(back)
+            self._back += back
+            self._dues.set()
+
+    def look(self) -> None:
+        """Something is to be acknowledged, perhaps."""
+        if self._gate.is_dropping:
+            self._dues.set()
+
+    async def wait(self, wait_ms: int) -> None:
+        """Until there is something to do, but not for longer."""
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._dues.wait()
+        except TimeoutError:
+            pass
+
+    async def turn(self) -> None:
+        """Acknowledge what nobody has to see, once what makes it superfluous is written down; give back what others
+        are to have."""
+        self._dues.clear()
+        drops = self._gate.take_drops()
+        try:
+            await self._write()
+        except BaseException:
+            for taken in drops:
+                taken.lane.drops += taken.deliveries if taken.are_due else ()
+            raise
+        finally:
+            self.give_back(each for taken in drops if not taken.are_due for each in taken.deliveries)
+        try:
+            await self._acknowledge([taken for taken in drops if taken.are_due])
+        finally:
+            await self._release_back()
+
+    def behind(self, back: Sequence[Delivery], delay_ms: int) -> list[Delivery]:
+        """What goes back with these although it never came here: it must not be taken for something that is nowhere,
+        where what is behind it in its lane was read."""
+        behind = self._inner.take_behind(back) if isinstance(self._inner, Ahead) else []
+        self._gate.gone(behind, delay_ms)
+        return behind
+
+    async def _acknowledge(self, drops: Sequence[Drops]) -> None:
+        if not drops:
+            return
+        try:
+            await self._inner.ack([each for taken in drops for each in taken.deliveries])
+        except BaseException:
+            for lane, _, deliveries in drops:
+                lane.drops += deliveries
+            raise
+
+    async def _release_back(self) -> None:
+        back, self._back = self._back, []
+        if not back:
+            return
+        back += self.behind(back, _RETURN_MS)
+        try:
+            await self._inner.release(back, delay_ms=_RETURN_MS)
+        except BaseException:
+            self._back += back
+            raise
