@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib.metadata import version
 from typing import Annotated
 
@@ -24,6 +25,8 @@ from evermq.daemon.commands import (
 from evermq.daemon.running import guard, show_tracebacks
 
 __all__ = ["app", "main"]
+
+_COLLECTED = (20_000, 20, 50)
 
 app = typer.Typer(
     name="evermq",
@@ -67,6 +70,9 @@ app.add_typer(drill.app, name="drill")
 
 def main() -> None:
     """Run, and end with the status of the contract: 0, 1 check failed, 2 wrong use, 3 not all sent, 4 unreachable."""
+    # Messages are many small objects that die young: by its own thresholds the collector would walk over them, and over
+    # everything else, again and again.
+    gc.set_threshold(*_COLLECTED)
     guard(app)
 
 

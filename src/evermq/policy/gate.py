@@ -15,6 +15,7 @@ from evermq.settling import Held, Part
 __all__ = ["ABSENT", "LATE", "UNPROVED", "Gate"]
 
 _NEW: Any = tuple.__new__  # half the cost of the named tuples' own
+_NOTHING_BEFORE = ("-", "0")
 _GONE_MS = 30_000  # by then some reader has it, or has settled it
 ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 
@@ -41,7 +42,7 @@ class Gate:
         ready: list[Delivery] = []
         self._now_ms = now_ms
         for delivery in found:
-            if not self._pass_usual(delivery, ready):
+            if self._gone or not self._pass_usual(delivery, ready):
                 self._offer(delivery, now_ms, ready)
         return ready
 
@@ -49,29 +50,26 @@ class Gate:
         """Let through what comes in its turn, as nearly everything does; False: look closer."""
         message, position, _, attempt = delivery
         id, key, body, headers, created_ms = message
-        text = headers.get(SEQ)
-        if text is None or len(headers) > 1 or self._gone or attempt > 1:
+        if attempt > 1 or len(headers) != 1 or SEQ not in headers:
             return False
-        name, seq_text, back_text, _ = text.split(" ") if text.count(" ") == 3 else ("", "", "", "")
-        found = self._usual.get(name)
-        if found is None:
-            return False
-        lane, stream = found
-        settled, out = stream.settled, stream.out
         try:
+            name, seq_text, back_text, _ = headers[SEQ].split(" ")
+            lane, stream = self._usual[name]
             seq = int(seq_text)
-            prev = 0 if back_text in ("-", "0") else seq - int(back_text)
-        except ValueError:
-            return False  # not what evermq writes
+            prev = 0 if back_text in _NOTHING_BEFORE else seq - int(back_text)
+        except (KeyError, ValueError):
+            return False  # a stream that is new here, or not what evermq writes
+        settled, out = stream.settled, stream.out
+        following = settled.next
         if (
-            seq < settled.next
-            or (prev >= settled.next and prev not in out)
+            seq < following
+            or (prev >= following and prev not in out)
             or seq in out
-            or seq < settled.floor
-            or not settled.is_prefix
             or lane.parked
             or lane.is_closing
             or stream.why
+            or seq < settled.floor
+            or not settled.is_prefix
         ):
             return False
         stream.latest = message

@@ -9,7 +9,7 @@ local id, group, token, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local count_left, bytes_left = tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local CHUNK, ENTRIES_MAX = 8, 4000
+local CHUNK_MAX, ENTRIES_MAX = 8, 4000
 
 -- A fair share of all lanes, so that a reader that comes later gets its part as soon as others have settled theirs.
 local first, room = #KEYS % 2, tonumber(ARGV[7])
@@ -18,13 +18,13 @@ if first == 1 then
   room = math.min(room, math.ceil((room + tonumber(ARGV[8])) / math.max(1, readers)) - tonumber(ARGV[8]))
 end
 
--- Whole entries while they fit; the first one always.
+-- Whole entries while they fit; the first one always. Entries may be large: no more are looked at than seem to fit.
 local function fetch(list_key, index, nxt, base)
-  local found, upto = {}, base
+  local found, upto, chunk, count = {}, base, 1, 0
   while true do
-    local some = redis.call('LRANGE', list_key, index, index + CHUNK - 1)
+    local some = redis.call('LRANGE', list_key, index, index + chunk - 1)
     for _, entry in ipairs(some) do
-      local _, count = struct.unpack('<BI4', entry)
+      count = select(2, struct.unpack('<BI4', entry))
       local fits = upto + count - nxt <= count_left and #entry <= bytes_left
       if #found > 0 and (not fits or #found >= ENTRIES_MAX) then return found, upto end
       found[#found + 1] = entry
@@ -32,7 +32,9 @@ local function fetch(list_key, index, nxt, base)
       bytes_left = bytes_left - #entry
     end
     index = index + #some
-    if #some < CHUNK or upto - nxt >= count_left or bytes_left <= 0 then return found, upto end
+    local left = count_left - (upto - nxt)
+    if #some < chunk or left <= 0 or bytes_left <= 0 then return found, upto end
+    chunk = math.min(CHUNK_MAX, math.ceil(left / math.max(1, count)))
   end
 end
 
