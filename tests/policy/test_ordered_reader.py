@@ -323,3 +323,47 @@ async def test_whoever_claims_a_lane_that_was_lost_knows_what_is_on_its_way_back
             await asyncio.sleep(0)
     assert (found.receipt.stream.name, found.receipt.seq) in {(each.stream, each.seq) for each in part._report.held}
     await queue.close()
+
+
+async def test_lane_that_nobody_asks_for_any_more_is_handed_out_again() -> None:
+    store = MemoryProgress()
+    queue = ladder(Distance(), store)
+    reader = await queue.reader("g")
+    await queue.append([make("1", key="k")])
+    found = await read(reader, 1)
+    lane = found[0].receipt.lane
+    other = await store.join("g")
+    assert not await other.claim([lane.number])
+    async with asyncio.timeout(10):
+        while not lane.is_closing:
+            await asyncio.sleep(0.01)
+    await other.leave()
+    await reader.ack(found)
+    await queue.append([make("2", key="k")])
+    assert [each.message.body for each in await read(reader, 1)] == [b"2"]
+    await queue.close()
+
+
+async def test_lane_is_returned_once_the_others_were_told_what_was_released() -> None:
+    """Whoever gets it must not take that for absent, while it is on its way through the engine."""
+    way, store = Distance(), MemoryProgress()
+    queue = ladder(way, store)
+    reader = await queue.reader("g")
+    await queue.append([make("1", key="k")])
+    found = await read(reader, 1)
+    lane, stream = found[0].receipt.lane, found[0].receipt.stream.name
+    [part] = store._groups["g"].parts
+    other = await store.join("g")
+    assert not await other.claim([lane.number])
+    way.doors["renew"] = asyncio.Event()
+    calls = way.calls["renew"]
+    async with asyncio.timeout(10):
+        while way.calls["renew"] == calls:
+            await asyncio.sleep(0.01)
+        await reader.release(found, delay_ms=60_000)  # after the report that is on its way
+        way.doors["renew"].set()
+        while lane.claimed:
+            await asyncio.sleep(0.01)
+    assert (stream, 1) in {(each.stream, each.seq) for each in part._report.held}
+    await other.leave()
+    await queue.close()

@@ -10,7 +10,7 @@ from evermq.adapters.address import Address, parse
 from evermq.adapters.inspection import Inspection
 from evermq.errors import Misconfigured
 from evermq.half import HoldsHalves
-from evermq.port import AppendsBlocking, Place, Queue
+from evermq.port import AppendsBlocking, OrdersAppends, Place, Queue
 from evermq.settling import Bounded
 from evermq.traits import Traits
 
@@ -107,6 +107,8 @@ class _Owning:
         self.backlog = queue.backlog
         if isinstance(queue, AppendsBlocking):
             self.append_blocking = queue.append_blocking
+        if isinstance(queue, OrdersAppends):
+            self.appends_max = queue.appends_max
         if isinstance(queue, Bounded):
             self.end = queue.end
         if isinstance(queue, HoldsHalves):

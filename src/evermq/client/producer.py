@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, Self
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
@@ -22,17 +21,12 @@ OnOutcome = Callable[[Message, Outcome], None]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
 _MANY = 64  # calls that wait: fewer go in one append
+_ALONE = {Message}
 
 
-class _Entry(NamedTuple):
-    """One call on its way. future: None for one-way sends."""
-
-    messages: Sequence[Message]
-    size: int
-    future: asyncio.Future[Sequence[Outcome]] | None
-
-
-_new_entry = partial(tuple.__new__, _Entry)
+# One call on its way: a message or several, their size, and a future for its outcome or outcomes (None for one-way
+# sends). A plain tuple: there is one for each message.
+_Entry = tuple[Message | Sequence[Message], int, asyncio.Future[Any] | None]
 
 
 class Producer:
@@ -96,14 +90,14 @@ class Producer:
         size = len(message.body)
         if self._closed or self._is_short_of(size):
             return await self.send_message(message)
-        outcome = (await self._sent((message,), size))[0]  # as there; a coroutine less for each message
+        outcome: Outcome = await self._sent(message, size)  # as there; a coroutine less for each message
         if isinstance(outcome, EvermqError):
             raise outcome
         return outcome
 
     async def send_message(self, message: Message) -> Position:
         """As `send`, for a message that is made already (`producer.message(...)`)."""
-        outcome = (await self._send((message,)))[0]
+        outcome: Outcome = await self._send(message, len(message.body))
         if isinstance(outcome, EvermqError):
             raise outcome
         return outcome
@@ -113,7 +107,7 @@ class Producer:
         made = [each if isinstance(each, Message) else self.message(each) for each in messages]
         if not made:
             return ()
-        outcomes = await self._send(made)
+        outcomes: Sequence[Outcome] = await self._send(made, sum([len(message.body) for message in made]))
         errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
         if not errors:
             return outcomes  # type: ignore[return-value]
@@ -135,7 +129,7 @@ class Producer:
         message = self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id)
         if self._for_room or self._bytes + len(message.body) > self._memory_bytes_max:
             raise Overloaded(f"memory_bytes_max = {self._memory_bytes_max} is full: await send(), or send less")
-        self._enter((message,), len(message.body), None)
+        self._enter(message, len(message.body), None)
         return message
 
     async def flush(self) -> None:
@@ -159,18 +153,17 @@ class Producer:
     ) -> None:
         await self.close()
 
-    async def _send(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+    async def _send(self, messages: Message | Sequence[Message], size: int) -> Any:
         self._check()
-        size = sum([len(message.body) for message in messages])
         if self._is_short_of(size):
             await self._wait_for_room(size)
         return await self._sent(messages, size)
 
-    def _sent(self, messages: Sequence[Message], size: int) -> asyncio.Future[Sequence[Outcome]]:
-        """Done when these have their outcomes."""
+    def _sent(self, messages: Message | Sequence[Message], size: int) -> asyncio.Future[Any]:
+        """Done when these have their outcomes; one message, its outcome."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Sequence[Outcome]] = self._loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._enter(messages, size, future)
         return future
 
@@ -204,8 +197,8 @@ class Producer:
                 turn.set_result(None)
                 return
 
-    def _enter(self, messages: Sequence[Message], size: int, future: asyncio.Future[Sequence[Outcome]] | None) -> None:
-        self._waiting.append(_new_entry((messages, size, future)))
+    def _enter(self, messages: Message | Sequence[Message], size: int, future: asyncio.Future[Any] | None) -> None:
+        self._waiting.append((messages, size, future))
         self._bytes += size
         if len(self._waiting) == 1:
             self._idle.clear()
@@ -248,45 +241,35 @@ class Producer:
         if self._appends_max > 1 and limit >= _MANY:
             limit = -(-limit // (self._appends_max - len(self._under_way)))
         taken = [self._waiting.popleft()]
-        count, size = len(taken[0].messages), taken[0].size
+        count, size = _count(taken[0]), taken[0][1]
         while self._waiting and len(taken) < limit:
-            messages, more, _ = self._waiting[0]
-            count += len(messages)
-            size += more
+            entry = self._waiting[0]
+            count += _count(entry)
+            size += entry[1]
             if count > self._batch_count_max or size > self._batch_bytes_max:
                 break
             taken.append(self._waiting.popleft())
         return taken
 
     async def _append(self, entries: list[_Entry]) -> None:
-        messages = entries[0].messages if len(entries) == 1 else [m for entry in entries for m in entry.messages]
+        each = [messages for messages, _, _ in entries]
+        are_alone = {*map(type, each)} == _ALONE
+        messages = each if are_alone else [message for entry in entries for message in _messages(entry)]
         try:
-            outcomes = await self._outcomes(messages)
+            outcomes = await self._outcomes(messages)  # type: ignore[arg-type]
         except Exception as error:  # a defect below must not leave callers waiting for ever
             outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
-        if len(entries) == len(messages):
-            for (mine, size, future), outcome in zip(entries, outcomes, strict=True):
-                self._bytes -= size
-                if future is not None and not future.done():
-                    future.set_result((outcome,))
-                elif future is None and self._on_outcome:
-                    self._on_outcome(mine[0], outcome)
-        else:
-            at = 0
-            for entry in entries:
-                stop = at + len(entry.messages)
-                self._tell(entry, outcomes if len(entries) == 1 else outcomes[at:stop])
-                at = stop
+        self._bytes -= sum([size for _, size, _ in entries])
+        self._tell(entries, outcomes if are_alone else _dealt(entries, outcomes))
         self._give_room()
 
-    def _tell(self, entry: _Entry, outcomes: Sequence[Outcome]) -> None:
-        messages, size, future = entry
-        self._bytes -= size
-        if future is None:
-            if self._on_outcome:
-                self._on_outcome(messages[0], outcomes[0])
-        elif not future.done():
-            future.set_result(outcomes)
+    def _tell(self, entries: Sequence[_Entry], outcomes: Iterable[Any]) -> None:
+        for (messages, _, future), outcome in zip(entries, outcomes, strict=True):
+            if future is None:
+                if self._on_outcome:
+                    self._on_outcome(messages, outcome)  # type: ignore[arg-type]
+            elif not future.done():
+                future.set_result(outcome)
 
     async def _outcomes(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """One outcome per message; with retry_ms_max, what may still succeed is sent again until it does."""
@@ -319,6 +302,23 @@ class Producer:
     def _check(self) -> None:
         if self._closed:
             raise Closed("this producer was closed: make another one")
+
+
+def _messages(entry: _Entry) -> Sequence[Message]:
+    messages = entry[0]
+    return (messages,) if isinstance(messages, Message) else messages
+
+
+def _count(entry: _Entry) -> int:
+    return 1 if type(entry[0]) is Message else len(entry[0])
+
+
+def _dealt(entries: Iterable[_Entry], outcomes: Sequence[Outcome]) -> Iterator[Outcome | Sequence[Outcome]]:
+    """The outcome of each call."""
+    at = 0
+    for entry in entries:
+        begin, at = at, at + _count(entry)
+        yield outcomes[begin] if isinstance(entry[0], Message) else outcomes[begin:at]
 
 
 def _may_succeed(outcome: Outcome) -> bool:

@@ -21,13 +21,12 @@ _FRESH_MS = 500  # an answer that took longer says what was, not what is
 
 @dataclass(slots=True)
 class _Search:
-    """What was held when it began, where every rung ended then, which numbers had landed by then, and what the readers
-    had said by then."""
+    """What was held when it began, where every rung ended then, and which numbers had landed by then."""
 
     held: list[Parked]
     ends: dict[str, tuple[str, str, int]]
     opened: dict[str, int]
-    reports: Sequence[Report]
+    began_ms: int
 
 
 class Absence:
@@ -52,14 +51,17 @@ class Absence:
         self._next = 0
         self._silent: set[str] = set()  # rungs that did not answer in this turn
 
-    async def prove(self, reports: Sequence[Report]) -> list[Lane]:
-        """Go on with every search; returns the lanes in which something may move now."""
+    async def prove(self, reports: Sequence[Report], asked_ms: int) -> list[Lane]:
+        """Go on with every search; returns the lanes in which something may move now.
+
+        asked_ms: when the readers were asked for these reports. What one had given back, or left behind, when the lane
+        was claimed here, is in reports that were asked for later."""
         moved = []
         self._silent.clear()
         for lane in self._turn():
             if lane.proof is None:
-                lane.proof = await self._begin(lane, reports)
-            elif lane.claimed and not lane.out and lane.proof.reports is not reports:
+                lane.proof = await self._begin(lane)
+            elif lane.claimed and not lane.out and lane.proof.began_ms < asked_ms:
                 past = await self._read_to_the_end(lane.proof, reports)
                 if self._absent(lane, past, reports) and not await self.is_claimed([lane]):
                     continue
@@ -88,8 +90,9 @@ class Absence:
         self._next = (self._next + _LANES_MAX) % len(waiting)
         return (waiting[self._next :] + waiting[: self._next])[:_LANES_MAX]
 
-    async def _begin(self, lane: Lane, reports: Sequence[Report]) -> _Search | None:
-        old_ms = self._clock.monotonic_ms() - _PATIENCE_MS
+    async def _begin(self, lane: Lane) -> _Search | None:
+        began_ms = self._clock.monotonic_ms()
+        old_ms = began_ms - _PATIENCE_MS
         held = [parked for parked in lane.parked if parked.since_ms <= old_ms]
         if not held:
             return None
@@ -106,7 +109,7 @@ class Absence:
             except EvermqError:
                 self._silent.add(key)
                 return None
-        return _Search(held, ends, opened, reports)
+        return _Search(held, ends, opened, began_ms)
 
     def _is_aligned(self, parked: Parked, lane: Lane) -> bool:
         """Whether a message came from the lane of its rung in which its number would be looked for."""

@@ -143,6 +143,17 @@ class Gate:
             del self._gone[each]
         return self.woken(lane)
 
+    def quiet(self) -> set[int]:
+        """Lanes of which the application has nothing, and is given nothing more."""
+        return {lane.number for lane in self.lanes.values() if lane.is_closing and not lane.out}
+
+    def not_asked_for(self, wanted: Collection[int]) -> list[Lane]:
+        """Lanes that were to be given back and that nobody asks for any more: they are handed out again."""
+        lanes = [lane for lane in self.lanes.values() if lane.is_closing and lane.number not in wanted]
+        for lane in lanes:
+            lane.is_closing = False
+        return lanes
+
     def lost(self, number: int, *, is_written: bool = False) -> list[Delivery]:
         """The lane is not this reader's any more. What the application still has of it settles nothing.
 

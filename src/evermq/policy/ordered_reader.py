@@ -60,6 +60,7 @@ class OrderedReader:
         self._claiming = asyncio.Lock()
         self._fences = 0  # how often this reader heard that it had lost its lanes
         self._reports: tuple[Report, ...] = ()
+        self._asked_ms = 0  # when this reader asked for them
         self._sweep = Sweep(self._gate, inner, self._read_to, self._write)
         self._collector = Collector(self._gate, part, clock)
         jobs = (self._tend, self._sweep.turn, self._search)
@@ -274,7 +275,7 @@ class OrderedReader:
 
     async def _tend(self) -> None:
         """Say that this reader lives, and give and take lanes; this asks the store alone, and no rung."""
-        lost = set(self._lost)
+        lost, quiet, asked_ms = set(self._lost), self._gate.quiet(), self._clock.monotonic_ms()
         try:
             renewed = await self._part.renew(
                 Report(self._read_to.report(), self._gate.held(self._clock.monotonic_ms()))
@@ -285,29 +286,34 @@ class OrderedReader:
             return
         if doubted := [lane for lane in self._gate.lanes.values() if lane.is_doubted]:
             await self._lose(doubted)
-        self._reports = renewed.reports
+        self._reports, self._asked_ms = renewed.reports, asked_ms
         await self._follow(renewed.wanted)
-        await self._return(renewed.wanted - self._lost)
+        await self._return(renewed.wanted - self._lost, quiet)
         await self._give_up(lost)
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
         await self._collector.turn()
         await self._pass_over_old()
-        for lane in await self._absence.prove(self._reports):
+        for lane in await self._absence.prove(self._reports, self._asked_ms):
             self._hand(self._gate.woken(lane))
 
-    async def _return(self, wanted: Iterable[int]) -> None:
-        """Give lanes back that another reader asks for, once the application has nothing of them."""
+    async def _return(self, wanted: Collection[int], quiet: Collection[int]) -> None:
+        """Give lanes back that another reader asks for, once the application has nothing of them.
+
+        quiet: of which it had nothing any more when the last report was made, so that this tells what it had released.
+        """
+        for free in self._gate.not_asked_for(wanted):
+            self._hand(self._gate.woken(free))
         for number in wanted:
             lane = self._gate.lanes.get(number)
             if lane is None or not lane.claimed:
                 await self._part.give_back([number])
                 continue
             lane.is_closing = True
-            if lane.out == 0:
+            if number in quiet:
                 await self._write([number])
-                if lane.out == 0 and not lane.changed:
+                if not lane.changed:
                     self._gate.counts.returned += 1
                     await self._let_go([number], is_written=True)
 
