@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_extras_of_an_engine_are_those_of_a_queue_opened_by_its_url(queue: type,
     class Place:
         pass
 
-    made = object.__new__(queue)
+    made: Any = object.__new__(queue)
     made.name = "orders"
     wrapped = opening._Owning(made, Place())  # type: ignore[arg-type]
     assert all(hasattr(wrapped, name) == hasattr(made, name) for name in offered(protocol))
