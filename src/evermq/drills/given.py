@@ -70,7 +70,7 @@ async def given(
         try:
             yield setting
         finally:
-            setting.left.extend(await remove(topic_of(setting.topic, direct)))
+            setting.left.extend(await remove(topic_of(setting.topic, direct), setting.groups))
             direct.unlink()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from evermq.adapters.address import Address, parse
 from evermq.adapters.open import open_place
@@ -23,11 +23,18 @@ _WAIT_S = 20
 _Step = Coroutine[Any, Any, None]
 
 
-async def remove(drill: TopicConfig) -> list[str]:
-    """Topics and their groups, slots, agreements of switches, and progress, of the drill's own configuration. Returns
+@runtime_checkable
+class _KeepsGroups(Protocol):
+    """A place whose groups outlive their topic."""
+
+    async def drop_group(self, topic: str, group: str) -> None: ...
+
+
+async def remove(drill: TopicConfig, groups: Sequence[str]) -> list[str]:
+    """Topics with these groups, slots, agreements of switches, and progress, of the drill's own configuration. Returns
     what could not be removed and why, a sentence each."""
     left = []
-    for what, step in _steps(drill):
+    for what, step in _steps(drill, groups):
         try:
             async with asyncio.timeout(_WAIT_S):
                 await step
@@ -36,9 +43,9 @@ async def remove(drill: TopicConfig) -> list[str]:
     return left
 
 
-def _steps(drill: TopicConfig) -> Iterator[tuple[str, _Step]]:
+def _steps(drill: TopicConfig, groups: Sequence[str]) -> Iterator[tuple[str, _Step]]:
     for url in urls_of(drill.root):
-        yield str(parse(url)), _drop_topics(url)
+        yield str(parse(url)), _drop_topics(url, groups)
     for url in hosts_of(drill.root):
         yield f"the slots of {parse(url)}", _drop_slots(url)
     for switch in _switches(drill.root):
@@ -47,12 +54,16 @@ def _steps(drill: TopicConfig) -> Iterator[tuple[str, _Step]]:
         yield f"what progress has of topic {drill.name}", _drop_progress(drill.order.progress, drill.name)
 
 
-async def _drop_topics(url: str) -> None:
+async def _drop_topics(url: str, groups: Sequence[str]) -> None:
     """The topic of a URL, with what it has beside it: dead letters, and probes of processes that were killed."""
     address = parse(url)
     place = await open_place(_place_of(url, address))
     try:
-        for name in await place.topics():
+        topics = await place.topics()
+        if isinstance(place, _KeepsGroups) and address.topic in topics:
+            for group in groups:
+                await place.drop_group(address.topic, group)
+        for name in topics:
             if name == address.topic or name.startswith(f"{address.topic}."):
                 await place.drop(name)
         if address.engine != "log":
@@ -74,7 +85,7 @@ async def _drop_slots(url: str) -> None:
     if slots.exists():
         await asyncio.to_thread(shutil.rmtree, slots)
     if (directory / "lock").exists():  # a log is there as well: what no rung would ever take is in it
-        await _drop_topics(url)
+        await _drop_topics(url, ())
 
 
 async def _drop_agreement(switch: SwitchConfig) -> None:
