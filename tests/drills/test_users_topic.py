@@ -9,7 +9,10 @@ from tests.drills.ladders import SHORT, ladder
 
 from evermq.adapters.open import open_place
 from evermq.drills.conduct import hold
+from evermq.drills.own_topic import copy, topic_of
+from evermq.drills.removal import remove
 from evermq.errors import Misconfigured
+from evermq.progress.sql import SqlProgress
 
 pytestmark = pytest.mark.timeout(400)  # of many processes, on a machine that others use as well
 
@@ -81,6 +84,32 @@ async def test_drill_that_is_ended_before_its_time_leaves_nothing_behind_either(
     assert await topics_of(tmp_path / "a") == await topics_of(tmp_path / "b") == []
     assert list((tmp_path / "last" / "slots").iterdir()) == []
     assert not list(tmp_path.glob("switch*"))
+
+
+async def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(tmp_path: Path) -> None:
+    database = tmp_path / "shop.sqlite"
+    away = "redis://127.0.0.1:1/orders"
+    config = ladder(tmp_path, away, progress=f"sqlite:///{database}")
+    copied = copy("orders", config, tmp_path / "copy.toml", "r1")
+    topic, groups = topic_of("orders-drill-r1", copied), ("billing-drill-r1",)
+    place = await open_place(f"log://{tmp_path}/b")
+    await place.create("orders-drill-r1", groups=groups)
+    await place.create("orders-drill-r1.billing-drill-r1.dead")
+    await place.create("orders-drill-r10", groups=groups)
+    await place.create("orders", groups=["billing"])
+    for name in ("orders-drill-r1", "orders"):
+        progress = SqlProgress(f"sqlite:///{database}", name)
+        await (await progress.join("billing")).claim([1])
+        await progress.close()
+    slot = tmp_path / "last" / "slots" / "orders-drill-r1" / "0"
+    slot.mkdir(parents=True)
+    [sentence] = await remove(topic, groups)
+    assert "redis://127.0.0.1:1/orders-drill-r1 could not be removed" in sentence
+    assert sorted(await place.topics()) == ["orders", "orders-drill-r10"]
+    assert not slot.parent.exists()
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT topic FROM evermq_claims").fetchall() == [("orders",)]
+    await place.close()
 
 
 async def test_order_that_the_topic_does_not_promise_is_refused(tmp_path: Path) -> None:
