@@ -90,6 +90,10 @@ class Coordinator(Protocol):
         """Who is on the list, and what each of them says."""
         ...
 
+    async def drop(self) -> None:
+        """Take value, members and leases away, of a place that nobody uses any more; call `close` after it."""
+        ...
+
     async def close(self) -> None:
         """Leave, release what is held, and end; again is harmless."""
         ...

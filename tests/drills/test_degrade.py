@@ -8,36 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.drills.ladders import QUICK, SHORT, ladder
 
 from evermq.drills.archive import find, held
 from evermq.drills.conduct import hold
-from evermq.drills.degrade import Plan
 from evermq.drills.engines.engine import Missing
-from evermq.drills.own_topic import copy, own, toml
+from evermq.drills.own_topic import copy
 from evermq.drills.setting import engines_of, started
 from evermq.errors import Misconfigured
 
 pytestmark = pytest.mark.timeout(400)  # of many processes, on a machine that others use as well
-QUICK = {
-    "slow_ms": 10_000,
-    "probe_ms": 300,
-    "canary": 4,
-    "good": 3,
-    "good_ms": 500,
-    "dwell_ms": 1_000,
-    "returning_ms": 500,
-}
-SHORT = Plan(healthy_s=2, hold_s=3, return_s_max=150)
-
-
-def ladder(directory: Path, primary: str, standby: str = "") -> Path:
-    config = directory / "evermq.toml"
-    standby = standby or f"log://{directory}/b/orders"
-    config.write_text(
-        f'[topics.orders]\nuse = "failover"\nprimary = "{primary}"\nstandby = "{standby}"\n'
-        f"switch = {toml({'at': f'file://{directory}/switch', **QUICK})}\n"
-    )
-    return config
 
 
 async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Path) -> None:
@@ -53,7 +33,10 @@ async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Pa
     assert set(figures["send_p99_ms"]) == {"healthy", "outage", "return"}
     assert Path(figures["picture"]).read_bytes().startswith(b"\x89PNG")
     assert "senders left the primary" in Path(figures["report"]).read_text()
-    assert not (tmp_path / "a" / "orders-drill").exists()
+    assert figures["duplicates_business"] is None
+    assert done.notes == ["business doubles were not judged by a transaction: the topic has no progress"]
+    assert not (tmp_path / "switch").exists()
+    assert not list(tmp_path.glob("switch-drill*"))
     assert find(None, tmp_path / "drills") == held(tmp_path / "drills")[0] == done
 
 
@@ -121,16 +104,23 @@ async def test_database_that_nothing_would_be_written_to_is_refused(tmp_path: Pa
             pass
 
 
-def test_drill_has_a_topic_of_its_own_on_every_rung(tmp_path: Path) -> None:
+def test_drill_has_names_of_its_own_on_every_rung_and_the_database_of_the_topic(tmp_path: Path) -> None:
     config = tmp_path / "evermq.toml"
     config.write_text(
         '[topics.orders]\nuse = "failover"\ngroups = ["a"]\nprimary = "kafka://h:1/orders"\n'
         'standby = { use = "spooled", local = "log:///l/orders", remote = "redis://r/orders?lanes=128" }\n'
+        'last = "log:///last/orders"\norder = "key"\nprogress = "postgresql://shop:secret@db/shop"\n'
+        'switch = "etcd://e:1/evermq/orders?username=u&remember=/var/kept"\n'
     )
-    copied = copy("orders", config, tmp_path / "copy.toml", own).read_text()
-    for url in ("kafka://h:1/orders-drill", "log:///l/orders-drill", "redis://r/orders-drill?lanes=128"):
+    path = copy("orders", config, tmp_path / "copy.toml", "r1")
+    copied = path.read_text()
+    for url in ("kafka://h:1/orders-drill-r1", "log:///l/orders-drill-r1", "redis://r/orders-drill-r1?lanes=128"):
         assert f'"{url}"' in copied
-    assert "[topics.orders-drill]" in copied
+    assert "[topics.orders-drill-r1]" in copied
+    assert 'groups = ["a-drill-r1"]' in copied
+    assert 'progress = "postgresql://shop:secret@db/shop"' in copied
+    assert 'switch = "etcd://e:1/evermq/orders-drill-r1?username=u"' in copied
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_command_line_answers_as_json_and_lists_what_was_held(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ async def test_killed_consumers_have_no_effect_twice(tmp_path: Path) -> None:
 async def test_effect_that_was_not_acknowledged_happens_once(tmp_path: Path) -> None:
     """As a consumer that dies between its transaction and its acknowledgement."""
     config, database = ordered(tmp_path)
-    effects = effects_at(database)
+    effects = effects_at(database, "r1")
     assert effects
     await effects.make()
     queue: Any = await open_topic("orders", config)

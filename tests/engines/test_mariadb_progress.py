@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, outlive, pay
+from tests.progress.shop import die, drill, outlive, pay
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -36,3 +36,7 @@ async def test_effects_happen_once_while_consumers_and_the_server_die(
     mariadb_server: Engine, tmp_path: Path, topic: str
 ) -> None:
     await outlive(mariadb_server, mariadb_server.url(), tmp_path)
+
+
+async def test_drill_is_judged_there_and_leaves_nothing(mariadb_server: Engine, tmp_path: Path) -> None:
+    await drill(mariadb_server, tmp_path)

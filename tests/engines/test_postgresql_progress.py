@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, outlive, pay
+from tests.progress.shop import die, drill, outlive, pay
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -37,3 +37,7 @@ async def test_effects_happen_once_while_consumers_and_the_server_die(
     postgresql_server: Engine, tmp_path: Path, topic: str
 ) -> None:
     await outlive(postgresql_server, postgresql_server.url(), tmp_path)
+
+
+async def test_drill_is_judged_there_and_leaves_nothing(postgresql_server: Engine, tmp_path: Path) -> None:
+    await drill(postgresql_server, tmp_path)

@@ -59,6 +59,18 @@ async def test_topics_are_made_listed_and_dropped(place: RocketPlace, rocketmq_s
     await other.close()
 
 
+async def test_group_is_dropped_apart_from_its_topic(place: RocketPlace, topic: str) -> None:
+    await place.create(topic, groups=[f"{topic}-a", f"{topic}-b"], lanes=1)
+    await place.drop_group(topic, f"{topic}-a")
+    queue = await place.queue(topic)
+    assert await queue.backlog(f"{topic}-b") == 0
+    with pytest.raises(NoSuchTopic, match=f"{topic}-a"):
+        await queue.backlog(f"{topic}-a")
+    await place.drop_group(topic, f"{topic}-b")
+    assert (await place.describe(topic)).groups == {}
+    await place.drop(topic)
+
+
 async def test_group_that_nobody_made_is_told_and_not_made(place: RocketPlace, topic: str) -> None:
     await place.create(topic, groups=["a"], lanes=1)
     queue = await place.queue(topic)

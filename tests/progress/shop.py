@@ -6,10 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, select, text
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from tests.drills.ladders import SHORT, ladder
 
 from evermq.adapters.memory import MemoryQueue
+from evermq.drills.conduct import hold
 from evermq.drills.engines.engine import Engine
 from evermq.drills.load import Load, run_load
 from evermq.drills.stage import Stage
@@ -17,7 +20,9 @@ from evermq.errors import Fenced, Unavailable
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
+from evermq.progress.database import Database
 from evermq.progress.sql import SqlProgress
+from evermq.progress.tables import metadata
 from evermq.testing.checker import Expect
 
 make = MessageFactory()
@@ -87,6 +92,29 @@ async def die(server: Engine, topic: str) -> None:
     await part.settle({1: {"s.1": "3;1;;"}})
     assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
     await progress.close()
+
+
+async def drill(server: Engine, directory: Path) -> None:
+    """A drill over a topic whose progress is in a server's database: judged there, and nothing of it stays."""
+    config = ladder(directory, progress=server.url())
+    done = await hold(SHORT, topic="orders", config=config, directory=directory / "drills", live=False, order=True)
+    assert done.figures["verdict"] == "PASS", (done.figures, done.reasons)
+    assert done.figures["handled"] >= done.figures["acknowledged"] > 200
+    assert done.figures["duplicates_business"] == 0
+    assert done.notes == []
+    database = Database(server.url())
+    names, kept = await database.run(_look)
+    await database.close()
+    assert not [name for name in names if name.startswith("evermq_drill_")]
+    assert not [topic for topic in kept if topic.startswith("orders-drill-")]
+
+
+def _look(connection: Connection) -> tuple[list[str], set[str]]:
+    """All tables, and the topics that progress knows."""
+    topics: set[str] = set()
+    for table in metadata.sorted_tables:
+        topics.update(connection.execute(select(table.c.topic)).scalars())
+    return inspect(connection).get_table_names(), topics
 
 
 async def outlive(server: Engine, url: str, directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evermq.adapters.address import parse
 from evermq.errors import Misconfigured
@@ -13,9 +13,11 @@ from evermq.ha.failover import Failover
 from evermq.policy.deduped import Deduped
 from evermq.policy.ordered import Ordered
 from evermq.port import Queue
-from evermq.settling import Progress
 
-__all__ = ["OF_ORDER", "OrderConfig", "ordered", "read_order"]
+if TYPE_CHECKING:
+    from evermq.progress.sql import SqlProgress
+
+__all__ = ["OF_ORDER", "OrderConfig", "open_progress", "ordered", "read_order"]
 
 OF_ORDER = ("order", "dedupe", "progress", "hold_ms_max")
 _FILE = "evermq-progress.sqlite"
@@ -77,7 +79,7 @@ def ordered(queue: Queue, topic: str, config: OrderConfig) -> Ordered:
     return kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
 
 
-def open_progress(url: str, topic: str) -> Progress:
+def open_progress(url: str, topic: str) -> SqlProgress:
     """Where progress is kept. A `log:` URL names a directory that the readers of one host share."""
     try:
         from evermq.progress.sql import SqlProgress

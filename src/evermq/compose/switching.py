@@ -30,7 +30,7 @@ from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
 from evermq.port import Place, Queue
 
-__all__ = ["SwitchConfig", "connect", "read_switch", "start_switch"]
+__all__ = ["SwitchConfig", "connect", "drop_left_probes", "read_switch", "start_switch"]
 
 _PARTS: tuple[type, ...] = (Limits, Pace, Settings)
 _NUMBERS = {field.name: part for part in _PARTS for field in fields(part) if field.type == "int"}
@@ -131,15 +131,24 @@ def _probe(url: str, address: Address) -> Probe:
     # The topic of a probe has one lane: what the URL demands of its own topic would refuse it.
     options = [each for each in url.partition("?")[2].split("&") if each and not each.startswith("lanes=")]
     place = f"{address.scheme}://{address.place}" + (f"?{'&'.join(options)}" if options else "")
-    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
-    mine, topic = f"{PREFIX}{host}.", f"{PREFIX}{host}.{os.getpid()}.{SYSTEM.token()}"
 
     async def connect_place() -> Place:
         found = await open_place(place)
-        for each in await found.topics():
-            pid = each.removeprefix(mine).partition(".")[0]
-            if each.startswith(mine) and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-                await found.drop(each)  # of a process of this host that did not end in order
+        await drop_left_probes(found)
         return found
 
-    return Probe(connect_place, topic)
+    return Probe(connect_place, f"{_of_this_host()}{os.getpid()}.{SYSTEM.token()}")
+
+
+async def drop_left_probes(place: Place) -> None:
+    """Drop the topics of probes whose processes, of this host, did not end in order."""
+    mine = _of_this_host()
+    for each in await place.topics():
+        pid = each.removeprefix(mine).partition(".")[0]
+        if each.startswith(mine) and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            await place.drop(each)
+
+
+def _of_this_host() -> str:
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
+    return f"{PREFIX}{host}."

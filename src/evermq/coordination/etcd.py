@@ -84,6 +84,9 @@ class EtcdCoordinator:
         found, _ = await self._gateway.range(below, below=True)
         return {unb64(each["key"])[len(below) :].decode(): unb64(each.get("value")) for each in found}
 
+    async def drop(self) -> None:
+        await self._gateway.delete_below(self._path + b"/")
+
     async def close(self) -> None:
         for kept in list(self._kept):
             await kept.leave()

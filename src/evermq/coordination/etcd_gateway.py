@@ -118,9 +118,13 @@ class EtcdGateway:
 
     async def range(self, key: bytes, *, below: bool = False) -> tuple[Sequence[dict[str, Any]], int]:
         """The entry of a key (of all keys that begin so, if `below`), and the revision at which it was read."""
-        body = {"key": b64(key)} | ({"range_end": b64(key[:-1] + bytes([key[-1] + 1]))} if below else {})
+        body = {"key": b64(key)} | (_below(key) if below else {})
         answer = await self.call("kv/range", body)
         return answer.get("kvs", ()), int(answer["header"]["revision"])
+
+    async def delete_below(self, key: bytes) -> None:
+        """Delete all keys that begin so."""
+        await self.call("kv/deleterange", {"key": b64(key), **_below(key)}, writes=True)
 
     async def put_if(self, key: bytes, value: bytes, *, version: int, lease: str = "0") -> tuple[bool, int]:
         """Write if the key was written so often before; returns whether, and the revision."""
@@ -130,3 +134,7 @@ class EtcdGateway:
         }
         answer = await self.call("kv/txn", body, writes=True)
         return bool(answer.get("succeeded")), int(answer["header"]["revision"])
+
+
+def _below(key: bytes) -> dict[str, str]:
+    return {"range_end": b64(key[:-1] + bytes([key[-1] + 1]))}

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -88,6 +89,11 @@ class FileCoordinator:
             names = [name for name in os.listdir(directory) if not name.startswith(".")]
             found = {name: living(directory / name) for name in sorted(names)}
         return {name: value for name, value in found.items() if value is not None}
+
+    async def drop(self) -> None:
+        self._check()
+        with _typed(self._directory), contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(shutil.rmtree, self._directory)
 
     async def close(self) -> None:
         self._closed = True

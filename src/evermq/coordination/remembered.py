@@ -53,6 +53,10 @@ class Remembered:
     async def members(self) -> dict[str, bytes]:
         return await self._inner.members()
 
+    async def drop(self) -> None:
+        await self._inner.drop()
+        self._file.unlink(missing_ok=True)
+
     async def close(self) -> None:
         await self._inner.close()
 

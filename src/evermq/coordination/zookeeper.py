@@ -118,6 +118,10 @@ class ZooKeeperCoordinator:
         found = await asyncio.gather(*(self._member(name) for name in names if not name.startswith(".")))
         return {name: value for name, value in found if value is not None}
 
+    async def drop(self) -> None:
+        await self._remove_with_children(self._path)
+        self._ready = False
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -146,6 +150,12 @@ class ZooKeeperCoordinator:
         with contextlib.suppress(EvermqError, NoNodeError):
             await self._session.call("delete", path, writes=True)
             self._unwanted.discard(path)
+
+    async def _remove_with_children(self, path: str) -> None:
+        with contextlib.suppress(NoNodeError):
+            for name in await self._session.call("get_children", path):
+                await self._remove_with_children(f"{path}/{name}")
+            await self._session.call("delete", path, writes=True)
 
     def is_held(self, lease: _Lease) -> bool:
         """Whether the session that made it lives, as far as is known."""

@@ -20,7 +20,7 @@ _KEPT = 200
 
 class Held(msgspec.Struct, frozen=True):
     """A drill. id: when it began, and its name. figures: of the command line's contract. reasons:
-    why the verdict is not PASS."""
+    why the verdict is not PASS. notes: what was not judged, and what the drill could not remove."""
 
     id: str
     drill: str
@@ -32,6 +32,7 @@ class Held(msgspec.Struct, frozen=True):
     gates: dict[str, str]
     figures: dict[str, Any]
     reasons: list[str] = []
+    notes: list[str] = []
 
     def write(self, directory: Path) -> None:
         """Keep it in the directory of its run."""

@@ -46,7 +46,7 @@ async def hold(
     """Hold the drill `degrade` over engines that are started for it, or over a topic of the user's own configuration.
 
     directory: where drills are kept. keep: the histories too; they stay in any case where the verdict is not PASS.
-    switch: its numbers, for engines that are started. order: kept per key, over engines that are started. Raises
+    switch: its numbers, for engines that are started. order: kept per key; a topic must promise it. Raises
     Misconfigured, Missing or Unavailable where it cannot begin.
     """
     if fault:
@@ -55,7 +55,7 @@ async def hold(
     if engines:
         setting = started(engines, fault or "kill", place, switch=switch, order=order)
     else:
-        setting = given(topic or "orders", config, fault, place)
+        setting = given(topic or "orders", config, fault, place, order=order)
     with Live(live, title="evermq drill degrade") as shown:
         shown.event(f"starting {engines}" if engines else f"looking at topic {topic}")
         return await hold_over(setting, plan, place, shown, keep=keep)
@@ -75,7 +75,7 @@ async def hold_over(
         versions = {"evermq": version("evermq")}
         held = Held(
             place.name, "degrade", found.outage.name, list(found.engines), when, versions, plan.seed, drill.gates,
-            figures, verdict.reasons,
+            figures, verdict.reasons, [*drill.notes, *found.left],
         )  # fmt: skip
         _write(held, verdict, events, place)
         live.event(str(verdict))

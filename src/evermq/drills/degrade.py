@@ -65,6 +65,7 @@ class Degrade:
             | ({"inversions"} if setting.order else frozenset())
             | ({"duplicates_business"} if setting.effects else frozenset()),
             groups=frozenset(setting.groups),
+            unjudged=frozenset() if setting.effects else frozenset({"duplicates_business"}),
         )
         load = Load(
             rate=plan.rate,
@@ -81,6 +82,7 @@ class Degrade:
             setting.groups,
             load,
             effects=setting.effects,
+            run=setting.run,
             configs=setting.configs,
             tell=tell,
             show=lambda: show(self.stage),
@@ -95,6 +97,12 @@ class Degrade:
             verdict.verdict = "FAIL"
             verdict.reasons.insert(0, self.failed)
         return verdict
+
+    @property
+    def notes(self) -> list[str]:
+        """What the verdict does not say."""
+        said = f"business doubles were not judged by a transaction: {self.setting.unjudged}"
+        return [*([] if self.setting.effects else [said]), *self.traffic.left]
 
     async def _cycles(self) -> None:
         for number in range(1, self.plan.cycles + 1):

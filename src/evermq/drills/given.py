@@ -16,12 +16,15 @@ from functools import partial
 from pathlib import Path
 
 from evermq.adapters.address import parse
+from evermq.compose.ordering import OrderConfig
 from evermq.drills.engines.engine import Door
 from evermq.drills.engines.lasting import Lasting, dev_home, running
 from evermq.drills.engines.ports import HOST, free_port
 from evermq.drills.faults.outages import PROXIED, Outage, of_doors
-from evermq.drills.own_topic import SUFFIX, copy, hosts_of, own, primary_of, topic_of
-from evermq.drills.setting import Setting
+from evermq.drills.own_topic import copy, groups_of, hosts_of, own, own_url, primary_of, topic_of
+from evermq.drills.removal import remove
+from evermq.drills.setting import NO_PROGRESS, Setting
+from evermq.drills.traffic import new_run
 from evermq.errors import Misconfigured, Unavailable
 
 __all__ = ["given"]
@@ -31,19 +34,24 @@ _START_S = 60
 
 
 @asynccontextmanager
-async def given(topic: str, config: Path | None, fault: str | None, directory: Path) -> AsyncIterator[Setting]:
-    """The user's ladder, copied for a topic `TOPIC-drill` on the same engines. fault: the worst that may be done to
-    the primary, if None. Raises Misconfigured for one that may not."""
-    path = config or Path("evermq.toml")
+async def given(
+    topic: str, config: Path | None, fault: str | None, directory: Path, *, order: bool = False
+) -> AsyncIterator[Setting]:
+    """The user's ladder, copied for a topic of the drill's own on the same engines, which is removed again. fault: the
+    worst that may be done to the primary, if None. order: the topic must promise it. Raises Misconfigured for what may
+    not be done."""
+    path, run = config or Path("evermq.toml"), new_run()
     found = topic_of(topic, path)
+    has_order = bool(found.order and found.order.has_order)
+    if order and not has_order:
+        raise Misconfigured(f'--order: topic {topic} promises no order: give it order = "key", or leave --order out')
     url = primary_of(found.root)
-    groups = found.groups or ("drill",)
     engine = parse(url).engine
-    lead: Callable[[str], str] = own
+    lead: Callable[[str], str] = str
     async with AsyncExitStack() as stack:
         dev = _dev_engine(url)
         if engine == "log":
-            outage = await _freeze_owner(stack, own(url), fault or "freeze")
+            outage = await _freeze_owner(stack, own_url(url, run), fault or "freeze")
         elif dev and (fault or "kill") not in PROXIED:
             outage = _of_dev(dev, fault or "kill")
         else:
@@ -52,15 +60,36 @@ async def given(topic: str, config: Path | None, fault: str | None, directory: P
             for proxy in proxies:
                 stack.push_async_exit(proxy)
             lead = partial(_to_fronts, url, doors)
-        copied = copy(topic, path, directory / "evermq.toml", lead)
-        has_order = bool(found.order and found.order.has_order)
-        yield Setting(copied, topic + SUFFIX, groups, outage, (engine,), has_order)
+        copied = copy(topic, path, directory / "evermq.toml", run, lead)
+        effects, unjudged = _database(found.order)
+        setting = Setting(
+            copied, own(topic, run), groups_of(found, run), outage, (engine,), has_order, effects,
+            run=run, unjudged=unjudged,
+        )  # fmt: skip
+        direct = copy(topic, path, directory / "direct.toml", run)
+        try:
+            yield setting
+        finally:
+            setting.left.extend(await remove(topic_of(setting.topic, direct), setting.groups))
+            direct.unlink()
+
+
+def _database(order: OrderConfig | None) -> tuple[str, str]:
+    """Where effects share a transaction with progress, or why nowhere."""
+    if order is None:
+        return "", NO_PROGRESS
+    scheme, _, place = order.progress.partition("://")
+    if scheme == "log":
+        return "", "progress is a log of this host, which no handler shares a transaction with"
+    if scheme.startswith("sqlite") and place in ("", "/", "/:memory:"):
+        return "", "progress is in the memory of each process"
+    return order.progress, ""
 
 
 def _to_fronts(primary: str, doors: Sequence[Door], url: str) -> str:
-    """The drill's own topic, that of the primary behind the proxies."""
+    """That of the primary behind the proxies."""
     fronts = ",".join(f"{HOST}:{door.front}" for door in doors)
-    return own(url.replace(parse(url).place.partition("/")[0], fronts, 1) if url == primary else url)
+    return url.replace(parse(url).place.partition("/")[0], fronts, 1) if url == primary else url
 
 
 def _dev_engine(url: str) -> Lasting | None:

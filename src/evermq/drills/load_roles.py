@@ -35,8 +35,8 @@ _BATCH_MAX = 200
 class Plan(msgspec.Struct, frozen=True):
     """target and config: as of the command line. rate: messages a second of one producer. bytes: of a body.
     keys: how many each producer uses, 0 for messages without a key. retry_ms: how long a batch is sent again. effects:
-    the database of `progress`, where effects share the transaction that settles; "" where there is none. configs: of
-    processes that have one of their own."""
+    the database of `progress`, where effects share the transaction that settles; "" where there is none. run: whose
+    effects they are. configs: of processes that have one of their own."""
 
     target: str
     config: str | None
@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
     keys: int
     retry_ms: int
     effects: str = ""
+    run: str = ""
     configs: dict[str, str] = {}
 
     @classmethod
@@ -54,7 +55,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     def write(self, directory: Path) -> None:
         """For the processes of a run."""
-        (directory / "plan.json").write_bytes(msgspec.json.encode(self))
+        path = directory / "plan.json"
+        path.touch(mode=0o600)  # URLs of databases have passwords in them
+        path.write_bytes(msgspec.json.encode(self))
 
     async def open(self, name: str, producer: str | None = None) -> Queue:
         """The queue, for a process; tried again while it cannot be reached. producer: the name by which it is the same
@@ -120,13 +123,13 @@ def _number(id: str) -> int:
     return int(id.rpartition("-")[2])
 
 
-def effects_at(url: str) -> Effects | None:
-    """The effects in a database; None where there is none. What needs no database needs no package for it."""
+def effects_at(url: str, run: str) -> Effects | None:
+    """The effects of a run in a database; None where there is none. What needs no database needs no package for it."""
     if not url:
         return None
     from evermq.drills.effects import Effects
 
-    return Effects(url)
+    return Effects(url, run)
 
 
 async def consumer(directory: Path, name: str, group: str) -> None:
@@ -135,7 +138,7 @@ async def consumer(directory: Path, name: str, group: str) -> None:
     recorder = Recorder(directory / f"history-{name}.jsonl")
     queue = await plan.open(name)
     reader: Reader | None = None
-    effects = effects_at(plan.effects)
+    effects = effects_at(plan.effects, plan.run)
     handled = 0
     while not stopped.is_set():
         try:

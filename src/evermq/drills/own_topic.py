@@ -1,5 +1,10 @@
-"""A user's configuration, copied for a drill: the same engines and options, a topic of its own, a primary that can be
-troubled."""
+"""A user's configuration, copied for a drill: the same engines and options, names of its own, a primary that can be
+troubled.
+
+Topics, groups and switches of a drill have names that no other drill has. So nobody who reads the real topic is handed
+what a drill sends, two drills do not meet, and what begins so may be removed. Groups as well: Kafka and RocketMQ have
+one group of a name for all topics, and a drill in it would take lanes from the user's own readers.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,9 @@ from evermq.adapters.address import parse
 from evermq.compose.config import Child, TopicConfig, load
 from evermq.errors import Misconfigured
 
-__all__ = ["SUFFIX", "copy", "hosts_of", "own", "primary_of", "toml", "topic_of"]
+__all__ = ["copy", "groups_of", "hosts_of", "own", "own_url", "primary_of", "toml", "topic_of"]
 
-SUFFIX = "-drill"  # of the topic, so that nobody who reads the real one is handed what a drill sends
+_SWITCHES = ("file", "zookeeper", "etcd")
 
 
 def topic_of(name: str, config: Path) -> TopicConfig:
@@ -40,10 +45,29 @@ def primary_of(root: Child) -> str:
     return child.url
 
 
-def copy(name: str, config: Path, to: Path, lead: Callable[[str], str]) -> Path:
-    """Write a configuration of only this topic; `lead` says where clients of each URL are to go."""
+def own(name: str, run: str) -> str:
+    """What a topic or group is called in the drill of a run."""
+    return f"{name}-drill-{run}"
+
+
+def groups_of(topic: TopicConfig, run: str) -> tuple[str, ...]:
+    """The groups that read in the drill."""
+    return tuple(own(group, run) for group in topic.groups or ("readers",))
+
+
+def copy(name: str, config: Path, to: Path, run: str, lead: Callable[[str], str] = lambda url: url) -> Path:
+    """Write a configuration of only this topic, for the drill of a run. lead: says where clients of each URL are to go.
+
+    `progress` stays what it is, so that the drill has the database that the topic has: the topic tells them apart."""
     table = tomllib.loads(config.read_text(encoding="utf-8"))["topics"][name]
-    to.write_text(f"[topics.{name}{SUFFIX}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in _led(table, lead).items()))
+    copied = _led(table, lambda url: own_url(lead(url), run))
+    if "progress" in table:
+        copied["progress"] = table["progress"]
+    if "groups" in table:
+        copied["groups"] = [own(group, run) for group in table["groups"]]
+    lines = [f"[topics.{own(name, run)}]", *(f"{key} = {toml(value)}" for key, value in copied.items())]
+    to.touch(mode=0o600)  # URLs of databases have passwords in them
+    to.write_text("\n".join([*lines, ""]))
     return to
 
 
@@ -58,10 +82,13 @@ def _value(value: Any, lead: Callable[[str], str]) -> Any:
     return lead(value) if isinstance(value, str) and "://" in value else value
 
 
-def own(url: str) -> str:
-    """The URL with the drill's own topic in it (of a switch: with its own path)."""
-    path, mark, options = url.partition("?")
-    return f"{path.rstrip('/')}{SUFFIX}{mark}{options}"
+def own_url(url: str, run: str) -> str:
+    """The URL with the drill's own topic in it; of a switch with its own path, and kept in no file of the user's."""
+    path, _, query = url.partition("?")
+    options = query.split("&") if query else []
+    if path.partition("://")[0] in _SWITCHES:
+        options = [each for each in options if not each.startswith("remember=")]
+    return own(path.rstrip("/"), run) + (f"?{'&'.join(options)}" if options else "")
 
 
 def toml(value: Any) -> str:

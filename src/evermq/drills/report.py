@@ -16,15 +16,14 @@ _COUNTS = ("sent", "acknowledged", "uncertain", "handled", *RULES, "kills")
 
 
 def counts_of(verdict: Verdict) -> dict[str, object]:
-    """The verdict as the command line's contract names its fields."""
-    counts = verdict.counts
+    """The verdict as the command line's contract names its fields; None is what was not judged."""
     return {
         "verdict": verdict.verdict,
         "sent": verdict.sent,
         "acknowledged": verdict.acknowledged,
         "uncertain": verdict.uncertain,
         "handled": verdict.handled,
-        **{rule: counts[rule] for rule in RULES},
+        **{rule: None if rule in verdict.unjudged else verdict.counts[rule] for rule in RULES},
     }
 
 

@@ -17,10 +17,12 @@ from evermq.drills.faults.outages import PROXIED, Outage, of_doors, of_engine
 from evermq.drills.faults.proxy import Proxy
 from evermq.drills.faults.rows import ROWS, Engines
 from evermq.drills.own_topic import toml
+from evermq.drills.traffic import new_run
 from evermq.errors import Misconfigured
 
-__all__ = ["Setting", "engines_of", "over", "running", "started"]
+__all__ = ["NO_PROGRESS", "Setting", "engines_of", "over", "running", "started"]
 
+NO_PROGRESS = "the topic has no progress"
 _QUEUES = ("kafka", "rabbitmq", "rocketmq")
 _STORES = ("redis",)
 _SWITCHES = ("zookeeper", "etcd")
@@ -34,8 +36,9 @@ _OPTIONS = {"redis": "lanes=128", "redis-sentinel": "lanes=128&wait_replicas=1",
 class Setting:
     """A topic and its groups in a configuration file, the outage of its primary, and what stands behind it in words.
 
-    effects: the database of its `progress`, if handlers are to share a transaction with it. configs: of processes that
-    have one of their own.
+    effects: the database of its `progress`, if handlers are to share a transaction with it; else `unjudged` says why
+    there is none. configs: of processes that have one of their own. run: what only this drill's names have. left: what
+    it made and could not remove, a sentence each, once its context has ended.
     """
 
     config: Path
@@ -46,6 +49,9 @@ class Setting:
     order: bool = False
     effects: str = ""
     configs: Mapping[str, Path] = field(default_factory=dict)
+    run: str = field(default_factory=new_run)
+    unjudged: str = NO_PROGRESS
+    left: list[str] = field(default_factory=list)
 
 
 class Parts(NamedTuple):

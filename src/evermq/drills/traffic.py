@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from evermq.compose.build import open as open_queue
 from evermq.drills.load_roles import Plan, effects_at
@@ -16,10 +19,19 @@ from evermq.port import Queue
 from evermq.testing.checker import Expect, Verdict, check
 from evermq.testing.history import Event, load
 
-__all__ = ["Load", "Traffic", "report"]
+if TYPE_CHECKING:
+    from evermq.drills.effects import Effects
+
+__all__ = ["Load", "Traffic", "new_run", "report"]
 
 _START_S = 60
 _AUDIT_MS = 1_000
+_REMOVE_S = 30
+
+
+def new_run() -> str:
+    """What tells the names of a run from those of all others."""
+    return secrets.token_hex(6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +63,8 @@ class Traffic:
     """Flows over a queue that is there already, from its first message until nothing is left.
 
     target, config: as of the command line. directory: for the histories. effects: the database of `progress`, where
-    handlers are to share a transaction with it. configs: of processes that have one of their own. show: called again
-    and again while waiting.
+    handlers are to share a transaction with it. run: tells its effects from those of other runs. configs: of processes
+    that have one of their own. show: called again and again while waiting. left: what could not be removed afterwards.
     """
 
     def __init__(
@@ -64,42 +76,66 @@ class Traffic:
         load: Load,
         *,
         effects: str = "",
+        run: str = "",
         configs: Mapping[str, Path] = MappingProxyType({}),
         tell: Callable[[str], None] = lambda text: None,
         show: Callable[[], None] = lambda: None,
     ) -> None:
         self.directory, self.target, self.config = directory, target, config
-        self.effects = effects_at(effects)
+        run = run or new_run()
+        self.effects = effects_at(effects, run)
+        self.left: list[str] = []
         self.groups, self.load = groups, load
         rate = load.rate / load.producers
         retry_ms = round(load.retry_s * 1000)
         own = {name: str(path) for name, path in configs.items()}
-        plan = Plan(target, str(config) if config else None, rate, load.bytes, load.keys, retry_ms, effects, own)
+        path = str(config) if config else None
+        plan = Plan(target, path, rate, load.bytes, load.keys, retry_ms, effects=effects, run=run, configs=own)
         plan.write(directory)
+        self._tell = tell
         self.stage = Stage(directory, "evermq.drills.load_roles", tell=tell, show=show)
 
     async def through(self, act: Callable[[], Awaitable[None]]) -> Verdict:
         """Let messages flow while `act` goes on, then until all is handled; look for what was left, and judge."""
         try:
-            if self.effects:
-                await self.effects.make()
-            await self._start()
-            await act()
-            await self.stage.end("producer", wait_s=self.load.retry_s + 10)
-            self.stage.note("stop", "the producers have ended")
-            queue = await open_queue(self.target, self.config)
             try:
-                await self._quiesce(queue)
-                await self.stage.end("consumer")
-                await self._audit(queue)
+                if self.effects:
+                    await self.effects.make()
+                await self._flow(act)
             finally:
-                await queue.close()
+                await self.stage.kill_all()
+            if self.effects:
+                await self.effects.record(self.directory / "history-effects.jsonl")
         finally:
-            await self.stage.kill_all()
-        if self.effects:
-            await self.effects.record(self.directory / "history-effects.jsonl")
-            await self.effects.close()
+            if self.effects:
+                await self._remove(self.effects)
         return self._judge()
+
+    async def _flow(self, act: Callable[[], Awaitable[None]]) -> None:
+        await self._start()
+        await act()
+        await self.stage.end("producer", wait_s=self.load.retry_s + 10)
+        self.stage.note("stop", "the producers have ended")
+        queue = await open_queue(self.target, self.config)
+        try:
+            await self._quiesce(queue)
+            await self.stage.end("consumer")
+            await self._audit(queue)
+        finally:
+            await queue.close()
+
+    async def _remove(self, effects: Effects) -> None:
+        """Nothing of the run stays in the user's database, however the run ended."""
+        try:
+            async with asyncio.timeout(_REMOVE_S):
+                await effects.drop()
+        except (EvermqError, OSError) as error:
+            self.left.append(
+                f"table {effects.table} could not be removed: {str(error) or 'no answer'}; drop it by hand"
+            )
+            self._tell(self.left[-1])
+        finally:
+            await effects.close()
 
     async def _start(self) -> None:
         for group in self.groups:

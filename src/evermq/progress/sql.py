@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from sqlalchemy import delete, inspect
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from evermq.clock import SYSTEM, Clock
@@ -59,8 +61,17 @@ class SqlProgress:
             ticket.lane.is_doubted = True
             raise
 
+    async def drop(self) -> None:
+        """Remove what is kept of the topic, for all groups; the tables stay. For a topic that nobody reads any more."""
+        await self.database.run(self._drop)
+
     async def close(self) -> None:
         await self.database.close()
+
+    def _drop(self, connection: Connection) -> None:
+        for table in metadata.sorted_tables:
+            if inspect(connection).has_table(table.name):
+                connection.execute(delete(table).where(table.c.topic == self.topic))
 
     async def _make(self) -> None:
         for attempt in range(3):  # another process may be making them

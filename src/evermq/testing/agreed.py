@@ -100,6 +100,11 @@ class AgreedClient:
         self._check()
         return {name: value for name, (_, value) in self._place.entries.items()}
 
+    async def drop(self) -> None:
+        self._check()
+        self._place.value, self._place.entries, self._place.holders = Versioned(b"", 0), {}, {}
+        await self._place.changed()
+
     async def close(self) -> None:
         self._closed = True
         await self._vanish()

@@ -69,6 +69,18 @@ async def _value_that_was_never_written_is_empty(bench: _Bench) -> None:
 
 
 @_check
+async def _what_was_dropped_is_as_if_it_had_never_been(bench: _Bench) -> None:
+    one = await bench.client()
+    await one.put(b"a", version=0)
+    await one.lease("decider", ttl_ms=_TTL_MS)
+    await one.drop()
+    again = await bench.client()
+    assert await again.get() == Versioned(b"", 0)
+    assert await again.members() == {}
+    assert await again.put(b"b", version=0) == Versioned(b"b", 1)
+
+
+@_check
 async def _written_value_is_read_by_another(bench: _Bench) -> None:
     one, other = await bench.client(), await bench.client()
     assert await one.put(b"a\x00\n", version=0) == Versioned(b"a\x00\n", 1)

@@ -18,7 +18,7 @@ __all__ = ["Admin"]
 # RequestCode in RocketMQ's source.
 _PULL, _QUERY_OFFSET, _SET_OFFSET, _MAKE_TOPIC = 11, 14, 15, 17
 _CONFIG, _OFFSET_AT, _MAX_OFFSET, _MIN_OFFSET, _TIMERS = 26, 29, 30, 31, 61
-_CLUSTER, _MAKE_GROUP, _TOPICS, _DROP_IN_BROKER, _DROP_IN_NAME = 106, 200, 206, 215, 216
+_CLUSTER, _MAKE_GROUP, _TOPICS, _DROP_GROUP, _DROP_IN_BROKER, _DROP_IN_NAME = 106, 200, 206, 207, 215, 216
 _RESET, _GROUPS_OF, _SYSTEM_TOPICS, _TOPIC, _GROUP = 222, 300, 304, 351, 352
 
 _STORED = struct.Struct(">56xq")  # storeTimestamp in a message, where the host it was born on is IPv4
@@ -126,6 +126,11 @@ class Admin:
         for master in masters.values():
             if not await self.has_group(group, master):
                 await master.ask(_MAKE_GROUP, {}, f"make group {group}", json.dumps(body).encode())
+
+    async def drop_group(self, group: str, masters: Mapping[str, Remoting]) -> None:
+        """From every broker, with its offsets in all topics."""
+        fields = {"groupName": group, "cleanOffset": "true"}
+        await asyncio.gather(*(each.ask(_DROP_GROUP, fields, f"drop group {group}") for each in masters.values()))
 
     async def groups_of(self, topic: str, masters: Mapping[str, Remoting]) -> list[str]:
         """Groups that have an offset in the topic."""

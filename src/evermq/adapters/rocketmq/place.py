@@ -91,6 +91,11 @@ class RocketPlace:
         found = await self.find(topic)
         await self._admin.drop_topic(found.wire_name)
 
+    async def drop_group(self, topic: str, group: str) -> None:
+        """Take a group away, from all topics: RocketMQ keeps a group when its topic is dropped."""
+        found = await self.find(topic)
+        await self._admin.drop_group(found.wire_group(group), await self._admin.masters())
+
     async def describe(self, topic: str) -> TopicState:
         """The age is that of the oldest message that no reader was given yet."""
         found = await self.find(topic)

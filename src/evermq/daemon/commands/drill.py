@@ -36,7 +36,7 @@ def degrade(
     cycles: Annotated[int, typer.Option(min=1, max=1000, help="How often it fails and comes back.")] = 1,
     hold: Annotated[float, typer.Option(min=1, max=3600, help="Seconds for which it stays away.")] = 10,
     order: Annotated[
-        bool, typer.Option(help="With --engines: keep order per key, and drop the ladder's doubles.")
+        bool, typer.Option(help="Keep order per key, and drop the ladder's doubles; a --topic has to promise it.")
     ] = False,
     rate: Annotated[float, typer.Option(min=10, max=10_000, help="Messages a second.")] = 300,
     seed: Annotated[int, typer.Option(help="Who is killed, and when.")] = 1,
@@ -123,11 +123,12 @@ def _print(held: Held, json: bool) -> None:
     """The figures with what they are of; on a terminal as lines."""
     figures = held.figures
     if json:
-        show(msgspec.json.encode({**figures, "id": held.id, **_head(held), "seed": held.seed}).decode())
+        told = {**figures, "id": held.id, **_head(held), "seed": held.seed, "notes": held.notes}
+        show(msgspec.json.encode(told).decode())
         return
     show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}, {held.began}")
-    for reason in held.reasons:
-        show(f"  {reason}")
+    for said in (*held.reasons, *held.notes):
+        show(f"  {said}")
     show(f"  senders left after {_s(held, 'flip_s')}, were back {_s(held, 'return_s')} after the heal")
     show(
         f"  longest stall of a sender {_s(held, 'stall_max_s')}; a restarted one sent after {_s(held, 'restart_max_s')}"
@@ -136,8 +137,13 @@ def _print(held: Held, json: bool) -> None:
     show(f"  p99 of send: {p99}")
     show("  through: " + ", ".join(f"{rung} {count:,}" for rung, count in figures["through"].items()))
     counted = ("acknowledged", "handled", "lost", "stranded", "duplicates_raw", "duplicates_business", "inversions")
-    show("  " + ", ".join(f"{name.replace('_', ' ')} {figures[name]:,}" for name in counted))
+    show("  " + ", ".join(f"{name.replace('_', ' ')} {_count(held, name)}" for name in counted))
     show(f"  {figures['report']}")
+
+
+def _count(held: Held, name: str) -> str:
+    value = held.figures[name]
+    return "not judged" if value is None else f"{value:,}"
 
 
 def _s(held: Held, name: str) -> str:
