@@ -154,15 +154,6 @@ def test_effects_of_what_was_sent_again_are_counted_beyond_as_many() -> None:
     assert check([*twice, got("a"), done("a")]).counts["duplicates_business"] == 1
 
 
-def test_what_a_run_cannot_judge_is_not_counted_and_said_to_be_not_judged() -> None:
-    history = [*A, got("a"), done("a"), got("a", attempt=2), done("a")]
-    verdict = check(history, Expect(unjudged=frozenset({BUSINESS})))
-    assert (verdict.counts[RAW], verdict.counts[BUSINESS], verdict.examples[BUSINESS]) == (1, 0, [])
-    assert "duplicates_business not judged" in str(verdict)
-    with pytest.raises(ValueError, match="cannot be forbidden"):
-        Expect(forbid=frozenset({BUSINESS}), unjudged=frozenset({BUSINESS}))
-
-
 def test_lost_is_told_apart_where_somebody_looked() -> None:
     verdict = check([*A, *B, sent("c"), ok("c"), stored("a"), got("b")])
     assert (verdict.counts[LOST], verdict.lost_in_store, verdict.lost_on_the_way) == (3, 1, 2)

@@ -65,7 +65,6 @@ class Degrade:
             | ({"inversions"} if setting.order else frozenset())
             | ({"duplicates_business"} if setting.effects else frozenset()),
             groups=frozenset(setting.groups),
-            unjudged=frozenset() if setting.effects else frozenset({"duplicates_business"}),
         )
         load = Load(
             rate=plan.rate,
@@ -101,7 +100,7 @@ class Degrade:
     @property
     def notes(self) -> list[str]:
         """What the verdict does not say."""
-        said = f"business doubles were not judged by a transaction: {self.setting.unjudged}"
+        said = f"business doubles are handlers that ran twice, not effects in a transaction: {self.setting.unjudged}"
         return [*([] if self.setting.effects else [said]), *self.traffic.left]
 
     async def _cycles(self) -> None:

@@ -16,14 +16,14 @@ _COUNTS = ("sent", "acknowledged", "uncertain", "handled", *RULES, "kills")
 
 
 def counts_of(verdict: Verdict) -> dict[str, object]:
-    """The verdict as the command line's contract names its fields; None is what was not judged."""
+    """The verdict as the command line's contract names its fields."""
     return {
         "verdict": verdict.verdict,
         "sent": verdict.sent,
         "acknowledged": verdict.acknowledged,
         "uncertain": verdict.uncertain,
         "handled": verdict.handled,
-        **{rule: None if rule in verdict.unjudged else verdict.counts[rule] for rule in RULES},
+        **{rule: verdict.counts[rule] for rule in RULES},
     }
 
 

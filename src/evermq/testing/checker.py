@@ -34,8 +34,7 @@ _EXAMPLES_MAX = 10
 class Expect:
     """forbid: rules of PROMISED that the queue promises to keep. The rest is what must have happened, or the run
     proves nothing: acknowledged sends, deliveries by way of each child, faults, raw duplicates, unknown outcomes,
-    switches from one child to another. groups: those that must handle every message, beside those that were seen.
-    unjudged: rules of PROMISED of which the run can say nothing; they are not counted."""
+    switches from one child to another. groups: those that must handle every message, beside those that were seen."""
 
     forbid: frozenset[str] = frozenset()
     acknowledged_min: int = 1
@@ -45,20 +44,16 @@ class Expect:
     unknown_min: int = 0
     switches_min: int = 0
     groups: frozenset[str] = frozenset()
-    unjudged: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if wrong := (self.forbid | self.unjudged) - set(PROMISED):
-            raise ValueError(f"{sorted(wrong)}: these can be forbidden, or left unjudged: {', '.join(PROMISED)}")
-        if both := self.forbid & self.unjudged:
-            raise ValueError(f"{sorted(both)}: what is not judged cannot be forbidden")
+        if wrong := self.forbid - set(PROMISED):
+            raise ValueError(f"forbid = {sorted(wrong)}: these can be forbidden: {', '.join(PROMISED)}")
 
 
 @dataclass(slots=True)
 class Verdict:
     """verdict: PASS, FAIL or INVALID. counts: by rule. examples: the first few of each. recovered: unknown to their
-    senders, and handled. lost_in_store, lost_on_the_way: of the lost, where an independent reader looked.
-    unjudged: see Expect."""
+    senders, and handled. lost_in_store, lost_on_the_way: of the lost, where an independent reader looked."""
 
     verdict: str
     counts: Counter[str]
@@ -71,10 +66,9 @@ class Verdict:
     recovered: int = 0
     lost_in_store: int = 0
     lost_on_the_way: int = 0
-    unjudged: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        found = ", ".join(f"{rule} {'not judged' if rule in self.unjudged else self.counts[rule]}" for rule in RULES)
+        found = ", ".join(f"{rule} {self.counts[rule]}" for rule in RULES)
         why = f" ({'; '.join(self.reasons)})" if self.reasons else ""
         return (
             f"{self.verdict}{why}: sent {self.sent}, acknowledged {self.acknowledged}, "
@@ -85,8 +79,7 @@ class Verdict:
 class _Books:
     """What is known of every message, kept while the events pass by in the order of their times."""
 
-    def __init__(self, unjudged: frozenset[str]) -> None:
-        self.unjudged = unjudged
+    def __init__(self) -> None:
         self.sent: dict[str, Event] = {}
         self.invoked: Counter[str] = Counter()
         self.outcome: dict[str, str] = {}
@@ -104,8 +97,6 @@ class _Books:
         self.counts: Counter[str] = Counter()
 
     def flag(self, rule: str, text: str) -> None:
-        if rule in self.unjudged:
-            return
         self.counts[rule] += 1
         if len(self.examples[rule]) < _EXAMPLES_MAX:
             self.examples[rule].append(text)
@@ -183,7 +174,7 @@ class _Books:
 def check(events: Iterable[Event], expect: Expect | None = None) -> Verdict:
     """Judge events that are in the order of their times; `send_invoke` comes before everything else of its id."""
     expect = expect or Expect()
-    books = _Books(expect.unjudged)
+    books = _Books()
     for event in events:
         books.take(event)
     groups = (books.groups | expect.groups) or {""}
@@ -225,7 +216,6 @@ def _verdict(books: _Books, expect: Expect, acknowledged: list[str]) -> Verdict:
         uncertain=len(unknown),
         handled=len(handled),
         recovered=sum(id in handled for id in unknown),
-        unjudged=expect.unjudged,
     )
 
 

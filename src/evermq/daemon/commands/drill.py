@@ -137,13 +137,8 @@ def _print(held: Held, json: bool) -> None:
     show(f"  p99 of send: {p99}")
     show("  through: " + ", ".join(f"{rung} {count:,}" for rung, count in figures["through"].items()))
     counted = ("acknowledged", "handled", "lost", "stranded", "duplicates_raw", "duplicates_business", "inversions")
-    show("  " + ", ".join(f"{name.replace('_', ' ')} {_count(held, name)}" for name in counted))
+    show("  " + ", ".join(f"{name.replace('_', ' ')} {figures[name]:,}" for name in counted))
     show(f"  {figures['report']}")
-
-
-def _count(held: Held, name: str) -> str:
-    value = held.figures[name]
-    return "not judged" if value is None else f"{value:,}"
 
 
 def _s(held: Held, name: str) -> str:
