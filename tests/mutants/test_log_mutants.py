@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import crc32c
@@ -12,7 +13,7 @@ from tests.mutants.planted import Mutant, caught, passes
 
 from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, segment
 from evermq.adapters.log.cursor_file import Change
-from evermq.adapters.log.disk import Disk
+from evermq.adapters.log.disk import Disk, File
 from evermq.adapters.log.frame import Frame, Piece
 from evermq.adapters.log.index import Index
 from evermq.adapters.log.journal import Journal
@@ -108,6 +109,54 @@ def footer_before_its_frames(patch: Patch) -> None:
     patch.setattr(Journal, "_seal", seal)
 
 
+def frames_of_any_earlier_life(patch: Patch) -> None:
+    def parse(buffer: memoryview, at: int, position: int, number: int) -> Any:
+        if len(buffer) - at < frame.HEAD.size:
+            return frame.HEAD.size
+        found = frame.parse(buffer, at, position, frame.HEAD.unpack_from(buffer, at)[4])
+        return found._replace(segment=number) if isinstance(found, Frame) else found
+
+    patch.setattr(damage, "parse", parse)
+
+
+def footer_of_any_earlier_life(patch: Patch) -> None:
+    real = segment.read_footer
+
+    def read_footer(number: int, file: File) -> Segment | None:
+        trailer = file.pread(segment.TRAILER_BYTES, max(0, file.size() - segment.TRAILER_BYTES))
+        sealed = int.from_bytes(trailer[8:16], "little")
+        found = real(sealed, file)
+        return found and replace(found, number=number)
+
+    patch.setattr(segment, "read_footer", read_footer)
+
+
+def segments_go_in_any_order(patch: Patch) -> None:
+    real = Journal.forget
+
+    def forget(self: Journal, old: Segment) -> None:
+        disk, self.disk = self.disk, Nameless(self.disk)
+        try:
+            real(self, old)
+        finally:
+            self.disk = disk
+
+    patch.setattr(Journal, "forget", forget)
+
+
+def written_down_though_it_is_closed(patch: Patch) -> None:
+    real = LogPlace.record
+
+    def record(self: LogPlace, changes: list[Change]) -> None:
+        failure, self._failure = self._failure, ""
+        try:
+            real(self, changes)
+        finally:
+            self._failure = failure
+
+    patch.setattr(LogPlace, "record", record)
+
+
 def acknowledged_before_the_flush(patch: Patch) -> None:
     real = Journal.write
 
@@ -201,10 +250,13 @@ def topic_kept_though_it_was_not_written(patch: Patch) -> None:
 
 
 ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-never"
+RECYCLE = "log-crash-recycle"
 MUTANTS = [
     Mutant("no checksum", "L1", ALWAYS, no_checksum),
     Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only),
     Mutant("short write left so", "L1", "log-short-writes", short_write_left_so),
+    Mutant("frames of a segment's earlier life", "L1", RECYCLE, frames_of_any_earlier_life, seeds_max=6),
+    Mutant("footer of a segment's earlier life", "L1", RECYCLE, footer_of_any_earlier_life, seeds_max=6),
     Mutant("no directory sync of a new segment", "L2", ALWAYS, no_directory_sync_of_a_new_segment),
     Mutant("no directory sync after a crash", "L2", "log-io-error", no_directory_sync_after_a_crash, seeds_max=6),
     Mutant("roll without flushing the old segment", "L2", INTERVAL, roll_without_flushing_the_old_segment),
@@ -212,6 +264,8 @@ MUTANTS = [
     Mutant("failed flush tried again", "L3", "log-io-error", failed_flush_tried_again, seeds_max=6),
     Mutant("topic kept though it was not written", "L4", "log-no-space", topic_kept_though_it_was_not_written),
     Mutant("acknowledged before the flush", "L5", ALWAYS, acknowledged_before_the_flush),
+    Mutant("written down though it is closed", "L6", RECYCLE, written_down_though_it_is_closed, seeds_max=6),
+    Mutant("segments go in any order", "L8", RECYCLE, segments_go_in_any_order, seeds_max=12),
     Mutant("cursor is the highest settled", "L8", ALWAYS, cursor_is_the_highest_settled),
     Mutant("delayed message moved without a note", "L8", ALWAYS, delayed_message_moved_without_a_note),
     Mutant("retention without a look at the cursors", "L10", ALWAYS, retention_without_a_look_at_the_cursors),

@@ -36,6 +36,7 @@ ROTTEN = [("log-rot", 1, 20), ("log-rot", 21, 40), ("log-rot-open", 1, 60)]
 def test_log_on_a_failing_disk_tells_no_lie(world: str, first: int, last: int) -> None:
     summary = run_world(world, range(first, last + 1))
     assert summary["failed"] == [], summary.get("reasons")
+    assert summary["invalid"] == []
 
 
 @pytest.mark.parametrize("world", [world for world in sorted(worlds()) if world.startswith("log-")])

@@ -110,7 +110,12 @@ class Journal:
                 damages += [damage for damage in found if damage not in damages]
 
     def forget(self, segment: Segment) -> None:
-        """Take the oldest segment away; its file is used again."""
+        """Take the oldest segment away; its file is used again.
+
+        Those before it are gone for good by then: a delayed message must not come back without what says that it was
+        moved to its lane.
+        """
+        self.disk.sync_names()
         with self.lock:
             self.segments.remove(segment)
             self.state.index.forget(segment)

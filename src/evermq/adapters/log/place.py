@@ -215,8 +215,10 @@ class LogPlace:
             self._owner.check()
 
     def record(self, changes: list[Change]) -> None:
-        """Write down what groups have done. Raises Unavailable where the disk refuses: it may come again."""
+        """Write down what groups have done. Raises Unavailable where the disk refuses: it may come again; Closed
+        where this place is closed, since the file may be another owner's by now."""
         with self.lock:
+            self.check()
             try:
                 if self.cursor_file.is_due:
                     self._compact()

@@ -77,7 +77,7 @@ class LogReader:
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            with self._topic.lock:
+            with self._topic.lock, contextlib.suppress(Closed):  # of a closed log, what it held comes again anyway
                 self._topic.record(self._group.leave(self))
             self.wake()
 

@@ -142,6 +142,11 @@ class FakeDisk:
         name = next((name for name, number in self._now.names.items() if number == inode), "")
         self._syncs.append((self.steps, name))
 
+    def renamed(self, old: str, new: str) -> int:
+        """How many files whose name began with `old` were given one that begins with `new`."""
+        renames = (step for step in self._journal if step.verb == "rename")
+        return sum(step.name.startswith(old) and step.other.startswith(new) for step in renames)
+
     def power_cut(self, step: int, chance: random.Random) -> FakeDisk:
         """The disk after the power went during step number `step` (from 1); steps must not go back."""
         self._replay(step - 1)
