@@ -11,7 +11,7 @@ import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, segment
+from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, segment, spares
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.disk import Disk, File
 from evermq.adapters.log.frame import Frame, Piece
@@ -157,6 +157,14 @@ def written_down_though_it_is_closed(patch: Patch) -> None:
     patch.setattr(LogPlace, "record", record)
 
 
+def spares_used_unseen(patch: Patch) -> None:
+    patch.setattr(spares, "holds_later", lambda *_: False)
+
+
+def numbers_given_again(patch: Patch) -> None:
+    patch.setattr(catalog.Catalog, "reach", lambda *_: None)
+
+
 def acknowledged_before_the_flush(patch: Patch) -> None:
     real = Journal.write
 
@@ -250,13 +258,15 @@ def topic_kept_though_it_was_not_written(patch: Patch) -> None:
 
 
 ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-never"
-RECYCLE = "log-crash-recycle"
+RECYCLE, LYING = "log-crash-recycle", "log-lying-sync"
 MUTANTS = [
     Mutant("no checksum", "L1", ALWAYS, no_checksum),
     Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only),
     Mutant("short write left so", "L1", "log-short-writes", short_write_left_so),
     Mutant("frames of a segment's earlier life", "L1", RECYCLE, frames_of_any_earlier_life, seeds_max=6),
     Mutant("footer of a segment's earlier life", "L1", RECYCLE, footer_of_any_earlier_life, seeds_max=6),
+    Mutant("spares used unseen", "L1", LYING, spares_used_unseen),
+    Mutant("numbers of topics and groups given again", "L8", LYING, numbers_given_again, seeds_max=40),
     Mutant("no directory sync of a new segment", "L2", ALWAYS, no_directory_sync_of_a_new_segment),
     Mutant("no directory sync after a crash", "L2", "log-io-error", no_directory_sync_after_a_crash, seeds_max=6),
     Mutant("roll without flushing the old segment", "L2", INTERVAL, roll_without_flushing_the_old_segment),

@@ -39,6 +39,15 @@ def test_log_on_a_failing_disk_tells_no_lie(world: str, first: int, last: int) -
     assert summary["invalid"] == []
 
 
+@pytest.mark.parametrize("chunk", range(4))
+def test_log_on_a_disk_that_lies_loses_and_makes_up_nothing(chunk: int) -> None:
+    summary = run_world("log-lying-sync", range(chunk * 25 + 1, chunk * 25 + 26))
+    assert summary["failed"] == [], summary.get("reasons")
+    assert len(summary["invalid"]) <= 5
+    assert summary["seen"]["acknowledged and lost"] > 500  # else the disk did not lie
+    assert summary["seen"]["acknowledged and kept"] > 10_000
+
+
 @pytest.mark.parametrize("world", [world for world in sorted(worlds()) if world.startswith("log-")])
 def test_same_seed_is_the_same_run(world: str) -> None:
     assert run_world(world, [7])["trace_hash"] == run_world(world, [7])["trace_hash"]

@@ -102,7 +102,7 @@ class Housekeeper:
     def _prepare(self) -> None:
         journal = self._place.journal
         if journal.spares.wanted and journal.segments and journal.segments[-1].room < journal.segments[-1].size // 2:
-            journal.spares.make()
+            journal.spares.prepare(journal.segments[-1].number + 1)
 
     def _flush(self) -> None:
         place = self._place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -270,7 +270,10 @@ class LogPlace:
 
     def _restore_groups(self) -> None:
         groups = {record.number: record for record in self.catalog.groups}
-        lanes = replay(self.cursor_file.load(), {number: record.starts for number, record in groups.items()})
+        for topic_number, _ in self.journal.state.index.lanes:
+            self.catalog.reach(topic_number)
+        changes = self._reach_groups(self.cursor_file.load())
+        lanes = replay(changes, {number: record.starts for number, record in groups.items()})
         for record in groups.values():
             topic = self.topics_by_number[record.topic]
             group = topic.groups[record.name] = Group(record.number, record.name, topic.number, [], self.reading)
@@ -281,6 +284,11 @@ class LogPlace:
                 index = self.journal.state.index.lane(topic.number, lane)
                 keys_of = partial(group.keys, lane)
                 group.cursors.append(progress.cursor(record.number, lane, index.start, keys_of))
+
+    def _reach_groups(self, changes: Iterable[Change]) -> Iterator[Change]:
+        for change in changes:
+            self.catalog.reach(change.group)
+            yield change
 
     def _committed(self, pieces: list[Piece], segment: int) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
         """Returns by loop the topics whose waiting readers there have news."""
