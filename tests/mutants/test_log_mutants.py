@@ -11,13 +11,14 @@ import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, segment, spares
+from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, reader, recovery, segment, spares
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.disk import Disk, File
 from evermq.adapters.log.frame import Frame, Piece
 from evermq.adapters.log.index import Index
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.segment import Segment
 from evermq.adapters.log.spares import Spares
@@ -165,6 +166,36 @@ def numbers_given_again(patch: Patch) -> None:
     patch.setattr(catalog.Catalog, "reach", lambda *_: None)
 
 
+def time_goes_back(patch: Patch) -> None:
+    patch.setattr(LogTime, "now_ms", lambda self: self._clock.now_ms())
+
+
+def time_stands_still(patch: Patch) -> None:
+    def now_ms(self: LogTime) -> int:
+        self._last_ms = max(self._last_ms, self._clock.now_ms())
+        return self._last_ms
+
+    patch.setattr(LogTime, "now_ms", now_ms)
+
+
+def time_begins_anew(patch: Patch) -> None:
+    real = LogTime.__init__
+    patch.setattr(LogTime, "__init__", lambda self, clock, _: real(self, clock, 0))
+
+
+def clock_not_looked_at(patch: Patch) -> None:
+    patch.setattr(reader, "_CLOCK_LOOK_MS", 1 << 40)
+
+
+def due_by_the_time_of_the_log(patch: Patch) -> None:
+    real = delays.Delays.move_due
+
+    async def move_due(self: delays.Delays, now_ms: int) -> None:
+        await real(self, self._committer._journal.time.now_ms())
+
+    patch.setattr(delays.Delays, "move_due", move_due)
+
+
 def acknowledged_before_the_flush(patch: Patch) -> None:
     real = Journal.write
 
@@ -189,7 +220,7 @@ def failed_flush_tried_again(patch: Patch) -> None:
             self.failure = ""
             self.state.sequence += 1
             position = last.used
-            last.note(position, length, self.state.sequence, self._time_ms)
+            last.note(position, length, self.state.sequence, self.time.now_ms())
             self.state.index.note(pieces, position, last)
 
     patch.setattr(Journal, "_append", append)
@@ -258,7 +289,7 @@ def topic_kept_though_it_was_not_written(patch: Patch) -> None:
 
 
 ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-never"
-RECYCLE, LYING = "log-crash-recycle", "log-lying-sync"
+RECYCLE, LYING, CLOCK = "log-crash-recycle", "log-lying-sync", "log-clock"
 MUTANTS = [
     Mutant("no checksum", "L1", ALWAYS, no_checksum),
     Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only),
@@ -274,6 +305,11 @@ MUTANTS = [
     Mutant("failed flush tried again", "L3", "log-io-error", failed_flush_tried_again, seeds_max=6),
     Mutant("topic kept though it was not written", "L4", "log-no-space", topic_kept_though_it_was_not_written),
     Mutant("acknowledged before the flush", "L5", ALWAYS, acknowledged_before_the_flush),
+    Mutant("time goes back", "L7", CLOCK, time_goes_back),
+    Mutant("time stands still", "L7", CLOCK, time_stands_still),
+    Mutant("time begins anew", "L7", CLOCK, time_begins_anew, seeds_max=40),
+    Mutant("clock not looked at", "L7", CLOCK, clock_not_looked_at),
+    Mutant("due by the time of the log", "L7", CLOCK, due_by_the_time_of_the_log),
     Mutant("written down though it is closed", "L6", RECYCLE, written_down_though_it_is_closed, seeds_max=6),
     Mutant("segments go in any order", "L8", RECYCLE, segments_go_in_any_order, seeds_max=12),
     Mutant("cursor is the highest settled", "L8", ALWAYS, cursor_is_the_highest_settled),

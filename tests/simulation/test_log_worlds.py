@@ -48,6 +48,14 @@ def test_log_on_a_disk_that_lies_loses_and_makes_up_nothing(chunk: int) -> None:
     assert summary["seen"]["acknowledged and kept"] > 10_000
 
 
+def test_log_keeps_its_rules_of_time_while_the_clock_jumps() -> None:
+    summary = run_world("log-clock", range(1, 61))
+    assert summary["failed"] == [], summary.get("reasons")
+    assert len(summary["invalid"]) <= 6
+    assert summary["seen"]["settled messages gone by their age"] > 500
+    assert summary["seen"]["settled messages kept"] > 500
+
+
 @pytest.mark.parametrize("world", [world for world in sorted(worlds()) if world.startswith("log-")])
 def test_same_seed_is_the_same_run(world: str) -> None:
     assert run_world(world, [7])["trace_hash"] == run_world(world, [7])["trace_hash"]

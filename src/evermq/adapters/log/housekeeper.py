@@ -91,7 +91,7 @@ class Housekeeper:
                 oldest = self._retention.next_to_go(
                     place.journal.segments,
                     place.is_settled,
-                    place.clock.now_ms(),
+                    place.journal.time.now_ms(),
                     disk_full=self._disk_full and place.journal.spares.wanted,
                 )
             self._disk_full = False

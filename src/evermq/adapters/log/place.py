@@ -153,7 +153,7 @@ class LogPlace:
         found = self._topic(topic)
         if found is None:
             raise NoSuchTopic(f"there is no topic {topic}")
-        now_ms = self.clock.now_ms()
+        now_ms = self.journal.time.now_ms()
         groups = {}
         for name in found.groups:
             oldest = found.oldest_ms(name)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import crc32c
-
 from evermq.adapters.log.damage import frames_of
 from evermq.adapters.log.frame import Frame
 from evermq.adapters.log.options import LogOptions
@@ -133,9 +131,18 @@ def _has_catalog(disk: FakeDisk) -> bool:
     for name in disk.names():
         if name in ("catalog-a", "catalog-b"):
             crc, _, behind = disk.open(name).pread(1 << 30, 0).partition(b"\n")
-            if behind and crc == b"%08x" % crc32c.crc32c(behind.rstrip(b"\n")):
+            if behind and crc == b"%08x" % _crc32c(behind.rstrip(b"\n")):
                 return True
     return False
+
+
+def _crc32c(data: bytes) -> int:
+    crc = 0xFFFF_FFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F6_3B78 if crc & 1 else 0)
+    return crc ^ 0xFFFF_FFFF
 
 
 def _doubled(disk: FakeDisk) -> list[str]:
