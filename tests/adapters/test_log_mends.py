@@ -14,7 +14,7 @@ import pytest
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.reader import LogReader
-from evermq.adapters.log.segment import HEADER_BYTES
+from evermq.adapters.log.segment import HEADER_BYTES, write_header
 from evermq.adapters.log.verify import inspect
 from evermq.errors import EvermqError, Unavailable
 from evermq.message import MessageFactory
@@ -260,5 +260,63 @@ def test_interval_is_flushed_while_somebody_appends() -> None:
         place.tidy()
         for left in after_power_cuts(disk):
             assert (await ids_of(place_on(left, clock)))[:3] == sent
+
+    simulate(1, main)
+
+
+def test_reader_that_is_closed_after_its_log_leaves_the_next_owner_alone() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        first = place_on(disk, clock)
+        sent = await append(first, clock, 3)
+        late = await (await first.queue("t")).reader("g")
+        await late.read(count_max=1, wait_ms=0)
+        await first.close()
+        second = place_on(disk, clock)
+        reader = await (await second.queue("t")).reader("g")
+        await reader.ack(await reader.read(count_max=2, wait_ms=0))
+        await late.close()
+        await second.close()
+        assert await ids_of(place_on(disk, clock)) == sent[2:]
+
+    simulate(1, main)
+
+
+async def append_and_settle(place: LogPlace, clock: SimulatedClock, count: int) -> None:
+    await append(place, clock, count)
+    reader = await (await place.queue("t")).reader("g")
+    await reader.ack(await drain(reader))
+
+
+def test_delayed_message_that_was_handled_does_not_come_back_with_a_recycled_segment() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, retain_bytes=0)
+        await append(place, clock, 1, delay_ms=100)
+        await append_and_settle(place, clock, 10)
+        await clock.sleep(200)
+        await append_and_settle(place, clock, 0)  # it is moved
+        await append_and_settle(place, clock, 20)
+        await place.close()
+        place = place_on(disk, clock, retain_bytes=0)
+        place.tidy()  # the segment where it waited goes, and the one that it was moved to
+        assert len(place.journal.segments) == 1
+        for left in (disk.power_cut(disk.steps + 1, random.Random(seed)) for seed in range(100)):
+            assert await ids_of(place_on(left, clock)) == []
+
+    simulate(1, main)
+
+
+def test_segment_about_to_be_used_again_is_no_problem() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock)
+        await append(place, clock, 20)
+        await place.close()
+        oldest = next(name for name in disk.names() if name.startswith("segment-"))
+        write_header(disk.open(oldest), 99, 0)
+        report = inspect(disk, "the log")
+        assert report.ok
+        assert [note for note in report.notes if oldest in note]
 
     simulate(1, main)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, recovery, segment
+from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, reader, recovery, segment, spares
 from evermq.adapters.log.cursor_file import Change
-from evermq.adapters.log.disk import Disk
+from evermq.adapters.log.disk import Disk, File
 from evermq.adapters.log.frame import Frame, Piece
 from evermq.adapters.log.index import Index
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.segment import Segment
 from evermq.adapters.log.spares import Spares
@@ -108,6 +110,92 @@ def footer_before_its_frames(patch: Patch) -> None:
     patch.setattr(Journal, "_seal", seal)
 
 
+def frames_of_any_earlier_life(patch: Patch) -> None:
+    def parse(buffer: memoryview, at: int, position: int, number: int) -> Any:
+        if len(buffer) - at < frame.HEAD.size:
+            return frame.HEAD.size
+        found = frame.parse(buffer, at, position, frame.HEAD.unpack_from(buffer, at)[4])
+        return found._replace(segment=number) if isinstance(found, Frame) else found
+
+    patch.setattr(damage, "parse", parse)
+
+
+def footer_of_any_earlier_life(patch: Patch) -> None:
+    real = segment.read_footer
+
+    def read_footer(number: int, file: File) -> Segment | None:
+        trailer = file.pread(segment.TRAILER_BYTES, max(0, file.size() - segment.TRAILER_BYTES))
+        sealed = int.from_bytes(trailer[8:16], "little")
+        found = real(sealed, file)
+        return found and replace(found, number=number)
+
+    patch.setattr(segment, "read_footer", read_footer)
+
+
+def segments_go_in_any_order(patch: Patch) -> None:
+    real = Journal.forget
+
+    def forget(self: Journal, old: Segment) -> None:
+        disk, self.disk = self.disk, Nameless(self.disk)
+        try:
+            real(self, old)
+        finally:
+            self.disk = disk
+
+    patch.setattr(Journal, "forget", forget)
+
+
+def written_down_though_it_is_closed(patch: Patch) -> None:
+    real = LogPlace.record
+
+    def record(self: LogPlace, changes: list[Change]) -> None:
+        failure, self._failure = self._failure, ""
+        try:
+            real(self, changes)
+        finally:
+            self._failure = failure
+
+    patch.setattr(LogPlace, "record", record)
+
+
+def spares_used_unseen(patch: Patch) -> None:
+    patch.setattr(spares, "holds_later", lambda *_: False)
+
+
+def numbers_given_again(patch: Patch) -> None:
+    patch.setattr(catalog.Catalog, "reach", lambda *_: None)
+
+
+def time_goes_back(patch: Patch) -> None:
+    patch.setattr(LogTime, "now_ms", lambda self: self._clock.now_ms())
+
+
+def time_stands_still(patch: Patch) -> None:
+    def now_ms(self: LogTime) -> int:
+        self._last_ms = max(self._last_ms, self._clock.now_ms())
+        return self._last_ms
+
+    patch.setattr(LogTime, "now_ms", now_ms)
+
+
+def time_begins_anew(patch: Patch) -> None:
+    real = LogTime.__init__
+    patch.setattr(LogTime, "__init__", lambda self, clock, _: real(self, clock, 0))
+
+
+def clock_not_looked_at(patch: Patch) -> None:
+    patch.setattr(reader, "_CLOCK_LOOK_MS", 1 << 40)
+
+
+def due_by_the_time_of_the_log(patch: Patch) -> None:
+    real = delays.Delays.move_due
+
+    async def move_due(self: delays.Delays, now_ms: int) -> None:
+        await real(self, self._committer._journal.time.now_ms())
+
+    patch.setattr(delays.Delays, "move_due", move_due)
+
+
 def acknowledged_before_the_flush(patch: Patch) -> None:
     real = Journal.write
 
@@ -132,7 +220,7 @@ def failed_flush_tried_again(patch: Patch) -> None:
             self.failure = ""
             self.state.sequence += 1
             position = last.used
-            last.note(position, length, self.state.sequence, self._time_ms)
+            last.note(position, length, self.state.sequence, self.time.now_ms())
             self.state.index.note(pieces, position, last)
 
     patch.setattr(Journal, "_append", append)
@@ -201,10 +289,15 @@ def topic_kept_though_it_was_not_written(patch: Patch) -> None:
 
 
 ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-never"
+RECYCLE, LYING, CLOCK = "log-crash-recycle", "log-lying-sync", "log-clock"
 MUTANTS = [
     Mutant("no checksum", "L1", ALWAYS, no_checksum),
     Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only),
     Mutant("short write left so", "L1", "log-short-writes", short_write_left_so),
+    Mutant("frames of a segment's earlier life", "L1", RECYCLE, frames_of_any_earlier_life, seeds_max=6),
+    Mutant("footer of a segment's earlier life", "L1", RECYCLE, footer_of_any_earlier_life, seeds_max=6),
+    Mutant("spares used unseen", "L1", LYING, spares_used_unseen),
+    Mutant("numbers of topics and groups given again", "L8", LYING, numbers_given_again, seeds_max=40),
     Mutant("no directory sync of a new segment", "L2", ALWAYS, no_directory_sync_of_a_new_segment),
     Mutant("no directory sync after a crash", "L2", "log-io-error", no_directory_sync_after_a_crash, seeds_max=6),
     Mutant("roll without flushing the old segment", "L2", INTERVAL, roll_without_flushing_the_old_segment),
@@ -212,6 +305,13 @@ MUTANTS = [
     Mutant("failed flush tried again", "L3", "log-io-error", failed_flush_tried_again, seeds_max=6),
     Mutant("topic kept though it was not written", "L4", "log-no-space", topic_kept_though_it_was_not_written),
     Mutant("acknowledged before the flush", "L5", ALWAYS, acknowledged_before_the_flush),
+    Mutant("time goes back", "L7", CLOCK, time_goes_back),
+    Mutant("time stands still", "L7", CLOCK, time_stands_still),
+    Mutant("time begins anew", "L7", CLOCK, time_begins_anew, seeds_max=40),
+    Mutant("clock not looked at", "L7", CLOCK, clock_not_looked_at),
+    Mutant("due by the time of the log", "L7", CLOCK, due_by_the_time_of_the_log),
+    Mutant("written down though it is closed", "L6", RECYCLE, written_down_though_it_is_closed, seeds_max=6),
+    Mutant("segments go in any order", "L8", RECYCLE, segments_go_in_any_order, seeds_max=12),
     Mutant("cursor is the highest settled", "L8", ALWAYS, cursor_is_the_highest_settled),
     Mutant("delayed message moved without a note", "L8", ALWAYS, delayed_message_moved_without_a_note),
     Mutant("retention without a look at the cursors", "L10", ALWAYS, retention_without_a_look_at_the_cursors),

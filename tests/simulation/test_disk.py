@@ -49,6 +49,17 @@ def test_name_without_a_directory_sync_may_be_gone() -> None:
     assert b"(no name)" in after_cuts(disk, "a")
 
 
+def test_rename_takes_along_its_own_file_whatever_else_is_forgotten() -> None:
+    disk = FakeDisk()
+    disk.create("a", 0).pwrite([b"old"], 0, sync=True)
+    disk.sync_names()
+    disk.remove("a")
+    disk.create("a", 0).pwrite([b"new"], 0, sync=True)
+    disk.rename("a", "b")
+    assert after_cuts(disk, "a") == {b"old", b"new", b"(no name)"}
+    assert after_cuts(disk, "b") == {b"new", b"(no name)"}
+
+
 def test_kill_keeps_all_that_was_written() -> None:
     disk = FakeDisk()
     disk.create("a", 0).pwrite([b"one"], 0, sync=False)
@@ -103,12 +114,29 @@ def test_every_kind_of_call_can_fail_once_and_for_ever(verb: str, for_ever: bool
 
 
 def test_lying_sync_loses() -> None:
-    disk = FakeDisk(faults=Faults(lying_sync=True))
+    disk = FakeDisk(faults=Faults(lying_sync=1.0))
     file = disk.create("a", 0)
     file.pwrite([b"one"], 0, sync=True)
     file.sync()
     disk.sync_names()
     assert b"" in after_cuts(disk, "a")
+    assert disk.faults.bitten == 3
+
+
+def test_sync_lies_now_and_then() -> None:
+    disk = FakeDisk(faults=Faults(lying_sync=0.5))
+    file = disk.create("a", 100)
+    file.sync()
+    file.sync()
+    disk.sync_names()
+    disk.sync_names()
+    for at in range(100):
+        file.pwrite([b"x"], at, sync=True)
+    assert 20 < disk.faults.bitten < 80
+    disk.faults.lying_sync = 0.0
+    file.sync()
+    disk.sync_names()
+    assert after_cuts(disk, "a") == {b"x" * 100}
 
 
 def test_failed_flush_shows_the_new_data_and_keeps_the_old() -> None:

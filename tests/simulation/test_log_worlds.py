@@ -36,6 +36,24 @@ ROTTEN = [("log-rot", 1, 20), ("log-rot", 21, 40), ("log-rot-open", 1, 60)]
 def test_log_on_a_failing_disk_tells_no_lie(world: str, first: int, last: int) -> None:
     summary = run_world(world, range(first, last + 1))
     assert summary["failed"] == [], summary.get("reasons")
+    assert summary["invalid"] == []
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_log_on_a_disk_that_lies_loses_and_makes_up_nothing(chunk: int) -> None:
+    summary = run_world("log-lying-sync", range(chunk * 25 + 1, chunk * 25 + 26))
+    assert summary["failed"] == [], summary.get("reasons")
+    assert len(summary["invalid"]) <= 5
+    assert summary["seen"]["acknowledged and lost"] > 500  # else the disk did not lie
+    assert summary["seen"]["acknowledged and kept"] > 10_000
+
+
+def test_log_keeps_its_rules_of_time_while_the_clock_jumps() -> None:
+    summary = run_world("log-clock", range(1, 61))
+    assert summary["failed"] == [], summary.get("reasons")
+    assert len(summary["invalid"]) <= 6
+    assert summary["seen"]["settled messages gone by their age"] > 500
+    assert summary["seen"]["settled messages kept"] > 500
 
 
 @pytest.mark.parametrize("world", [world for world in sorted(worlds()) if world.startswith("log-")])

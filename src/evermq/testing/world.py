@@ -41,9 +41,10 @@ class World:
 
 def worlds() -> dict[str, World]:
     """All worlds by name."""
-    from evermq.testing.worlds import composites, log_crash, log_failing, log_rot, order
+    from evermq.testing.worlds import composites, log_clock, log_crash, log_failing, log_lying, log_rot, order
 
-    each = (*log_crash.WORLDS, *log_failing.WORLDS, *log_rot.WORLDS, *composites.WORLDS, *order.WORLDS)
+    logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
+    each = (*logs, *composites.WORLDS, *order.WORLDS)
     return {world.name: world for world in each}
 
 

@@ -66,6 +66,11 @@ class Catalog:
         self._content.numbers += 1
         return self._content.numbers
 
+    def reach(self, number: int) -> None:
+        """Numbers up to this one were given, whatever the catalog remembers: what was written under one that a disk
+        forgot must not be taken for another topic's or group's."""
+        self._content.numbers = max(self._content.numbers, number)
+
     def add_topic(self, record: TopicRecord) -> None:
         """Durably. OSError where the disk refuses: then the topic does not exist."""
         self._save([*self.topics, record], self._content.groups)

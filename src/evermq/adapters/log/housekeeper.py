@@ -91,7 +91,7 @@ class Housekeeper:
                 oldest = self._retention.next_to_go(
                     place.journal.segments,
                     place.is_settled,
-                    place.clock.now_ms(),
+                    place.journal.time.now_ms(),
                     disk_full=self._disk_full and place.journal.spares.wanted,
                 )
             self._disk_full = False
@@ -102,7 +102,7 @@ class Housekeeper:
     def _prepare(self) -> None:
         journal = self._place.journal
         if journal.spares.wanted and journal.segments and journal.segments[-1].room < journal.segments[-1].size // 2:
-            journal.spares.make()
+            journal.spares.prepare(journal.segments[-1].number + 1)
 
     def _flush(self) -> None:
         place = self._place

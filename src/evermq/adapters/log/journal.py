@@ -14,6 +14,7 @@ from evermq.adapters.log.ballast import is_full
 from evermq.adapters.log.damage import rescan
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Kind, Piece, build, length_of
+from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.recovery import ENDS, Recovered, recover
 from evermq.adapters.log.segment import Segment, name_of, write_footer
 from evermq.adapters.log.spares import Spares
@@ -32,6 +33,7 @@ class Journal:
     clock: Clock
     spares: Spares
     state: Recovered
+    time: LogTime
     sync_every_write: bool
     may_grow: Callable[[], bool] = lambda: True
     on_full: Callable[[], None] = lambda: None
@@ -39,15 +41,14 @@ class Journal:
     lock: Lock = field(default_factory=Lock)
     synced: int = 0
     failure: str = ""
-    _time_ms: int = 0
 
     @classmethod
     def open(cls, disk: Disk, clock: Clock, *, segment_bytes: int, spares_max: int, sync_every_write: bool) -> Journal:
         """Recover what the directory holds. Raises Damaged for a newer format."""
         state = recover(disk, clock.now_ms())
-        journal = cls(disk, clock, Spares(disk, segment_bytes, spares_max), state, sync_every_write)
+        time = LogTime(clock, max((s.time_last_ms for s in state.segments), default=0))
+        journal = cls(disk, clock, Spares(disk, segment_bytes, spares_max), state, time, sync_every_write)
         journal.synced = state.sequence
-        journal._time_ms = max((s.time_last_ms for s in state.segments), default=0)
         return journal
 
     @property
@@ -110,7 +111,12 @@ class Journal:
                 damages += [damage for damage in found if damage not in damages]
 
     def forget(self, segment: Segment) -> None:
-        """Take the oldest segment away; its file is used again."""
+        """Take the oldest segment away; its file is used again.
+
+        Those before it are gone for good by then: a delayed message must not come back without what says that it was
+        moved to its lane.
+        """
+        self.disk.sync_names()
         with self.lock:
             self.segments.remove(segment)
             self.state.index.forget(segment)
@@ -133,7 +139,7 @@ class Journal:
     def _append(self, segment: Segment, pieces: Sequence[Piece], length: int, *, sync: bool) -> None:
         state = self.state
         sequence = state.sequence + 1
-        time_ms = self._time_ms = max(self._time_ms, self.clock.now_ms())
+        time_ms = self.time.now_ms()
         position = segment.used
         parts = build(pieces, length, segment.number, sequence, self.synced, time_ms)
         self.before_write()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -153,7 +153,7 @@ class LogPlace:
         found = self._topic(topic)
         if found is None:
             raise NoSuchTopic(f"there is no topic {topic}")
-        now_ms = self.clock.now_ms()
+        now_ms = self.journal.time.now_ms()
         groups = {}
         for name in found.groups:
             oldest = found.oldest_ms(name)
@@ -215,8 +215,10 @@ class LogPlace:
             self._owner.check()
 
     def record(self, changes: list[Change]) -> None:
-        """Write down what groups have done. Raises Unavailable where the disk refuses: it may come again."""
+        """Write down what groups have done. Raises Unavailable where the disk refuses: it may come again; Closed
+        where this place is closed, since the file may be another owner's by now."""
         with self.lock:
+            self.check()
             try:
                 if self.cursor_file.is_due:
                     self._compact()
@@ -268,7 +270,10 @@ class LogPlace:
 
     def _restore_groups(self) -> None:
         groups = {record.number: record for record in self.catalog.groups}
-        lanes = replay(self.cursor_file.load(), {number: record.starts for number, record in groups.items()})
+        for topic_number, _ in self.journal.state.index.lanes:
+            self.catalog.reach(topic_number)
+        changes = self._reach_groups(self.cursor_file.load())
+        lanes = replay(changes, {number: record.starts for number, record in groups.items()})
         for record in groups.values():
             topic = self.topics_by_number[record.topic]
             group = topic.groups[record.name] = Group(record.number, record.name, topic.number, [], self.reading)
@@ -279,6 +284,11 @@ class LogPlace:
                 index = self.journal.state.index.lane(topic.number, lane)
                 keys_of = partial(group.keys, lane)
                 group.cursors.append(progress.cursor(record.number, lane, index.start, keys_of))
+
+    def _reach_groups(self, changes: Iterable[Change]) -> Iterator[Change]:
+        for change in changes:
+            self.catalog.reach(change.group)
+            yield change
 
     def _committed(self, pieces: list[Piece], segment: int) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
         """Returns by loop the topics whose waiting readers there have news."""

@@ -19,6 +19,7 @@ __all__ = ["LogReader"]
 
 _new_position = partial(tuple.__new__, Position)
 _new_delivery = partial(tuple.__new__, Delivery)
+_CLOCK_LOOK_MS = 1_000  # while something waits for its time: nobody tells that the clock was set
 _NOWHERE: tuple[str, ...] = ()
 
 
@@ -67,7 +68,7 @@ class LogReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._topic.clock.now_ms() + max(0, delay_ms)
+        due_ms = self._topic.time.now_ms() + max(0, delay_ms)
         with self._topic.lock:
             changes = self._change(_by_lane(deliveries), lambda lane, offsets: self._release(lane, offsets, due_ms))
             self._topic.record(changes)
@@ -77,7 +78,7 @@ class LogReader:
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            with self._topic.lock:
+            with self._topic.lock, contextlib.suppress(Closed):  # of a closed log, what it held comes again anyway
                 self._topic.record(self._group.leave(self))
             self.wake()
 
@@ -97,7 +98,7 @@ class LogReader:
         deliveries: list[Delivery] = []
         by_lane: dict[str, Sequence[int]] = {}
         group, topic = self._group, self._topic
-        now_ms = topic.clock.now_ms()
+        now_ms = topic.time.now_ms()
         with topic.lock:
             changes: list[Change] = []
             for lane in group.candidates(topic.end):
@@ -115,10 +116,13 @@ class LogReader:
         return deliveries
 
     async def _wait(self, wait_ms: float) -> None:
+        topic = self._topic
         dues = [due for cursor in self._group.cursors if (due := cursor.due_ms()) is not None]
-        dues += [due] if (due := self._topic.delays.next_due_ms()) is not None else []
-        if dues:
-            wait_ms = min(wait_ms, max(1, min(dues) - self._topic.clock.now_ms()))
+        lefts = [min(dues) - topic.time.now_ms()] if dues else []
+        if (due := topic.delays.next_due_ms()) is not None:
+            lefts.append(due - topic.clock.now_ms())
+        if lefts:
+            wait_ms = min(wait_ms, max(1, min(lefts)), _CLOCK_LOOK_MS)
         self.is_waiting = True
         try:
             async with asyncio.timeout(wait_ms / 1000):

@@ -10,11 +10,11 @@ import crc32c
 import msgspec
 
 from evermq.adapters.log.disk import Disk, File
-from evermq.adapters.log.frame import Frame, Kind, next_magic, parse
+from evermq.adapters.log.frame import HEAD, Frame, Kind, next_magic, parse
 from evermq.errors import Damaged
 
 __all__ = ["FORMAT", "HEADER_BYTES", "Header", "LaneMarks", "STORED", "Segment", "name_of", "number_of"]
-__all__ += ["open_segment", "read_footer", "read_header", "write_footer", "write_header"]
+__all__ += ["holds_later", "open_segment", "read_footer", "read_header", "write_footer", "write_header"]
 
 FORMAT = 1
 HEADER_BYTES = 512  # a sector of its own, so that no frame can tear it
@@ -29,6 +29,7 @@ _DIGITS = set("0123456789abcdef")
 _MARK_EVERY_BYTES = 64 << 10
 _MARK_BYTES = 14  # at most, in the footer's encoding
 _LANE_BYTES = 32
+_CHUNK_BYTES = 1 << 20
 
 
 class Header(NamedTuple):
@@ -143,6 +144,23 @@ def _has_frames(file: File, number: int) -> bool:
             return True
         at = next_magic(buffer, at + 1)
     return False
+
+
+def holds_later(file: File, number: int) -> bool:
+    """Whether a file holds what may be taken for a frame or footer of segment `number` or one behind it."""
+    size = file.size()
+    for begin in range(0, size, _CHUNK_BYTES):
+        buffer = file.pread(_CHUNK_BYTES + HEAD.size - 1, begin)
+        at = next_magic(buffer, 0)
+        while 0 <= at <= len(buffer) - HEAD.size:
+            if HEAD.unpack_from(buffer, at)[4] >= number:
+                return True
+            at = next_magic(buffer, at + 1)
+    trailer = file.pread(TRAILER_BYTES, max(0, size - TRAILER_BYTES))
+    if len(trailer) < TRAILER_BYTES:
+        return False
+    magic, _, sealed_number, _, _ = _TRAILER.unpack(trailer)
+    return bool(magic == _SEALED and sealed_number >= number)
 
 
 def write_header(file: File, number: int, created_ms: int) -> None:

@@ -179,7 +179,7 @@ class _Slot:
             age_s = time.time() - (self.path / "wanted").stat().st_mtime
         except FileNotFoundError:
             return False
-        return age_s < _WANTED_S_MAX  # else who wanted it is gone as well
+        return abs(age_s) < _WANTED_S_MAX  # else who wanted it is gone as well, though the clock was set back since
 
     @property
     def may_hold_something(self) -> bool:

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from threading import Lock
 
 from evermq.adapters.log.disk import Disk, File
-from evermq.adapters.log.segment import write_header
+from evermq.adapters.log.segment import holds_later, write_header
 
 __all__ = ["Spares"]
 
 
 class Spares:
-    """At most `spares_max` files of `segment_bytes`. before_make: called before a new one is made, may refuse it."""
+    """At most `spares_max` files of `segment_bytes`. before_make: called before a new one is made, may refuse it.
+
+    One that an earlier owner left is looked through before it is used. A disk that lied about the name of a segment
+    has it as a spare after the loss of power, with frames of the very number that comes next.
+    """
 
     def __init__(self, disk: Disk, segment_bytes: int, spares_max: int) -> None:
         self._disk = disk
@@ -25,7 +29,9 @@ class Spares:
         self._made = 0
         self.before_make: Callable[[], None] = lambda: None
         self._lock = Lock()
-        self._names = [name for name in disk.names() if name.startswith("spare-") and not name.endswith("-unready")]
+        self._names: list[str] = []
+        self._left = [name for name in disk.names() if name.startswith("spare-") and not name.endswith("-unready")]
+        self._found = frozenset(self._left)
         self._drop_unready()
 
     def _drop_unready(self) -> None:
@@ -38,12 +44,32 @@ class Spares:
         """Whether one should be made ahead of need."""
         return not self._names
 
+    def prepare(self, number: int) -> None:
+        """Have one ready for segment `number`: one that was left, or a new one. OSError where there is no room."""
+        if not self._take_left(number):
+            self.make()
+
+    def _take_left(self, number: int) -> bool:
+        while self._left:
+            with self._lock:
+                name = self._left.pop() if self._left else ""
+            file = self._disk.open(name) if name else None
+            if file and file.size() == self.segment_bytes and not holds_later(file, number):
+                file.close()
+                with self._lock:
+                    self._names.append(name)
+                return True
+            if file:  # of an earlier configuration, or a number that was given before
+                file.close()
+                self._disk.remove(name)
+        return False
+
     def make(self) -> None:
         """Make one; OSError where there is no room."""
         self.before_make()
         self._made += 1
         name = f"spare-new-{self._made:08x}"
-        while name in self._names:
+        while name in self._found:
             self._made += 1
             name = f"spare-new-{self._made:08x}"
         file = self._disk.create(f"{name}-unready", self.segment_bytes)
@@ -61,22 +87,18 @@ class Spares:
     def get(self, name: str, number: int, now_ms: int) -> File:
         """A file under its new name, with its header; the name and the header are durable. OSError if none."""
         if not self._names:
-            self.make()
+            self.prepare(number)
         with self._lock:
             spare = self._names.pop()
         self._disk.rename(spare, name)
         file = self._disk.open(name)
-        if file.size() != self.segment_bytes:  # of an earlier configuration
-            file.close()
-            self._disk.remove(name)
-            return self.get(name, number, now_ms)
         write_header(file, number, now_ms)
         self._disk.sync_names()
         return file
 
     def take_back(self, name: str) -> None:
         """Recycle a segment that nobody needs, or remove it where there are enough."""
-        if len(self._names) < self._spares_max:
+        if len(self._names) + len(self._left) < self._spares_max:
             spare = f"spare-{name}"
             self._disk.rename(name, spare)
             with self._lock:

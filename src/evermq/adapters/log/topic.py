@@ -14,6 +14,7 @@ from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.group import Group, Member
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
+from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.reading import Reading
 from evermq.clock import Clock
 from evermq.errors import Closed
@@ -55,6 +56,10 @@ class Topic:
     @property
     def clock(self) -> Clock:
         return self.place.clock
+
+    @property
+    def time(self) -> LogTime:
+        return self.place.journal.time
 
     def check(self) -> None:
         """Raise Closed where the topic is no longer served."""

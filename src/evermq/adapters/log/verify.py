@@ -111,8 +111,10 @@ def _segment(disk: Disk, name: str, number: int, known: dict[int, str], trail: T
         report.notes.append(f"{name}: nothing in it is intact; a crash leaves the last segment so before its first use")
         return
     header = read_header(segment.file, name)
-    if header is None or header.number != number:
+    if header is None:
         report.problems.append(f"{name}: its header is not intact, what it holds is")
+    elif header.number != number:
+        report.notes.append(f"{name}: was settled, and about to be used again, when the power went")
     for frame in trail.frames(segment, segment.file.pread(segment.file.size(), 0)):
         _frame(frame, known, report)
     if segment.last_sequence:  # of its footer

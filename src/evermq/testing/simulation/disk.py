@@ -12,7 +12,7 @@ import errno
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evermq.testing.simulation.image import Image, Step
 
@@ -27,8 +27,8 @@ class Faults:
 
     fail_at: the call of this number, counted from 1 over all calls that change something (of these verbs, if any are
     named), fails with `code`; for_ever: and all after it. ENOSPC meets only calls that need room.
-    full: while true, creating and growing fail with ENOSPC. lying_sync: sync says OK and does nothing.
-    calls, bitten: how many there were, and how many failed.
+    full: while true, creating and growing fail with ENOSPC. lying_sync: the share of all syncs that say OK and do
+    nothing, drawn from `chance`. calls, bitten: how many there were, and how many failed.
     """
 
     fail_at: int = 0
@@ -36,7 +36,8 @@ class Faults:
     for_ever: bool = False
     verbs: tuple[str, ...] = ()
     full: bool = False
-    lying_sync: bool = False
+    lying_sync: float = 0.0
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
     calls: int = 0
     bitten: int = 0
 
@@ -48,6 +49,12 @@ class Faults:
         hit = bool(self.fail_at) and (self.calls == self.fail_at or (self.for_ever and self.calls > self.fail_at))
         self.bitten += hit
         return hit
+
+    def lies(self) -> bool:
+        """Whether a sync that says OK does nothing."""
+        lie = bool(self.lying_sync) and self.chance.random() < self.lying_sync
+        self.bitten += lie
+        return lie
 
     def check(self, verb: str, name: str = "") -> None:
         """Count a call that does nothing when it fails."""
@@ -96,18 +103,18 @@ class FakeDisk:
         return FakeFile(self, self._inode(name))
 
     def rename(self, old: str, new: str) -> None:
-        self._inode(old)
+        inode = self._inode(old)
         self.faults.check("rename", old)
-        self.do(Step("rename", name=old, other=new))
+        self.do(Step("rename", inode, name=old, other=new))
 
     def remove(self, name: str) -> None:
-        self._inode(name)
+        inode = self._inode(name)
         self.faults.check("remove", name)
-        self.do(Step("remove", name=name))
+        self.do(Step("remove", inode, name=name))
 
     def sync_names(self) -> None:
         self.faults.check("sync_names")
-        if not self.faults.lying_sync:
+        if not self.faults.lies():
             self.do(Step("sync_names"))
 
     def capacity(self) -> int:
@@ -141,6 +148,11 @@ class FakeDisk:
         self.do(Step("sync", inode))
         name = next((name for name, number in self._now.names.items() if number == inode), "")
         self._syncs.append((self.steps, name))
+
+    def renamed(self, old: str, new: str) -> int:
+        """How many files whose name began with `old` were given one that begins with `new`."""
+        renames = (step for step in self._journal if step.verb == "rename")
+        return sum(step.name.startswith(old) and step.other.startswith(new) for step in renames)
 
     def power_cut(self, step: int, chance: random.Random) -> FakeDisk:
         """The disk after the power went during step number `step` (from 1); steps must not go back."""
@@ -203,7 +215,7 @@ class FakeFile:
             self._disk.do(Step("write", self._inode, offset=offset, data=data))
             self._disk.do(Step("sync_failed", self._inode))
             raise faults.error()
-        self._disk.do(Step("write", self._inode, offset=offset, data=data, sync=sync and not faults.lying_sync))
+        self._disk.do(Step("write", self._inode, offset=offset, data=data, sync=sync and not faults.lies()))
 
     def pread(self, count: int, offset: int, *, uncached: bool = False) -> bytes:
         content = self._disk.device(self._inode) if uncached else self._disk.content(self._inode)
@@ -213,7 +225,7 @@ class FakeFile:
         if self._disk.faults.hits("sync"):
             self._disk.do(Step("sync_failed", self._inode))
             raise self._disk.faults.error()
-        if not self._disk.faults.lying_sync:
+        if not self._disk.faults.lies():
             self._disk.synced(self._inode)
 
     def close(self) -> None:

@@ -149,7 +149,9 @@ def _torn(content: bytes, step: Step, share: float, chance: random.Random) -> by
 def _rename(names: dict[str, int], step: Step) -> None:
     if step.verb == "create":
         names[step.name] = step.inode
-    elif step.verb == "remove":
-        names.pop(step.name, None)
-    elif step.name in names:
-        names[step.other] = names.pop(step.name)
+        return
+    # A name leads to a file: where what came before is forgotten, another file may have the name by then.
+    if names.get(step.name) == step.inode:
+        del names[step.name]
+    if step.verb == "rename":
+        names[step.other] = step.inode

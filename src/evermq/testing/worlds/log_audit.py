@@ -92,12 +92,19 @@ async def _read_queue(queue: LogQueue, group: str, books: Books, wrong: list[str
     reader = await queue.reader(group)
     seen: set[str] = set()
     last: dict[tuple[str, bytes], int] = {}
+    ends: dict[str, int] = {}
     while found := await reader.read(count_max=100, wait_ms=0):
-        for message, _, _, _ in found:
+        for message, position, _, _ in found:
+            offset = position.offset or 0
+            if group != GROUP and offset < ends.get(position.lane, 0):  # to GROUP some come again first
+                wrong.append(f"{message.id} came with offset {offset}, which is behind others of its lane")
+            ends[position.lane] = offset + 1
             sent = books.messages.get(message.id)
             if sent is None or (message.body, message.key) != (sent.body, sent.key):
                 wrong.append(f"{message.id} was never sent so (phantom)")
                 continue
+            if books.topic.get(message.id, queue.name) != queue.name:
+                wrong.append(f"{message.id} was sent to {books.topic[message.id]} and came from {queue.name}")
             if message.id in seen:
                 wrong.append(f"{message.id} came twice to group {group}")
             seen.add(message.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from evermq.adapters.log.options import LogOptions
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.simulation.loop import simulate
@@ -15,6 +16,7 @@ from evermq.testing.worlds.log_life import TOPICS, Life, options_of
 __all__ = ["WORLDS"]
 
 _ACTIONS = 36
+_ROUNDS = 3  # of a life whose segments are used again: a part of the actions, then everything is settled
 _TWICE_SHARE = 0.08
 
 
@@ -22,13 +24,11 @@ def _run(seed: int, fsync: str, *, recycles: bool = False) -> WorldResult:
     result = WorldResult()
 
     async def main(clock: SimulatedClock) -> None:
-        options = options_of(clock.random, fsync)
-        if recycles:
-            options = replace(options, lanes=1, segment_bytes=4096, retain_bytes=0, spares_max=2)
+        options = _options(clock, fsync, recycles=recycles)
         disk, books = FakeDisk(), Books()
         life = Life(disk, options, clock, books, topics=TOPICS[:1] if recycles else TOPICS)
         await life.open()
-        await life.play(_ACTIONS)
+        await _play(life, disk, result, recycles=recycles)
         books.note(disk)
         for step in range(1, disk.steps + 2):
             for power in (True, False):
@@ -37,7 +37,8 @@ def _run(seed: int, fsync: str, *, recycles: bool = False) -> WorldResult:
                 how = f"{'power cut' if power else 'kill'} at step {step} of {disk.steps}"
                 if clock.random.random() < _TWICE_SHARE:
                     after = books.after(step - 1, power=power, always=fsync == "always")
-                    found = await _again(left, after, clock, fsync, had_holes=power and fsync != "always")
+                    next_options = _options(clock, fsync, recycles=recycles)
+                    found = await _again(left, after, clock, next_options, had_holes=power and fsync != "always")
                     result.crash_points += 1
                 else:
                     found = await find_wrong(left, options, clock, books, step - 1, power=power)
@@ -51,6 +52,23 @@ def _run(seed: int, fsync: str, *, recycles: bool = False) -> WorldResult:
     return result
 
 
+def _options(clock: SimulatedClock, fsync: str, *, recycles: bool) -> LogOptions:
+    options = options_of(clock.random, fsync)
+    return replace(options, lanes=1, segment_bytes=4096, retain_bytes=0, spares_max=2) if recycles else options
+
+
+async def _play(life: Life, disk: FakeDisk, result: WorldResult, *, recycles: bool) -> None:
+    """Segments are only used again in a life in which groups catch up now and then."""
+    for _ in range(_ROUNDS if recycles else 1):
+        await life.play(_ACTIONS)
+        if recycles:
+            await life.catch_up()
+    if recycles:
+        result.seen["segments used again"] = disk.renamed("spare-segment-", "segment-")
+        if not result.seen["segments used again"]:
+            result.invalid.append("no segment was used again")
+
+
 async def _live(life: Life, books: Books, disk: FakeDisk) -> list[str]:
     """What is wrong with the log as it runs, read by those who have read in it before."""
     if life.place is None:
@@ -62,9 +80,10 @@ async def _live(life: Life, books: Books, disk: FakeDisk) -> list[str]:
     return wrong + [f"{id} is not served" for id in sorted(missing - found.served)]
 
 
-async def _again(disk: FakeDisk, books: Books, clock: SimulatedClock, fsync: str, *, had_holes: bool) -> list[str]:
+async def _again(
+    disk: FakeDisk, books: Books, clock: SimulatedClock, options: LogOptions, *, had_holes: bool
+) -> list[str]:
     """Live on after a crash, and crash again: what was there after the first and what came after it must be there."""
-    options = options_of(clock.random, fsync)
     life = Life(disk, options, clock, books, "again")
     if not await life.open():
         return ["the log does not open"]

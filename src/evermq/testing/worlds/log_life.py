@@ -101,6 +101,14 @@ class Life:
         for consumer in self._consumers:
             await consumer.close()
 
+    async def catch_up(self) -> None:
+        """Settle everything, and let go of what is then needed no more."""
+        await self.wait_for_delayed()
+        if self.place:
+            self._consumers = [Consumer(self, self._clock)]
+            await self._consumers[0].settle_all(self.place)
+            self.place.tidy()
+
     async def play(self, actions: int) -> None:
         """So many random actions; the log may refuse them."""
         self._plays += 1
@@ -205,33 +213,48 @@ class Consumer:
                 self._place = self._life.place
                 self._readers, self._held = {}, {}
             topic = self._chance.choice(self._life.topics)
-            act = self._chance.choices((self._read, self._settle, self._release), (6, 5, 2))[0]
+            act = self._chance.choices((self._read_some, self._settle, self._release), (6, 5, 2))[0]
             await self._life.guard(act(topic))
             await asyncio.sleep(self._chance.choice((0, 0, 0.001, 0.03)))
+
+    async def settle_all(self, place: LogPlace) -> None:
+        """As long as there is something to be had."""
+        self._place = place
+        for topic in self._life.topics:
+            await self._read(topic, wait_ms=0)
+            while self._held[topic]:
+                await self._done(topic, self._held.pop(topic))
+                await self._read(topic, wait_ms=0)
 
     async def close(self) -> None:
         """Give back what it holds."""
         for reader in self._readers.values():
             await reader.close()
 
-    async def _read(self, topic: str) -> None:
+    async def _read_some(self, topic: str) -> None:
+        await self._read(topic, self._chance.choice((0, 0, 5)))
+
+    async def _read(self, topic: str, wait_ms: int) -> None:
         if topic not in self._readers:
             assert self._place
             self._readers[topic] = await (await self._place.queue(topic)).reader(GROUP)
-        wait_ms = self._chance.choice((0, 0, 5))
         found = await self._readers[topic].read(count_max=self._chance.randint(1, 12), wait_ms=wait_ms)
         self._held.setdefault(topic, []).extend(found)
 
     async def _settle(self, topic: str) -> None:
-        held, books = self._held.get(topic, []), self._life.books
+        held = self._held.get(topic, [])
         self._chance.shuffle(held)
         done = [held.pop() for _ in range(self._chance.randint(0, len(held)))]
         if done:
-            for delivery in done:
-                books.settling.setdefault(delivery.message.id, self._life.moment)
-            await self._readers[topic].ack(done)
-            for delivery in done:
-                books.settled.setdefault(delivery.message.id, self._life.moment)
+            await self._done(topic, done)
+
+    async def _done(self, topic: str, done: list[Delivery]) -> None:
+        books = self._life.books
+        for delivery in done:
+            books.settling.setdefault(delivery.message.id, self._life.moment)
+        await self._readers[topic].ack(done)
+        for delivery in done:
+            books.settled.setdefault(delivery.message.id, self._life.moment)
 
     async def _release(self, topic: str) -> None:
         if held := self._held.get(topic):
