@@ -115,6 +115,7 @@ class KafkaPlace:
             await asyncio.gather(*(queue.close() for queue in self._queues))
             await asyncio.gather(*(membership.end() for membership in list(self._memberships.values())))
             await self.sender.close()
+            await self.admin.close()
 
     def check(self) -> None:
         """Raise Closed where this place serves no more."""
