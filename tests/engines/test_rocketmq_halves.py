@@ -7,11 +7,12 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from tests.engines.rocketmq_places import place_with
 
 from evermq.adapters.address import parse
-from evermq.adapters.rocketmq.connect import connect
 from evermq.adapters.rocketmq.inspect import inspect
 from evermq.adapters.rocketmq.place import RocketPlace
 from evermq.adapters.rocketmq.queue import RocketQueue
@@ -41,14 +42,8 @@ async def main():
 
 asyncio.run(main())
 """
+place = place_with(OPTIONS)
 message = MessageFactory()
-
-
-@pytest.fixture
-async def place(rocketmq_server: RocketMQ) -> AsyncIterator[RocketPlace]:
-    place = await connect(parse(rocketmq_server.url() + OPTIONS, topic_needed=False))
-    yield place
-    await place.close()
 
 
 @pytest.fixture
@@ -142,6 +137,29 @@ async def test_check_that_fails_is_asked_again(queue: RocketQueue) -> None:
         while not (found := await read(queue)):
             pass
     assert (found, calls) == ([half.message], 2)
+
+
+async def test_word_that_fails_in_a_way_nobody_listed_leaves_the_half_to_the_check(
+    queue: RocketQueue, place: RocketPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = await queue.halves(Judge(yes=Decision.COMMIT, no=Decision.ROLL_BACK))
+    yes, no = await halves.prepare(message("yes")), await halves.prepare(message("no"))
+    ask = place.proxy.ask
+
+    async def fail(call: str, *_: Any, **__: Any) -> Any:
+        assert call == "EndTransaction"
+        raise KeyError("nobody listed this")
+
+    monkeypatch.setattr(place.proxy, "ask", fail)
+    for word in (yes.roll_back, no.commit):  # neither is heard
+        with pytest.raises(Uncertain, match="nobody listed this"):
+            await word()
+    monkeypatch.setattr(place.proxy, "ask", ask)
+    async with asyncio.timeout(120):
+        while not (found := await read(queue)):
+            pass
+    assert found == [yes.message]
+    assert await read(queue, 12_000) == []
 
 
 async def test_word_that_the_proxy_cannot_place_is_uncertain(queue: RocketQueue) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.engines.rocketmq_places import place_with
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
@@ -22,14 +22,8 @@ from evermq.port import Delivery, Reader, Start
 from evermq.traits import Durable
 
 OPTIONS = "&lease_ms=3000&poll_ms=500"
+place = place_with(OPTIONS)
 message = MessageFactory()
-
-
-@pytest.fixture
-async def place(rocketmq_server: RocketMQ) -> AsyncIterator[RocketPlace]:
-    place = await connect(parse(rocketmq_server.url() + OPTIONS, topic_needed=False))
-    yield place
-    await place.close()
 
 
 async def taken(reader: Reader, count: int) -> list[Delivery]:

@@ -71,6 +71,7 @@ class SqlPart:
         self._beat += 1
         row = {**self._own, "reader": self._reader, "beat": self._beat, "report": _dump(report)}
         everybody, wanted = await self._database.run(partial(self._renew, row))
+        self._is_there = True
         beats = {each.reader: each.beat for each in everybody}
         self._look_at(beats)
         alive = [each for each in everybody if not self._is_gone(each.reader, beats)]
@@ -79,8 +80,8 @@ class SqlPart:
 
     async def leave(self) -> None:
         if not self._left:
-            self._left = True
             await self._run(self._leave)
+            self._left = True
 
     async def record(self, session: AsyncSession, lane: int, stream: str, seq: int) -> bool:
         """One number is settled in a transaction of the handler; False if it was already. Raises Fenced."""
@@ -234,7 +235,6 @@ class SqlPart:
         """Raises Fenced where the row is gone, which others remove when they take over what this reader had."""
         if not self._is_there:
             connection.execute(put(readers, connection.dialect, "beat", "report"), row)
-            self._is_there = True
             return
         mine = update(readers).where(self._mine(readers), readers.c.reader == self._reader)
         if not connection.execute(mine.values(beat=row["beat"], report=row["report"])).rowcount:

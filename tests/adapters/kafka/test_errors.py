@@ -3,28 +3,22 @@
 import aiokafka.errors
 import pytest
 from confluent_kafka import KafkaError
+from tests.adapters.error_tables import cases, check_complete, exceptions_of
 
 from evermq.adapters.kafka.errors import AGAIN, CLASSES, CLIENT_CLASSES, class_of, of_aiokafka
-from evermq.errors import Denied, Fenced, NoSuchTopic, Overloaded, TooLarge, Unavailable, Uncertain
+from evermq.errors import Denied, EvermqError, Fenced, NoSuchTopic, Overloaded, TooLarge, Unavailable, Uncertain
 
 NAMES = [name for name in dir(KafkaError) if isinstance(getattr(KafkaError, name), int) and name != "NO_ERROR"]
-EXCEPTIONS = [
-    each
-    for each in vars(aiokafka.errors).values()
-    if isinstance(each, type)
-    and issubclass(each, aiokafka.errors.KafkaError)
-    and each is not aiokafka.errors.BrokerResponseError  # the abstract one
-]
+ABSTRACT = aiokafka.errors.BrokerResponseError
+EXCEPTIONS = [each for each in exceptions_of(aiokafka.errors, aiokafka.errors.KafkaError) if each is not ABSTRACT]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_code_of_librdkafka_has_a_class(name: str) -> None:
-    assert getattr(KafkaError, name) in CLASSES, f"{name} is new: say in errors.py what it means"
+def test_codes_of_librdkafka_have_a_class() -> None:
+    check_complete(NAMES, [name for name in NAMES if getattr(KafkaError, name) in CLASSES])
 
 
-@pytest.mark.parametrize("code", sorted(aiokafka.errors.kafka_errors.keys() - {0}))
-def test_code_of_aiokafka_has_a_class(code: int) -> None:
-    assert code in CLASSES
+def test_codes_of_aiokafka_have_a_class() -> None:
+    check_complete(aiokafka.errors.kafka_errors.keys() - {0}, CLASSES)
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
@@ -40,24 +34,21 @@ def test_what_nobody_listed_is_uncertain() -> None:
     assert class_of(-31_999) is Uncertain
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("NOT_ENOUGH_REPLICAS", Unavailable),
-        ("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Uncertain),
-        ("REQUEST_TIMED_OUT", Uncertain),
-        ("_MSG_TIMED_OUT", Uncertain),
-        ("_TRANSPORT", Uncertain),
-        ("NOT_LEADER_FOR_PARTITION", Unavailable),
-        ("MSG_SIZE_TOO_LARGE", TooLarge),
-        ("TOPIC_AUTHORIZATION_FAILED", Denied),
-        ("UNKNOWN_TOPIC_OR_PART", NoSuchTopic),
-        ("PRODUCER_FENCED", Fenced),
-        ("THROTTLING_QUOTA_EXCEEDED", Overloaded),
-    ],
+@cases(
+    ("NOT_ENOUGH_REPLICAS", Unavailable),
+    ("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Uncertain),
+    ("REQUEST_TIMED_OUT", Uncertain),
+    ("_MSG_TIMED_OUT", Uncertain),
+    ("_TRANSPORT", Uncertain),
+    ("NOT_LEADER_FOR_PARTITION", Unavailable),
+    ("MSG_SIZE_TOO_LARGE", TooLarge),
+    ("TOPIC_AUTHORIZATION_FAILED", Denied),
+    ("UNKNOWN_TOPIC_OR_PART", NoSuchTopic),
+    ("PRODUCER_FENCED", Fenced),
+    ("THROTTLING_QUOTA_EXCEEDED", Overloaded),
 )
-def test_codes_that_matter_are_told_apart(name: str, kind: type[Exception]) -> None:
-    assert class_of(getattr(KafkaError, name)) is kind
+def test_codes_that_matter_are_told_apart(error: str, expected: type[EvermqError]) -> None:
+    assert class_of(getattr(KafkaError, error)) is expected
 
 
 def test_nothing_that_was_refused_for_good_is_sent_again() -> None:

@@ -3,6 +3,7 @@
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
+from tests.adapters.error_tables import cases, check_complete
 
 from evermq.adapters.rocketmq.errors import BROKER_CODES, CODES, STATUSES, certain, of_broker, of_code, of_rpc
 from evermq.adapters.rocketmq.protocol import CODE_NAMES, definition
@@ -18,7 +19,7 @@ def rpc(status: StatusCode, details: str = "") -> AioRpcError:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_code_of_the_proxy_has_a_class(name: str) -> None:
-    assert name in CODES, f"{name} is new: say in errors.py what it means"
+    check_complete([name], CODES)
     assert type(of_code(definition.Code.Value(name), "said", "doing")) is CODES[name]
 
 
@@ -37,34 +38,27 @@ def test_code_that_nobody_listed_is_uncertain() -> None:
     assert "77777" in str(of_code(77_777, "", "doing"))
 
 
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ("subscription group [a] does not exist, \nSee https://x", NoSuchTopic),
-        ('Cannot invoke "TopicConfig.getPerm()" because "topicConfig" is null', NoSuchTopic),
-        ("service not available now. It may be caused by one of the following reasons", Unavailable),
-        ("settings is null", Unavailable),
-        ("the message is illegal, maybe msg body or properties length not matched", TooLarge),
-        ("something else", Uncertain),
-    ],
+@cases(
+    ("subscription group [a] does not exist, \nSee https://x", NoSuchTopic),
+    ('Cannot invoke "TopicConfig.getPerm()" because "topicConfig" is null', NoSuchTopic),
+    ("service not available now. It may be caused by one of the following reasons", Unavailable),
+    ("settings is null", Unavailable),
+    ("the message is illegal, maybe msg body or properties length not matched", TooLarge),
+    ("something else", Uncertain),
 )
-def test_internal_error_is_told_by_its_sentence(said: str, expected: type[EvermqError]) -> None:
-    found = of_code(definition.Code.Value("INTERNAL_SERVER_ERROR"), said, "append")
+def test_internal_error_is_told_by_its_sentence(error: str, expected: type[EvermqError]) -> None:
+    found = of_code(definition.Code.Value("INTERNAL_SERVER_ERROR"), error, "append")
     assert type(found) is expected
     assert "append" in str(found)
     assert "\n" not in str(found)
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (rpc(StatusCode.UNAVAILABLE, "failed to connect to all addresses"), Unavailable),
-        (rpc(StatusCode.UNAVAILABLE, "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED"), Denied),
-        (rpc(StatusCode.UNAVAILABLE, "Socket closed"), Uncertain),
-        (rpc(StatusCode.RESOURCE_EXHAUSTED, "gRPC message exceeds: larger than max"), TooLarge),
-        (rpc(StatusCode.RESOURCE_EXHAUSTED, "busy"), Overloaded),
-    ],
-    ids=lambda each: getattr(each, "details", lambda: each.__name__)(),
+@cases(
+    (rpc(StatusCode.UNAVAILABLE, "failed to connect to all addresses"), Unavailable),
+    (rpc(StatusCode.UNAVAILABLE, "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED"), Denied),
+    (rpc(StatusCode.UNAVAILABLE, "Socket closed"), Uncertain),
+    (rpc(StatusCode.RESOURCE_EXHAUSTED, "gRPC message exceeds: larger than max"), TooLarge),
+    (rpc(StatusCode.RESOURCE_EXHAUSTED, "busy"), Overloaded),
 )
 def test_transport_says_whether_the_request_left(error: AioRpcError, expected: type[EvermqError]) -> None:
     assert type(of_rpc(error, "append")) is expected

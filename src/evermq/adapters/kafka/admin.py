@@ -17,7 +17,7 @@ from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
 from evermq.clock import SYSTEM
-from evermq.errors import EvermqError, NoSuchTopic, Unavailable
+from evermq.errors import Closed, EvermqError, NoSuchTopic, Unavailable
 
 __all__ = ["Admin"]
 
@@ -40,6 +40,7 @@ _OF_BROKERS = {
     "max.message.bytes": "message.max.bytes",
     "message.timestamp.type": "log.message.timestamp.type",
 }
+_QUIET = {"log_level": 5}  # else it writes to standard error where it is closed before all answers have come
 _PASSING_MS, _PASSING_PAUSE_S, _LOOK_S = 8_000, 0.1, 1.0
 
 
@@ -49,16 +50,23 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._where = f"kafka://{settings.bootstrap}"
         self._refusal: KafkaError | None = None
-        self._client = AdminClient({**settings.admin, "error_cb": self._on_error})
+        self._opened: AdminClient | None = AdminClient({**settings.admin, **_QUIET, "error_cb": self._on_error})
 
     async def ping(self) -> int:
         """How many brokers there are. Raises Denied or Unavailable."""
         return len((await self._cluster()).brokers)
 
+    async def close(self) -> None:
+        """Let the driver's threads end; again is harmless. What is under way ends with Closed.
+
+        They end with the last reference. The driver's own way, the end of a `with`, frees what a thread may be using.
+        """
+        held, self._opened = [self._opened], None
+        await asyncio.wrap_future(in_thread(held.clear))
+
     async def topics(self) -> list[str]:
         """Those that are not Kafka's own."""
-        listed: Any = await asyncio.to_thread(self._list)
-        return sorted(name for name in listed.topics if not name.startswith("__"))
+        return sorted(name for name in (await self._cluster()).topics if not name.startswith("__"))
 
     async def topic(self, name: str) -> Topic:
         """What there is to know of a topic. Raises NoSuchTopic."""
@@ -108,12 +116,6 @@ class Admin:
         (rd_kafka_admin_response_parse, 2.16.1). An answer to describe_topics always names the topics."""
         return await self._wait(in_thread(partial(self._client.list_topics, timeout=_ANSWER_S)), "connecting")
 
-    def _list(self) -> Any:
-        try:
-            return self._client.list_topics(timeout=_ANSWER_S)
-        except KafkaException as error:
-            raise of_librdkafka(error.args[0], self._where) from None
-
     async def defaults(self) -> dict[str, str]:
         """Settings of a broker, under the names that those of a topic have."""
         broker = min((await self._cluster()).brokers)
@@ -142,28 +144,31 @@ class Admin:
                 if _code(error) not in _PASSING or SYSTEM.monotonic_ms() > until_ms:
                     raise
             await asyncio.sleep(_PASSING_PAUSE_S)
-            look = partial(self._client.list_topics, topic, timeout=_LOOK_S)
             with contextlib.suppress(EvermqError):
-                await self._wait(in_thread(look), doing)
+                await self._wait(in_thread(partial(self._client.list_topics, topic, timeout=_LOOK_S)), doing)
 
     async def _wait(self, future: Future[T], doing: str) -> T:
         """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""
         waiting = asyncio.wrap_future(future)
-        for _ in range(int(2 * _ANSWER_S / _POLL_S)):
-            self._client.poll(0)
-            done, _ = await asyncio.wait([waiting], timeout=_POLL_S)
-            if done:
-                break
-            if self._refusal:
-                waiting.cancel()
-                raise self._error(self._refusal, doing)
-        else:
-            waiting.cancel()
-            raise Unavailable(f"{self._where}: {doing}: no answer within {2 * _ANSWER_S} s")
         try:
-            return waiting.result()
+            for _ in range(int(2 * _ANSWER_S / _POLL_S)):
+                self._client.poll(0)
+                done, _ = await asyncio.wait([waiting], timeout=_POLL_S)
+                if done:
+                    return waiting.result()
+                if self._refusal:
+                    raise self._error(self._refusal, doing)
         except KafkaException as error:
             raise self._error(self._refusal or error.args[0], doing) from error
+        finally:
+            waiting.cancel()
+        raise Unavailable(f"{self._where}: {doing}: no answer within {2 * _ANSWER_S} s")
+
+    @property
+    def _client(self) -> AdminClient:
+        if self._opened is None:
+            raise Closed("this place was closed: open another one")
+        return self._opened
 
     def _error(self, error: KafkaError, doing: str) -> EvermqError:
         code, where = error.code(), f"{self._where}: {doing}"

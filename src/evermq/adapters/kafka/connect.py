@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 from evermq.adapters.address import Address
 from evermq.adapters.kafka.admin import Admin
 from evermq.adapters.kafka.place import KafkaPlace
@@ -14,12 +16,13 @@ __all__ = ["connect"]
 async def connect(address: Address) -> KafkaPlace:
     """Raises Misconfigured for a wrong option, Denied where brokers refuse, Unavailable where none answers."""
     settings = Settings.of(address)
-    admin = Admin(settings)
-    await admin.ping()
-    sender = Sender(settings)
-    try:
+    async with AsyncExitStack() as opened:
+        admin = Admin(settings)
+        opened.push_async_callback(admin.close)
+        await admin.ping()
+        sender = Sender(settings)
+        opened.push_async_callback(sender.close)
         await sender.open()
-    except BaseException:
-        await sender.close()
-        raise
-    return KafkaPlace(settings, admin, sender)
+        place = KafkaPlace(settings, admin, sender)
+        opened.pop_all()
+        return place

@@ -89,6 +89,12 @@ _AGAIN_NAMES = """
     KAFKA_STORAGE_ERROR LISTENER_NOT_FOUND FENCED_LEADER_EPOCH UNKNOWN_LEADER_EPOCH THROTTLING_QUOTA_EXCEEDED"""
 AGAIN = frozenset(getattr(KafkaError, name) for name in _AGAIN_NAMES.split())
 
+# A reader that meets one of these is of no use any more.
+_ENDING_NAMES = """
+    TOPIC_AUTHORIZATION_FAILED GROUP_AUTHORIZATION_FAILED SASL_AUTHENTICATION_FAILED _AUTHENTICATION _SSL
+    UNKNOWN_TOPIC_OR_PART _UNKNOWN_TOPIC _FATAL"""
+ENDING = frozenset(getattr(KafkaError, name) for name in _ENDING_NAMES.split())
+
 # Errors that aiokafka makes without a code of the protocol.
 CLIENT_CLASSES: dict[str, type[EvermqError]] = {
     "AuthenticationFailedError": Denied,

@@ -39,6 +39,7 @@ class Group:
         self.readers: dict[Member, dict[int, None]] = {}
         self._first = 0
         self._leaving: Sequence[Lane] = ()
+        self._is_ended = False
 
     def take(self, reader: Member, count_max: int, now_ms: int) -> list[Taken]:
         """Rows of the lanes that the reader may have; each call begins with another lane."""
@@ -91,9 +92,8 @@ class Group:
     def leave(self, reader: Member) -> None:
         """A reader goes; what it holds comes again."""
         with self.lock:
-            for number in self.readers.pop(reader, {}):
-                if (lane := self.lanes.get(number)) and lane.holder is reader:
-                    lane.give_back()
+            for lane in self._held(reader, self.readers.pop(reader, {})):
+                lane.give_back()
             self.lock.notify_all()
         self.wake()
 
@@ -106,15 +106,21 @@ class Group:
         """These go to another process: hand out no more of them, wait a while for what is out, and return them."""
         with self.lock:
             gone = [lane for number in numbers if (lane := self.lanes.pop(number, None))]
-            if wait_s and any(lane.out for lane in gone):
+            if wait_s:
                 self._leaving = gone
-                self.lock.wait_for(lambda: not any(lane.out for lane in gone), wait_s)
+                self.lock.wait_for(lambda: self._is_ended or not any(lane.out for lane in gone), wait_s)
             self._leaving = []
             for lane in gone:
                 if lane.holder is not None:
                     self.readers.get(lane.holder, {}).pop(lane.number, None)  # type: ignore[call-overload]
                 lane.give_back()
         return gone
+
+    def end(self) -> None:
+        """This process leaves the group: it waits for nothing that is out."""
+        with self.lock:
+            self._is_ended = True
+            self.lock.notify_all()
 
     def wake(self) -> None:
         """Let every reader look again."""

@@ -16,6 +16,13 @@ async def inspect(address: Address) -> Inspection:
     """Of the topic where it exists, else of one that would be made now. Raises as `connect` does."""
     settings = Settings.of(address)
     admin = Admin(settings)
+    try:
+        return await _inspect(address, settings, admin)
+    finally:
+        await admin.close()
+
+
+async def _inspect(address: Address, settings: Settings, admin: Admin) -> Inspection:
     brokers = await admin.ping()
     findings = [Finding("acks", "all")]
     try:

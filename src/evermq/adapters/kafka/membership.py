@@ -16,10 +16,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from evermq.adapters.kafka.errors import of_librdkafka
+from evermq.adapters.kafka.errors import ENDING, of_librdkafka
 from evermq.adapters.kafka.fetching import Fetched, decode
 from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
+from evermq.adapters.kafka.offsets import Offsets
 from evermq.adapters.kafka.progress import is_of_another_topic, unpack
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
@@ -40,27 +41,21 @@ _METADATA_BYTES_MAX = 4_095
 _ANSWER_S = 4.0
 _END_S_MAX = 30.0
 _TRIES = 3
-_FATAL = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._AUTHENTICATION,
-    KafkaError._SSL,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._FATAL,
-)
 
 
 class Membership:
     """Open it with `open`; it ends by itself when its last reader leaves. starts: where lanes begin that the group
     has committed nothing of; others begin at their oldest message."""
 
-    def __init__(self, settings: Settings, topic: Topic, group: str, starts: Mapping[int, int]) -> None:
+    def __init__(
+        self, settings: Settings, topic: Topic, group: str, starts: Mapping[int, int], offsets: Offsets
+    ) -> None:
         self.group = Group(group, settings.window)
         self._settings = settings
         self._topic = topic
         self._starts = starts
+        self._offsets = offsets
+        self._member = ""  # as the coordinator knows it, where the driver has not left the group
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, f"evermq-kafka-{group}")
         self._consumer = Consumer({**settings.consumer(group), "error_cb": self._on_error})
@@ -151,6 +146,8 @@ class Membership:
     async def _end(self) -> None:
         self._failure = self._failure or Closed(f"group {self.group.name} was left: open another reader")
         self._wanted.set()
+        self._joined.set()  # who waits for that is told
+        self.group.end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -160,8 +157,12 @@ class Membership:
             if not (await asyncio.wait([leaving], timeout=_END_S_MAX))[0]:
                 _log.error("group %s: the driver does not come to an end: it is left behind", self.group.name)
             elif error := leaving.exception():
-                raise error
+                _log.warning("group %s: it was left without a word of what is done: %r", self.group.name, error)
+            if self._member and "group.instance.id" not in self._settings.dotted:  # one that has a name comes back
+                await self._offsets.leave(self._settings.group_prefix + self.group.name, self._member)
         finally:
+            if self._committing:
+                self._committing.set_result(None)
             self.group.wake()
 
     # The loop's side: records come in.
@@ -300,6 +301,7 @@ class Membership:
             while self.group.lanes and time.monotonic() < until_s:
                 self._consumer.consume(_COUNT_MAX, _POLL_S)  # of these nothing is handed out: they come again
         finally:
+            self._member = self._consumer.memberid() or ""
             self._consumer.close()
 
     def _commit(self) -> bool:
@@ -368,7 +370,7 @@ class Membership:
 
     def _on_revoke(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Hand over: wait a little for what is being handled, then leave word of the rest."""
-        wait_s = 0 if self._ending else self._settings.handover_ms_max / 1000
+        wait_s = self._settings.handover_ms_max / 1000
         lanes = self.group.withdraw([each.partition for each in partitions], wait_s=wait_s)
         if offsets := self._snapshot([lane for lane in lanes if lane.dirty]):
             self._commit_offsets(offsets, [])
@@ -379,7 +381,7 @@ class Membership:
         _log.warning("group %s: this process was taken for dead, its lanes went to others", self.group.name)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in _FATAL:
+        if error.code() in ENDING:
             self._loop.call_soon_threadsafe(
                 self._fail, of_librdkafka(error, f"group {self.group.name}, topic {self._topic.name}")
             )

@@ -7,20 +7,27 @@ ListConsumerGroupOffsets ends the whole process (2.16: rd_kafka_handle_OffsetFet
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import aiokafka.errors as driver
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.group import LeaveGroupRequest
 from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.errors import of_aiokafka
 from evermq.clock import SYSTEM
-from evermq.errors import Unavailable
+from evermq.errors import Closed, EvermqError, Unavailable
 
 __all__ = ["Committed", "Offsets"]
 
+T = TypeVar("T")
+
+_log = logging.getLogger("evermq.kafka")
+
+_LEAVE_S_MAX = 4.0
 _ANSWER_MS, _PAUSE_S = 15_000, 0.1  # a new cluster makes the topic of offsets when the first group is asked for
 _ACTIVE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION)
 
@@ -38,6 +45,8 @@ class Offsets:
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client = client
         self._coordinators: dict[str, int] = {}
+        self._steps: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def committed(self, group: str, topic: str, lanes: int) -> dict[int, Committed]:
         """Lanes in which the group has committed."""
@@ -53,6 +62,7 @@ class Offsets:
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> bool:
         """Commit for a group that has no members; False where it has, and nothing was changed."""
+
         asked = [(topic, [(lane, offset, "") for lane, offset in offsets.items()])]
 
         def codes(answer: Any) -> list[int]:
@@ -61,13 +71,34 @@ class Offsets:
         answer = await self._ask(group, lambda: OffsetCommitRequest(group, -1, "", -1, asked), codes)
         return not any(each[1] for _, partitions in answer.topics for each in partitions)
 
+    async def leave(self, group: str, member: str) -> None:
+        """A member of the group is no more; harmless where the coordinator knows that already.
+
+        librdkafka leaves no group that it is just joining (rd_kafka_cgrp_unsubscribe, 2.16): the coordinator would wait
+        for it as for one that died."""
+
+        def codes(answer: Any) -> list[int]:
+            return [] if answer.error_code in _ACTIVE else [answer.error_code]
+
+        try:
+            async with asyncio.timeout(_LEAVE_S_MAX):
+                await self._ask(group, lambda: LeaveGroupRequest(group, member), codes)
+        except (EvermqError, TimeoutError) as error:
+            _log.info("group %s: nobody heard that it was left: %r", group, error)
+
+    async def close(self) -> None:
+        """Who waits for an answer gets it, or Closed. To be called before the client is closed, which answers nothing
+        any more, and connects anew."""
+        self._closed = True
+        if self._steps:
+            await asyncio.wait(self._steps)
+
     async def _ask(self, group: str, ask: Callable[[], Any], codes: Callable[[Any], list[int]]) -> Any:
         """The coordinator's answer; again for a while where there is none, or it moves."""
         until_ms = SYSTEM.monotonic_ms() + _ANSWER_MS
         while True:
             try:
-                node = await self._coordinator(group)
-                answer = await self._client.send(node, ask(), group=ConnectionGroup.COORDINATION)
+                answer = await self._step(self._send(group, ask))
                 code = next((code for code in codes(answer) if code), 0)
                 if not code:
                     return answer
@@ -78,8 +109,28 @@ class Offsets:
                     raise of_aiokafka(error, f"group {group}") from None
                 if SYSTEM.monotonic_ms() > until_ms:
                     raise Unavailable(f"group {group}: its coordinator does not answer ({error!r})") from None
-            await self._client.force_metadata_update()
+            await self._step(self._look())
             await asyncio.sleep(_PAUSE_S)
+
+    async def _step(self, step: Coroutine[Any, Any, T]) -> T:
+        """Goes on where the caller is cancelled: the driver would lose a connection that is being made."""
+        task = asyncio.create_task(step)
+        self._steps.add(task)
+        task.add_done_callback(self._steps.discard)
+        return await asyncio.shield(task)
+
+    async def _send(self, group: str, ask: Callable[[], Any]) -> Any:
+        self._check()
+        node = await self._coordinator(group)
+        return await self._client.send(node, ask(), group=ConnectionGroup.COORDINATION)
+
+    async def _look(self) -> None:
+        self._check()
+        await self._client.force_metadata_update()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed("this place was closed: open another one")
 
     async def _coordinator(self, group: str) -> int:
         node = self._coordinators.get(group)

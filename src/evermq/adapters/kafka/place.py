@@ -114,7 +114,9 @@ class KafkaPlace:
             self._closed = True
             await asyncio.gather(*(queue.close() for queue in self._queues))
             await asyncio.gather(*(membership.end() for membership in list(self._memberships.values())))
+            await self.offsets.close()
             await self.sender.close()
+            await self.admin.close()
 
     def check(self) -> None:
         """Raise Closed where this place serves no more."""
@@ -130,7 +132,7 @@ class KafkaPlace:
                 if membership:
                     await membership.end()
                 starts = await self._starts(topic, group, start)
-                membership = Membership(self.settings, topic, group, starts)
+                membership = Membership(self.settings, topic, group, starts, self.offsets)
                 self._memberships[key] = membership
                 await membership.open()
             return KafkaReader(membership, self.clock)

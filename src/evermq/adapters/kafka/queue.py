@@ -33,6 +33,7 @@ class KafkaQueue:
         self._place = place
         self._topic = topic
         self._readers: list[KafkaReader] = []
+        self._opening: set[asyncio.Task[KafkaReader]] = set()
         self._closed = False
         self._turn = 0
         self._lane_of = LaneOf(topic.lanes)
@@ -68,13 +69,17 @@ class KafkaQueue:
         check_group(group)
         if start.at not in ("oldest", "newest", "time", "offset"):
             raise Misconfigured(f'start "{start.at}": give oldest, newest, time or offset')
-        reader = await self._place.read(self._topic, group, start)
-        self._readers = [each for each in self._readers if not each.closed]
-        self._readers.append(reader)
-        if self._closed:
-            await reader.close()
-            self._check()
-        return reader
+        opening = asyncio.create_task(self._open(group, start))
+        self._opening.add(opening)
+        try:
+            return await opening
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller and not caller.cancelling():  # nor was the opening given up by whoever waits for it
+                self._check()
+            raise
+        finally:
+            self._opening.discard(opening)
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
@@ -90,10 +95,19 @@ class KafkaQueue:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            for opening in self._opening:
+                opening.cancel()
+            await asyncio.gather(*self._opening, return_exceptions=True)
             await asyncio.gather(*(reader.close() for reader in self._readers))
             self._quiet.clear()
             if self._sending:
                 await self._quiet.wait()
+
+    async def _open(self, group: str, start: Start) -> KafkaReader:
+        reader = await self._place.read(self._topic, group, start)
+        self._readers = [each for each in self._readers if not each.closed]
+        self._readers.append(reader)
+        return reader
 
     def _ticket(self, messages: Sequence[Message]) -> Ticket:
         topic = self._topic

@@ -36,6 +36,7 @@ class KafkaReader:
         self._news = asyncio.Event()
         self._last: list[Delivery] = []  # what was handed out last, and which offsets of each lane that is
         self._last_offsets: dict[int, Sequence[int]] = {}
+        self._unseen: list[Taken] = []  # what a read has that waits for a commit
         self.is_waiting = False
         self.closed = False
         self._group.readers[self] = {}
@@ -70,9 +71,11 @@ class KafkaReader:
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
+            if self._unseen:
+                self._group.untake(self, self._unseen)
             self._group.leave(self)
             self.wake()
-            await self._membership.leave()
+        await self._membership.leave()
 
     def wake(self) -> None:
         """Look again."""
@@ -91,11 +94,15 @@ class KafkaReader:
         deliveries, self._last_offsets = _deliveries(taken)
         self._last = deliveries.copy()
         if membership.uncommitted > _UNCOMMITTED_MAX:
+            self._unseen = taken
             try:
                 await membership.committed(membership.pending, _COMMIT_S_MAX)
-            except asyncio.CancelledError:
+                self._check()
+            except BaseException:
                 self._group.untake(self, taken)
                 raise
+            finally:
+                self._unseen = []
         return deliveries
 
     async def _wait(self, wait_ms: float) -> None:

@@ -83,6 +83,10 @@ class RocketHalves:
             if await self._place.brokers_have(self._topic.name):
                 raise Unavailable(f"the proxy does not know topic {self._topic.name} yet") from None
             raise
+        except EvermqError:
+            raise
+        except Exception as error:  # one that nobody listed
+            raise Uncertain(f"perhaps stored: {error!r}: the broker will ask") from error
         return RocketHalf(message, entry.message_id, entry.transaction_id, self)
 
     async def end(self, id: str, transaction: str, decision: Decision, *, asked: bool = False) -> None:
@@ -95,6 +99,10 @@ class RocketHalves:
             await self._place.proxy.ask("EndTransaction", request, doing, client=self._session.client)
         except Rejected as error:  # the proxy forgot it, which it does after a while and when it was told before
             raise Uncertain(f"{error}: the broker will ask") from None
+        except EvermqError:
+            raise
+        except Exception as error:  # one that nobody listed
+            raise Uncertain(f"{doing}: {error!r}: the broker will ask") from error
 
     async def _listen(self) -> None:
         while True:
@@ -115,14 +123,13 @@ class RocketHalves:
             task.add_done_callback(lambda _: self._answers.pop(transaction, None))
 
     async def _decide(self, command: Any) -> None:
-        message = message_of(command.message)
+        id = command.message.system_properties.message_id
         try:
-            decision = await self._check(message)
+            decision = await self._check(message_of(command.message))
             if decision is not Decision.UNKNOWN:
-                id = command.message.system_properties.message_id
                 await self.end(id, command.transaction_id, decision, asked=True)
         except Exception as error:  # of the program's check or of the way to the proxy: the broker asks again
-            _log.warning("no answer for half message %s of %s: %r", message.id, self._topic.name, error)
+            _log.warning("no answer for half message %s of %s: %r", id, self._topic.name, error)
 
     async def close(self) -> None:
         """See `Halves.close`."""

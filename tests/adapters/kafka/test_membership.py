@@ -1,0 +1,347 @@
+"""A membership over a consumer that is played: how it ends in the middle of a rebalance, and what it does then."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from evermq.adapters.kafka import membership as module
+from evermq.adapters.kafka.membership import Membership
+from evermq.adapters.kafka.progress import unpack
+from evermq.adapters.kafka.reader import KafkaReader
+from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.topic import Topic
+from evermq.clock import SYSTEM
+from evermq.errors import Closed
+from evermq.message import MessageFactory
+from evermq.port import Delivery
+
+make = MessageFactory()
+TOPIC = Topic("orders", "id", 1, 1, {})
+LIMIT_S = 15  # of a hand-over that would take four times as long
+SETTINGS = Settings(bootstrap="nowhere:1", handover_ms_max=4_000 * LIMIT_S)
+COUNT = 5
+
+
+class Consumer:
+    """What the broker makes of the group happens while the consumer is asked for records, as it does in Kafka's."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.events: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.commits: list[tuple[int, str]] = []
+        self.is_assigned = self.is_closed = self.is_handing_over = False
+        self.late: list[str] = []
+        self.is_committing = False
+        self.may_commit = threading.Event()
+        self.may_commit.set()
+        self.joins = True
+
+    def subscribe(self, topics: Sequence[str], **on: Any) -> None:
+        self._on = on
+        if self.joins:
+            self.events.put(self._assign)
+
+    def unsubscribe(self) -> None:
+        self._look("unsubscribe")
+        if self.is_assigned:
+            self.events.put(lambda: None)  # it takes a while
+            self.events.put(self._revoke)
+
+    def consume(self, count: int, timeout_s: float) -> list[Any]:
+        self._look("consume")
+        self._happen(timeout_s)
+        return []
+
+    def poll(self, timeout_s: float) -> None:
+        self._look("poll")
+        self._happen(timeout_s)
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(TOPIC.name, each.partition, 0) for each in partitions]
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        self._look("commit")
+        self.is_committing = True
+        self.may_commit.wait()
+        self.commits += [(each.offset, each.metadata) for each in offsets]
+        return offsets
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self._look("assign")
+
+    def memberid(self) -> str:
+        return "" if self.joins else "member-1"
+
+    def pause(self, partitions: list[TopicPartition]) -> None: ...
+    def resume(self, partitions: list[TopicPartition]) -> None: ...
+
+    def close(self) -> None:
+        self._look("close")
+        self.is_closed = True
+
+    def rebalance(self) -> None:
+        """The lane is to go to another process."""
+        self.events.put(self._revoke)
+
+    def _happen(self, timeout_s: float) -> None:
+        try:
+            event = self.events.get(timeout=timeout_s) if timeout_s else self.events.get_nowait()
+        except Empty:
+            return
+        event()
+
+    def _assign(self) -> None:
+        self.is_assigned = True
+        self._on["on_assign"](self, [TopicPartition(TOPIC.name, 0)])
+
+    def _revoke(self) -> None:
+        if self.is_assigned:
+            self.is_handing_over = True
+            self._on["on_revoke"](self, [TopicPartition(TOPIC.name, 0)])
+            self.is_assigned = self.is_handing_over = False
+
+    def _look(self, call: str) -> None:
+        if self.is_closed:
+            self.late.append(call)
+
+
+@pytest.fixture(autouse=True)
+def consumers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """None is asked anything once it is closed, and no thread is left."""
+    made: list[Consumer] = []
+
+    def consumer(settings: dict[str, Any]) -> Consumer:
+        made.append(Consumer(settings))
+        return made[-1]
+
+    monkeypatch.setattr(module, "Consumer", consumer)
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread
+    assert [(each.is_closed, each.late) for each in made] == [(True, [])] * len(made)
+
+
+@asynccontextmanager
+async def within_limit() -> AsyncIterator[None]:
+    async with asyncio.timeout(LIMIT_S):
+        yield
+
+
+class Coordinator:
+    """What it heard of members that left."""
+
+    def __init__(self) -> None:
+        self.gone: list[tuple[str, str]] = []
+
+    async def leave(self, group: str, member: str) -> None:
+        self.gone.append((group, member))
+
+
+def membership_of(settings: Settings = SETTINGS) -> Membership:
+    coordinator: Any = Coordinator()
+    return Membership(settings, TOPIC, "billing", {}, coordinator)
+
+
+async def opened() -> tuple[Membership, Any, KafkaReader]:
+    membership = membership_of()
+    await membership.open()
+    reader = KafkaReader(membership, SYSTEM)
+    membership.group.lanes[0].add([(offset, make(b"%d" % offset)) for offset in range(COUNT)])
+    return membership, membership._consumer, reader
+
+
+async def read(reader: KafkaReader, count: int = COUNT) -> list[Delivery]:
+    return await reader.read(count_max=count, wait_ms=0)
+
+
+async def handing_over(membership: Membership, consumer: Any) -> None:
+    """A rebalance has begun, and waits for what is being handled."""
+    consumer.rebalance()
+    membership.fetch()
+    while not (consumer.is_handing_over and membership.group._leaving):
+        await asyncio.sleep(0.001)
+
+
+def left_behind(consumer: Any) -> dict[int, int]:
+    """Which offsets whoever gets the lane hands out again, and for which time, by what was committed last."""
+    offset, metadata = consumer.commits[-1]
+    return {
+        at: each.attempt for each in unpack(TOPIC.id, offset, metadata).again for at in range(each.start, each.stop)
+    }
+
+
+async def test_reader_that_closes_while_its_lane_is_handed_over_ends_the_wait_for_it() -> None:
+    membership, consumer, reader = await opened()
+    found = await read(reader)
+    await handing_over(membership, consumer)
+    await reader.ack(found[:2])
+    async with within_limit():
+        await reader.close()
+    assert consumer.commits[-1][0] == 2
+    assert left_behind(consumer) == {2: 2, 3: 2, 4: 2}
+
+
+async def test_lane_of_a_reader_that_closes_while_others_stay_is_handed_over_at_once() -> None:
+    membership, consumer, reader = await opened()
+    other = KafkaReader(membership, SYSTEM)
+    await read(reader, 2)
+    await handing_over(membership, consumer)
+    await reader.close()
+    async with within_limit():
+        while consumer.is_handing_over:
+            await asyncio.sleep(0.001)
+    assert left_behind(consumer) == {0: 2, 1: 2}
+    await other.close()
+
+
+async def test_membership_that_ends_while_a_lane_is_handed_over_ends_the_wait_for_it() -> None:
+    """As of a topic that is dropped under its readers."""
+    membership, consumer, reader = await opened()
+    await read(reader)
+    await handing_over(membership, consumer)
+    async with within_limit():
+        await membership.end()
+    assert left_behind(consumer) == dict.fromkeys(range(COUNT), 2)
+    with pytest.raises(Closed):
+        await read(reader)
+
+
+async def test_lane_that_is_handed_over_waits_for_the_readers_that_stay() -> None:
+    membership, consumer, reader = await opened()
+    other = KafkaReader(membership, SYSTEM)
+    found = await read(reader)
+    await handing_over(membership, consumer)
+    await other.close()
+    assert consumer.is_handing_over
+    async with within_limit():
+        await reader.ack(found)
+        while consumer.is_handing_over:
+            await asyncio.sleep(0.001)
+    assert consumer.commits[-1][0] == COUNT
+    await reader.close()
+
+
+async def test_reader_that_is_opened_while_its_group_is_left_is_told_at_once() -> None:
+    membership = membership_of()
+    consumer: Any = membership._consumer
+    consumer.joins = False
+    opening = asyncio.create_task(membership.open())
+    await asyncio.sleep(0)
+    await membership.end()
+    with pytest.raises(Closed):
+        await opening
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_coordinator_hears_of_a_member_that_ends_before_it_has_joined(named: bool) -> None:
+    """The driver does not say so; where a member has a name of its own, nobody should."""
+    dotted = {"group.instance.id": "one"} if named else {}
+    membership = membership_of(replace(SETTINGS, group_prefix="shop-", dotted=dotted))
+    coordinator, consumer = cast(Any, membership._offsets), cast(Any, membership._consumer)
+    consumer.joins = False
+    opening = asyncio.create_task(membership.open())
+    await asyncio.sleep(0)
+    await membership.end()
+    await asyncio.gather(opening, return_exceptions=True)
+    assert coordinator.gone == ([] if named else [("shop-billing", "member-1")])
+
+
+async def test_who_closes_a_reader_again_waits_until_the_group_is_left_too() -> None:
+    _, consumer, reader = await opened()
+    closing = asyncio.create_task(reader.close())
+    await asyncio.sleep(0)
+    await reader.close()
+    assert consumer.is_closed
+    await closing
+
+
+async def test_group_is_left_although_the_broker_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    _, consumer, reader = await opened()
+
+    def fail() -> None:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    consumer.unsubscribe = fail
+    await reader.close()
+    assert consumer.is_closed
+    assert "group billing" in caplog.text
+
+
+async def test_what_is_settled_before_the_end_is_committed_and_nobody_waits_for_more() -> None:
+    membership, consumer, reader = await opened()
+    found = await read(reader)
+    consumer.may_commit.clear()
+    await reader.ack(found[:1])
+    while not consumer.is_committing:
+        await asyncio.sleep(0.001)
+    await reader.ack(found[1:3])
+    waiting = membership.pending
+    assert waiting is not None
+    closing = asyncio.create_task(reader.close())
+    await asyncio.sleep(0)
+    consumer.may_commit.set()
+    await closing
+    assert consumer.commits[-1][0] == 3
+    assert waiting.done()
+    assert all(task.done() for task in membership._tasks)
+
+
+async def test_closed_reader_is_handed_nothing_and_settles_nothing_while_others_go_on() -> None:
+    membership, consumer, reader = await opened()
+    other = KafkaReader(membership, SYSTEM)
+    held = await read(reader, 2)
+    await reader.close()
+    for act in (read(reader), reader.ack(held), reader.release(held)):
+        with pytest.raises(Closed):
+            await act
+    found = await read(other)
+    assert [(each.message.body, each.attempt) for each in found] == [
+        (b"%d" % n, 2 if n < len(held) else 1) for n in range(COUNT)
+    ]
+    await other.ack(found)
+    await other.close()
+    assert consumer.commits[-1][0] == COUNT
+
+
+async def test_read_that_waits_when_its_reader_is_closed_gets_nothing() -> None:
+    membership, _, reader = await opened()
+    other = KafkaReader(membership, SYSTEM)
+    await reader.ack(await read(reader))
+    waiting = asyncio.create_task(reader.read(count_max=9, wait_ms=60_000))
+    while not reader.is_waiting:
+        await asyncio.sleep(0)
+    await reader.close()
+    membership.group.lanes[0].add([(COUNT, make(b"late"))])
+    with pytest.raises(Closed):
+        await waiting
+    assert [each.message.body for each in await read(other)] == [b"late"]
+    await other.close()
+
+
+async def test_read_that_waits_for_a_commit_when_its_reader_is_closed_gets_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    membership, _, reader = await opened()
+    other = KafkaReader(membership, SYSTEM)
+    commits = asyncio.Event()
+    monkeypatch.setattr(Membership, "uncommitted", 1 << 30)
+    monkeypatch.setattr(membership, "committed", lambda *_: commits.wait())
+    waiting = asyncio.create_task(read(reader))
+    await asyncio.sleep(0)
+    await reader.close()
+    commits.set()
+    with pytest.raises(Closed):
+        await waiting
+    found = await read(other)
+    assert [each.attempt for each in found] == [1] * COUNT  # nobody has seen them before
+    await other.close()

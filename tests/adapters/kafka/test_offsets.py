@@ -1,0 +1,92 @@
+"""What is asked of a group's coordinator when the place is closed, over a client that is played."""
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import aiokafka.errors as driver
+import pytest
+from confluent_kafka import KafkaError
+
+from evermq.adapters.kafka.offsets import Offsets
+from evermq.errors import Closed
+
+
+class Client:
+    """Answers when it may; like the driver's, it does nothing more for who asks it to look after it was closed."""
+
+    def __init__(self) -> None:
+        self.may_connect = asyncio.Event()
+        self.connected = self.sent = self.looked = 0
+        self.answer: Any = SimpleNamespace(error_code=0, topics=[])
+
+    async def coordinator_lookup(self, kind: object, group: str) -> int:
+        await self.may_connect.wait()
+        self.connected += 1
+        return 1
+
+    async def send(self, node: int, request: object, *, group: object) -> Any:
+        self.sent += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def force_metadata_update(self) -> None:
+        self.looked += 1
+
+
+async def asked(offsets: Offsets) -> asyncio.Task[Any]:
+    asking = asyncio.create_task(offsets.committed("billing", "orders", 1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return asking
+
+
+async def test_connection_that_is_being_made_is_not_lost_where_its_caller_is_given_up() -> None:
+    client: Any = Client()
+    offsets = Offsets(client)
+    asking = await asked(offsets)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    closing = asyncio.create_task(offsets.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    client.may_connect.set()
+    await closing
+    assert client.connected == 1
+
+
+async def test_who_is_to_ask_again_when_the_place_is_closed_is_told_and_asks_nothing() -> None:
+    client: Any = Client()
+    client.answer = driver.NodeNotReadyError()
+    offsets = Offsets(client)
+    asking = await asked(offsets)
+    closing = asyncio.create_task(offsets.close())
+    await asyncio.sleep(0)
+    client.may_connect.set()
+    await closing
+    sent = client.sent
+    with pytest.raises(Closed):
+        await asking
+    with pytest.raises(Closed):
+        await offsets.committed("billing", "orders", 1)
+    assert client.sent == sent
+    assert not client.looked
+
+
+@pytest.mark.parametrize(
+    ("code", "is_heard"),
+    [(0, True), (KafkaError.UNKNOWN_MEMBER_ID, True), (KafkaError.GROUP_AUTHORIZATION_FAILED, False)],
+)
+async def test_member_leaves_whatever_the_coordinator_says(
+    code: int, is_heard: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "evermq.kafka")
+    client: Any = Client()
+    client.may_connect.set()
+    client.answer = SimpleNamespace(error_code=code)
+    await Offsets(client).leave("billing", "member-1")
+    assert client.sent == 1
+    assert ("nobody heard" in caplog.text) is not is_heard
