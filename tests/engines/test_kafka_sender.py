@@ -73,6 +73,9 @@ async def test_appends_that_come_while_a_lane_is_busy_go_together(
 async def test_nobody_is_refused_for_what_others_append(place: KafkaPlace, topic: str) -> None:
     """A compacted topic refuses a record without a key, and the batch that it stands in."""
     await place.admin.create(topic, lanes=1, replicas=1, config={"cleanup.policy": "compact"})
+    async with asyncio.timeout(10):
+        while topic not in await place.topics():  # a broker answers before it knows the topic itself
+            await asyncio.sleep(0.05)
     queue = await place.queue(topic)
     batches = [[message("a", key="k"), message("b", key="l")], [message("c")], [message("d", key="k")]]
     found = await asyncio.gather(*map(queue.append, batches), return_exceptions=True)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("evermq.kafka")
 
-_LEAVE_S_MAX = 4.0
+_LEAVE_S_MAX = 2.0
 _ANSWER_MS, _PAUSE_S = 15_000, 0.1  # a new cluster makes the topic of offsets when the first group is asked for
 _ACTIVE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION)
 

@@ -13,6 +13,8 @@ from evermq.errors import Unavailable
 
 __all__ = ["Node", "alive", "is_left"]
 
+_FREEZE_S_MAX = 5
+
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that only waits to be buried does not."""
@@ -33,6 +35,15 @@ def _group_of(pid: int) -> int:
 def is_left(group: int) -> bool:
     """Whether any process of a group runs."""
     return any(_group_of(int(each.name)) == group for each in Path("/proc").iterdir() if each.name.isdigit())
+
+
+def _is_still(pid: int) -> bool:
+    """Whether no thread of a process runs."""
+    try:
+        stats = [(each / "stat").read_text() for each in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return not alive(pid)
+    return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
 
 
 class Node:
@@ -116,8 +127,11 @@ class Node:
         self._bury()
 
     def freeze(self) -> None:
-        """Let it stand still with its connections open (SIGSTOP)."""
+        """Let it stand still with its connections open (SIGSTOP): a thread in the midst of a call stops behind it."""
         self._signal(signal.SIGSTOP)
+        until_s = time.monotonic() + _FREEZE_S_MAX
+        while self._process and not _is_still(self._process.pid) and time.monotonic() < until_s:
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let it go on (SIGCONT)."""
