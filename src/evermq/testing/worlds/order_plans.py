@@ -79,7 +79,7 @@ PLANS = {
     "windows": ("windows full of messages that wait for one in another lane", Plan(window=2, lies=0.3)),
     "in-flight": (
         "callers that go on while a send of theirs is under way",
-        Plan(append_ms_max=15, lies=0.4, window=1, think_ms=15, primary_down=(200, 1_000)),
+        Plan(append_ms_max=30, lies=0.4, window=1, think_ms=15, primary_down=(200, 1_000)),
     ),
     "refused": ("messages are refused after their successors were numbered", Plan(refused=0.1, window=16)),
     "given-up": ("callers give up, and the copy lands later", replace(_BOTH, append_ms_max=50, lies=0.4)),
