@@ -35,8 +35,8 @@ async def place(kafka_server: Engine) -> AsyncIterator[KafkaPlace]:
 
 
 async def everything(queue: Queue) -> list[bytes]:
-    """All bodies, as a new group reads them."""
-    reader = await queue.reader("everything")
+    """All bodies, as a new group reads them: of its own name, since Kafka has one group of a name for all topics."""
+    reader = await queue.reader(f"everything-{queue.name}")
     found: list[bytes] = []
     while batch := await reader.read(count_max=1_000, wait_ms=2_000):
         found += [delivery.message.body for delivery in batch]
