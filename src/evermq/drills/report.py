@@ -17,13 +17,14 @@ _COUNTS = ("sent", "acknowledged", "uncertain", "handled", *RULES, "kills")
 
 def counts_of(verdict: Verdict) -> dict[str, object]:
     """The verdict as the command line's contract names its fields."""
+    counts = verdict.counts
     return {
         "verdict": verdict.verdict,
         "sent": verdict.sent,
         "acknowledged": verdict.acknowledged,
         "uncertain": verdict.uncertain,
         "handled": verdict.handled,
-        **{rule: verdict.counts[rule] for rule in RULES},
+        **{rule: counts[rule] for rule in RULES},
     }
 
 

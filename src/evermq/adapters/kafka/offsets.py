@@ -62,7 +62,6 @@ class Offsets:
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> bool:
         """Commit for a group that has no members; False where it has, and nothing was changed."""
-
         asked = [(topic, [(lane, offset, "") for lane, offset in offsets.items()])]
 
         def codes(answer: Any) -> list[int]:

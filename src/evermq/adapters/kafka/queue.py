@@ -74,6 +74,8 @@ class KafkaQueue:
         try:
             return await opening
         except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and not opening.exception():
+                await opening.result().close()  # nobody has it, and it would keep its lanes
             caller = asyncio.current_task()
             if caller and not caller.cancelling():  # nor was the opening given up by whoever waits for it
                 self._check()
