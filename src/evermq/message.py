@@ -51,9 +51,9 @@ class MessageFactory:
     """Makes messages whose ids are `SESSION-COUNTER`, SESSION being random for each factory."""
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
-        self._clock = clock
+        self._now_ms = clock.now_ms
         self._prefix = clock.token() + "-"
-        self._numbers = count(1)
+        self._next_number = count(1).__next__
 
     def __call__(
         self,
@@ -65,12 +65,23 @@ class MessageFactory:
         id: str | None = None,
     ) -> Message:
         """Return a new message; text is encoded as UTF-8, `delay_ms` becomes the deliver-at header."""
-        now_ms = self._clock.now_ms()
+        return self.make(body, key, headers, delay_ms, id)
+
+    def make(
+        self,
+        body: bytes | str,
+        key: bytes | str | None,
+        headers: Mapping[str, str] | None,
+        delay_ms: int,
+        id: str | None,
+    ) -> Message:
+        """As calling the factory, which costs a third more than calling a method."""
+        now_ms = self._now_ms()
         if delay_ms > 0:
             headers = {**(headers or {}), DELIVER_AT: str(now_ms + delay_ms)}
         return _new_message(
             (
-                id or f"{self._prefix}{next(self._numbers):x}",
+                id or f"{self._prefix}{self._next_number():x}",
                 key.encode() if isinstance(key, str) else key,
                 body.encode() if isinstance(body, str) else body,
                 headers or NO_HEADERS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -65,7 +66,7 @@ class Producer:
         self._clock = clock
         self._waiting: deque[_Entry] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
-        self._bytes = 0
+        self._count = self._bytes = 0  # of what is not settled
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -86,20 +87,20 @@ class Producer:
         id: str | None = None,
     ) -> Position:
         """Send one message and return where it landed once it is acknowledged; see `MessageFactory` and port.py."""
-        message = self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id)
+        message = self.message.make(body, key, headers, delay_ms, id)
         size = len(message.body)
         if self._closed or self._is_short_of(size):
             return await self.send_message(message)
         outcome: Outcome = await self._sent(message, size)  # as there; a coroutine less for each message
         if isinstance(outcome, EvermqError):
-            raise outcome
+            raise _own(outcome)
         return outcome
 
     async def send_message(self, message: Message) -> Position:
         """As `send`, for a message that is made already (`producer.message(...)`)."""
         outcome: Outcome = await self._send(message, len(message.body))
         if isinstance(outcome, EvermqError):
-            raise outcome
+            raise _own(outcome)
         return outcome
 
     async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
@@ -112,7 +113,7 @@ class Producer:
         if not errors:
             return outcomes  # type: ignore[return-value]
         if len(errors) == len(outcomes) and all(error is errors[0] for error in errors):
-            raise errors[0]
+            raise _own(errors[0])
         raise Partial(outcomes)
 
     def send_nowait(
@@ -126,7 +127,7 @@ class Producer:
     ) -> Message:
         """Send one way: returns at once, the outcome goes to on_outcome. Raises Overloaded at memory_bytes_max."""
         self._check()
-        message = self.message(body, key=key, headers=headers, delay_ms=delay_ms, id=id)
+        message = self.message.make(body, key, headers, delay_ms, id)
         if self._for_room or self._bytes + len(message.body) > self._memory_bytes_max:
             raise Overloaded(f"memory_bytes_max = {self._memory_bytes_max} is full: await send(), or send less")
         self._enter(message, len(message.body), None)
@@ -199,6 +200,7 @@ class Producer:
 
     def _enter(self, messages: Message | Sequence[Message], size: int, future: asyncio.Future[Any] | None) -> None:
         self._waiting.append((messages, size, future))
+        self._count += 1 if type(messages) is Message else len(messages)
         self._bytes += size
         if len(self._waiting) == 1:
             self._idle.clear()
@@ -240,6 +242,8 @@ class Producer:
         limit = len(self._waiting)
         if self._appends_max > 1 and limit >= _MANY:
             limit = -(-limit // (self._appends_max - len(self._under_way)))
+        if self._count <= self._batch_count_max and self._bytes <= self._batch_bytes_max:
+            return [self._waiting.popleft() for _ in range(limit)]
         taken = [self._waiting.popleft()]
         count, size = _count(taken[0]), taken[0][1]
         while self._waiting and len(taken) < limit:
@@ -259,6 +263,7 @@ class Producer:
             outcomes = await self._outcomes(messages)  # type: ignore[arg-type]
         except Exception as error:  # a defect below must not leave callers waiting for ever
             outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
+        self._count -= len(messages)
         self._bytes -= sum([size for _, size, _ in entries])
         self._tell(entries, outcomes if are_alone else _dealt(entries, outcomes))
         self._give_room()
@@ -319,6 +324,13 @@ def _dealt(entries: Iterable[_Entry], outcomes: Sequence[Outcome]) -> Iterator[O
     for entry in entries:
         begin, at = at, at + _count(entry)
         yield outcomes[begin] if isinstance(entry[0], Message) else outcomes[begin:at]
+
+
+def _own(error: EvermqError) -> EvermqError:
+    """For one caller: one error may be what became of many calls, and grows by a traceback wherever it is raised."""
+    own = copy(error).with_traceback(error.__traceback__)
+    own.__cause__ = error.__cause__
+    return own
 
 
 def _may_succeed(outcome: Outcome) -> bool:

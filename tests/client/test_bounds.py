@@ -1,0 +1,69 @@
+"""Bounds of one append: none carries more, whatever calls came together, and order is kept."""
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+
+import pytest
+
+from evermq.adapters.memory import MemoryQueue
+from evermq.client import Producer
+from evermq.errors import Unavailable
+from evermq.message import Message
+from evermq.position import Position
+
+
+class Counted(MemoryQueue):
+    """Notes what each append carries."""
+
+    def __init__(self, appends_max: int) -> None:
+        super().__init__("t", lanes=1)
+        self.appends_max = appends_max
+        self.appended: list[list[bytes]] = []
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.appended.append([message.body for message in messages])
+        await asyncio.sleep(0)
+        return await super().append(messages)
+
+
+BODIES = [b"%03d" % number for number in range(300)]
+
+
+@pytest.mark.parametrize("appends_max", [1, 2])
+@pytest.mark.parametrize(("bounds", "count_max"), [({"batch_count_max": 7}, 7), ({"batch_bytes_max": 30}, 10)])
+async def test_no_append_carries_more(appends_max: int, bounds: dict[str, int], count_max: int) -> None:
+    queue = Counted(appends_max)
+    async with Producer(queue, **bounds) as producer:  # type: ignore[arg-type]
+        ones, several = BODIES[:100], [BODIES[at : at + 5] for at in range(100, 300, 5)]
+        await asyncio.gather(*map(producer.send, ones), *map(producer.send_many, several))
+        await producer.send(b"end")
+    assert max(map(len, queue.appended)) <= count_max
+    assert [body for bodies in queue.appended for body in bodies] == [*BODIES, b"end"]
+
+
+async def test_what_is_settled_no_longer_counts() -> None:
+    queue = Counted(1)
+    async with Producer(queue, batch_count_max=10, batch_bytes_max=100) as producer:
+        for _ in range(5):
+            await asyncio.gather(*map(producer.send, BODIES[:10]))
+            await producer.send_many(BODIES[:10])
+    assert [len(bodies) for bodies in queue.appended] == [10] * 10
+
+
+class Broken(Counted):
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        raise Unavailable("down") from OSError("no route")
+
+
+async def test_callers_do_not_share_the_error() -> None:
+    """One that is raised again and again would grow by a traceback for each caller."""
+    async with Producer(Broken(1)) as producer:
+        calls = [producer.send(b"x") for _ in range(50)] + [producer.send_many([b"x", b"y"])]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [each for each in found if isinstance(each, BaseException)]
+    assert len(errors) == 51
+    assert {type(error) for error in errors} == {Unavailable}
+    assert len(set(map(id, errors))) == len(errors)
+    assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors) < 10
+    assert {str(error.__cause__) for error in errors} == {"no route"}
