@@ -1,26 +1,36 @@
-"""What the machine leaves of each goal of the log to any program in Python: `python benchmarks/bounds.py --quick`.
+"""What the machine leaves of a goal to any program in Python: `python benchmarks/bounds.py --quick`.
 
-The floors were set on another machine. Here the least that Python must do (embedded/least.py) takes our place, against
-the same peers in the same way: a bound below a floor says that nobody reaches it here.
+The floors were set on another machine. Here the least that Python must do (embedded/least.py, brokers/least.py) takes
+our place, against the same peers in the same way: a bound below a floor says that nobody reaches it here.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from brokers.arena import Arena
+from brokers.least import Numbered, least_sending
+from brokers.peers import aiokafka_send
 from embedded.least import least_awaiting, least_blocking, least_consumer, least_group_reader
 from embedded.raw import raw
 from embedded.reading import plain_read, sqlite_consumer
 from embedded.servers import redis_list
 from embedded.stores import lmdb_store, rocksdb_store, sqlite_store
 from embedded.workbench import Workbench
-from rig.command import parser, read, report
+from ladder.healthy import there_and_back
+from ladder.rungs import Rungs
+from rig.command import Options, parser, read, report
 from rig.contender import Case
 from rig.environment import disk, machine, versions
 
 KB = 1024
-NUMBERS = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B12", "B13", "B14", "B15", "B16", "B20", "B21"]
+OF_THE_LOG = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B12", "B13", "B14", "B15", "B16", "B20", "B21"]
+OVER_KAFKA = ["D3", "F6"]
 
 
-def cases(bench: Workbench) -> list[Case]:
+def of_the_log(bench: Workbench) -> list[Case]:
     """The same peers as in log.py."""
     batches, one, raw_many = least_blocking(bench, 256, KB), least_blocking(bench, 1, KB), raw(bench, 256, KB)
     return [
@@ -43,11 +53,34 @@ def cases(bench: Workbench) -> list[Case]:
     ]
 
 
+def over_kafka(rungs: Rungs) -> list[Case]:
+    """The same peers as in engines.py and degrade.py."""
+
+    async def numbered() -> Numbered:
+        return Numbered(await rungs.primary())
+
+    return [
+        Case("D3", least_sending(rungs.kafka, KB, 256), aiokafka_send(rungs.kafka, KB, 256)),
+        Case(
+            "F6",
+            there_and_back("the least, a number a message", rungs, numbered),
+            there_and_back("bare kafka", rungs, rungs.primary),
+        ),
+    ]
+
+
+@contextmanager
+def cases(bench: Workbench, options: Options) -> Iterator[list[Case]]:
+    """Nothing is started that was not asked for."""
+    with Arena() as kafka, asyncio.Runner() as runner:
+        yield [*of_the_log(bench), *over_kafka(Rungs(kafka, "", options.directory, runner))]
+
+
 def main() -> None:
-    options = read(parser("bounds", "What is possible here at most, for each goal of the log."), NUMBERS)
-    with Workbench(options.directory, "plain") as bench:
+    options = read(parser("bounds", "What is possible here at most."), [*OF_THE_LOG, *OVER_KAFKA])
+    with Workbench(options.directory, "plain") as bench, cases(bench, options) as found:
         around = {**machine(), **disk(bench.directory)}
-        report("bounds", options, cases(bench), lambda: {**around, "versions": versions("evermq", "crc32c")})
+        report("bounds", options, found, lambda: {**around, "versions": versions("evermq", "crc32c", "aiokafka")})
 
 
 if __name__ == "__main__":

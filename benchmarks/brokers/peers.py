@@ -13,7 +13,14 @@ from brokers.arena import BATCH, LANES, SENDERS, Arena, batches, producing, reco
 from rig.contender import Contender, Measure
 from rig.pace import spans_per_second
 
-__all__ = ["aiokafka_batches", "aiokafka_send", "aioproducer_produce", "confluent_consume", "confluent_produce"]
+__all__ = [
+    "aiokafka_batches",
+    "aiokafka_send",
+    "aioproducer_produce",
+    "confluent_consume",
+    "confluent_produce",
+    "connected",
+]
 
 _GROUPS = count(1)
 _UNDER_WAY = 20_000
@@ -54,7 +61,8 @@ def confluent_produce(arena: Arena, size: int) -> Contender:
     return Contender(f"confluent-kafka produce() + callback, {size} B", open_)
 
 
-async def _aiokafka(arena: Arena) -> Any:
+async def connected(arena: Arena) -> Any:
+    """aiokafka's producer, with the same promises."""
     from aiokafka import AIOKafkaProducer
 
     batch, request = 1_000_000, 8 << 20
@@ -72,7 +80,7 @@ def aiokafka_send(arena: Arena, size: int, tasks: int) -> Contender:
     def open_() -> Iterator[Measure]:
         body, topic = bytes(size), arena.topic()
         with asyncio.Runner() as runner:
-            producer = runner.run(_aiokafka(arena))
+            producer = runner.run(connected(arena))
 
             async def work(seconds: float) -> float:
                 begin = time.perf_counter()
@@ -141,7 +149,7 @@ def aiokafka_batches(arena: Arena, size: int) -> Contender:
         stock = [records(batch) for batch in batches(size)]
         topic = arena.topic()
         with asyncio.Runner() as runner:
-            producer = runner.run(_aiokafka(arena))
+            producer = runner.run(connected(arena))
 
             async def work(seconds: float) -> float:
                 begin = time.perf_counter()

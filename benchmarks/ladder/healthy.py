@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
+from typing import Any
 
 from brokers.arena import BATCH, SENDERS, batches
 from evermq.message import Message
@@ -17,7 +18,7 @@ from rig.pace import spans_per_second
 
 __all__ = ["appending", "there_and_back"]
 
-Open = Callable[[], Awaitable[Queue]]
+Open = Callable[[], Awaitable[Any]]  # a Queue, or as much of one as is used here
 _BATCHES_THERE = 4  # a sender, in one span there and back
 
 
@@ -63,13 +64,13 @@ def there_and_back(label: str, rungs: Rungs, open_: Open) -> Contender:
 
 
 @contextmanager
-def _opened(rungs: Rungs, open_: Open) -> Iterator[Queue]:
+def _opened(rungs: Rungs, open_: Open) -> Iterator[Any]:
     queue = rungs.runner.run(_call(open_))
     yield queue
     rungs.runner.run(queue.close())
 
 
-async def _call(open_: Open) -> Queue:
+async def _call(open_: Open) -> Any:
     return await open_()
 
 

@@ -67,3 +67,33 @@ async def test_callers_do_not_share_the_error() -> None:
     assert len(set(map(id, errors))) == len(errors)
     assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors) < 10
     assert {str(error.__cause__) for error in errors} == {"no route"}
+
+
+async def test_send_that_is_given_up_takes_no_other_with_it() -> None:
+    go = asyncio.Event()
+
+    class Waits(Counted):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            await go.wait()
+            return await super().append(messages)
+
+    queue = Waits(1)
+    async with Producer(queue) as producer:
+        sends = [asyncio.create_task(producer.send(body)) for body in BODIES[:9]]
+        sends.append(asyncio.create_task(asyncio.wait_for(producer.send(BODIES[9]), 0.01)))
+        many = asyncio.create_task(producer.send_many(BODIES[10:12]))
+        await asyncio.sleep(0)
+        for index in (0, 4):
+            sends[index].cancel()
+        await asyncio.sleep(0.02)
+        sends[5].cancel()
+        go.set()
+        found = await asyncio.gather(*sends, return_exceptions=True)
+        positions = await many
+    kinds = [type(each) for each in found]
+    assert [index for index, kind in enumerate(kinds) if kind is asyncio.CancelledError] == [0, 4, 5]
+    assert kinds[9] is TimeoutError
+    assert [each.offset for each in found if isinstance(each, Position)] == [1, 2, 3, 6, 7, 8]
+    assert [position.offset for position in positions] == [9, 10]
+    sent = [body for bodies in queue.appended for body in bodies]
+    assert sent == [*BODIES[:9], *BODIES[10:12], BODIES[9]]  # wait_for begins a turn of the loop later

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from evermq.client.producer_batch import Outcome, ProducerBatch
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
 from evermq.message import Message, MessageFactory
@@ -17,17 +18,10 @@ from evermq.position import Position
 
 __all__ = ["OnOutcome", "Producer"]
 
-Outcome = Position | EvermqError
 OnOutcome = Callable[[Message, Outcome], None]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
-_MANY = 64  # calls that wait: fewer go in one append
-_ALONE = {Message}
-
-
-# One call on its way: a message or several, their size, and a future for its outcome or outcomes (None for one-way
-# sends). A plain tuple: there is one for each message.
-_Entry = tuple[Message | Sequence[Message], int, asyncio.Future[Any] | None]
+_PART = 64  # messages of a batch, where several appends may be under way: fewer are not worth an append of their own
 
 
 class Producer:
@@ -64,9 +58,9 @@ class Producer:
         self._retry_ms_max = retry_ms_max
         self._on_outcome = on_outcome
         self._clock = clock
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[ProducerBatch] = deque()  # the last one may take more
         self._for_room: deque[asyncio.Future[None]] = deque()
-        self._count = self._bytes = 0  # of what is not settled
+        self._bytes = 0  # of what is not settled
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,6 +68,7 @@ class Producer:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._appends_max = queue.appends_max if isinstance(queue, OrdersAppends) and not retry_ms_max else 1
+        self._part = min(batch_count_max, _PART) if self._appends_max > 1 else batch_count_max
         self._under_way: set[asyncio.Task[None]] = set()
         self.message = MessageFactory(clock)
 
@@ -89,26 +84,28 @@ class Producer:
         """Send one message and return where it landed once it is acknowledged; see `MessageFactory` and port.py."""
         message = self.message.make(body, key, headers, delay_ms, id)
         size = len(message.body)
-        if self._closed or self._is_short_of(size):
+        if self._bytes + size > self._memory_bytes_max or self._for_room or self._closed:
             return await self.send_message(message)
-        outcome: Outcome = await self._sent(message, size)  # as there; a coroutine less for each message
-        if isinstance(outcome, EvermqError):
-            raise _own(outcome)
-        return outcome
+        batch = self._enter((message,), size)
+        row = len(batch.messages) - 1
+        try:
+            await batch.ticket.future
+        except asyncio.CancelledError:  # as `settled` has it; a coroutine less for each message
+            await batch.ticket.wait_on()
+        outcome = batch.outcomes[row]
+        return outcome if type(outcome) is Position else _position(outcome)
 
     async def send_message(self, message: Message) -> Position:
         """As `send`, for a message that is made already (`producer.message(...)`)."""
-        outcome: Outcome = await self._send(message, len(message.body))
-        if isinstance(outcome, EvermqError):
-            raise _own(outcome)
-        return outcome
+        [outcome] = await self._send((message,), len(message.body))
+        return _position(outcome)
 
     async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
         """Send many messages, or bodies, in order. Raises Partial where only some of them went in."""
         made = [each if isinstance(each, Message) else self.message(each) for each in messages]
         if not made:
             return ()
-        outcomes: Sequence[Outcome] = await self._send(made, sum([len(message.body) for message in made]))
+        outcomes = await self._send(made, sum([len(message.body) for message in made]))
         errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
         if not errors:
             return outcomes  # type: ignore[return-value]
@@ -130,7 +127,8 @@ class Producer:
         message = self.message.make(body, key, headers, delay_ms, id)
         if self._for_room or self._bytes + len(message.body) > self._memory_bytes_max:
             raise Overloaded(f"memory_bytes_max = {self._memory_bytes_max} is full: await send(), or send less")
-        self._enter(message, len(message.body), None)
+        batch = self._enter((message,), len(message.body))
+        batch.one_way.append(len(batch.messages) - 1)
         return message
 
     async def flush(self) -> None:
@@ -154,19 +152,14 @@ class Producer:
     ) -> None:
         await self.close()
 
-    async def _send(self, messages: Message | Sequence[Message], size: int) -> Any:
+    async def _send(self, messages: Sequence[Message], size: int) -> Sequence[Outcome]:
         self._check()
         if self._is_short_of(size):
             await self._wait_for_room(size)
-        return await self._sent(messages, size)
-
-    def _sent(self, messages: Message | Sequence[Message], size: int) -> asyncio.Future[Any]:
-        """Done when these have their outcomes; one message, its outcome."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._enter(messages, size, future)
-        return future
+        batch = self._enter(messages, size)
+        stop = len(batch.messages)
+        await batch.settled()
+        return batch.outcomes[stop - len(messages) : stop]
 
     def _is_short_of(self, size: int) -> bool:
         """Whether so many bytes have to wait for room."""
@@ -198,15 +191,31 @@ class Producer:
                 turn.set_result(None)
                 return
 
-    def _enter(self, messages: Message | Sequence[Message], size: int, future: asyncio.Future[Any] | None) -> None:
-        self._waiting.append((messages, size, future))
-        self._count += 1 if type(messages) is Message else len(messages)
+    def _enter(self, messages: Sequence[Message], size: int) -> ProducerBatch:
+        """Put these at the end of the batch that they go with."""
+        batch = self._waiting[-1] if self._waiting else None
+        if (
+            batch is None
+            or len(batch.messages) + len(messages) > self._part
+            or batch.size + size > self._batch_bytes_max
+        ):
+            batch = self._begin()
+        batch.messages += messages
+        batch.size += size
         self._bytes += size
+        return batch
+
+    def _begin(self) -> ProducerBatch:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        batch = ProducerBatch(self._loop)
+        self._waiting.append(batch)
         if len(self._waiting) == 1:
             self._idle.clear()
             self._news.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._run())
+        return batch
 
     async def _run(self) -> None:
         while True:
@@ -224,8 +233,8 @@ class Producer:
             if not self._under_way:
                 self._idle.set()
 
-    def _append_beside(self, entries: list[_Entry]) -> None:
-        task = asyncio.create_task(self._append(entries))
+    def _append_beside(self, batches: list[ProducerBatch]) -> None:
+        task = asyncio.create_task(self._append(batches))
         self._under_way.add(task)
         task.add_done_callback(self._done)
 
@@ -235,46 +244,41 @@ class Producer:
             self._idle.set()
 
     def _is_full(self) -> bool:
-        return len(self._waiting) >= self._batch_count_max or self._bytes >= self._batch_bytes_max
+        count = sum([len(batch.messages) for batch in self._waiting])
+        return count >= self._batch_count_max or self._bytes >= self._batch_bytes_max
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[ProducerBatch]:
         """What the next append carries; where many wait, a part, so that work on the others and the engine overlap."""
         limit = len(self._waiting)
-        if self._appends_max > 1 and limit >= _MANY:
+        if self._appends_max > 1:
             limit = -(-limit // (self._appends_max - len(self._under_way)))
-        if self._count <= self._batch_count_max and self._bytes <= self._batch_bytes_max:
-            return [self._waiting.popleft() for _ in range(limit)]
         taken = [self._waiting.popleft()]
-        count, size = _count(taken[0]), taken[0][1]
+        count, size = len(taken[0].messages), taken[0].size
         while self._waiting and len(taken) < limit:
-            entry = self._waiting[0]
-            count += _count(entry)
-            size += entry[1]
+            batch = self._waiting[0]
+            count += len(batch.messages)
+            size += batch.size
             if count > self._batch_count_max or size > self._batch_bytes_max:
                 break
             taken.append(self._waiting.popleft())
         return taken
 
-    async def _append(self, entries: list[_Entry]) -> None:
-        each = [messages for messages, _, _ in entries]
-        are_alone = {*map(type, each)} == _ALONE
-        messages = each if are_alone else [message for entry in entries for message in _messages(entry)]
+    async def _append(self, batches: list[ProducerBatch]) -> None:
+        messages = batches[0].messages if len(batches) == 1 else [m for batch in batches for m in batch.messages]
         try:
-            outcomes = await self._outcomes(messages)  # type: ignore[arg-type]
+            outcomes: Sequence[Outcome] = list(await self._outcomes(messages))
         except Exception as error:  # a defect below must not leave callers waiting for ever
             outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
-        self._count -= len(messages)
-        self._bytes -= sum([size for _, size, _ in entries])
-        self._tell(entries, outcomes if are_alone else _dealt(entries, outcomes))
+        at = 0
+        for batch in batches:
+            self._bytes -= batch.size
+            begin, at = at, at + len(batch.messages)
+            batch.settle(outcomes[begin:at])
         self._give_room()
-
-    def _tell(self, entries: Sequence[_Entry], outcomes: Iterable[Any]) -> None:
-        for (messages, _, future), outcome in zip(entries, outcomes, strict=True):
-            if future is None:
-                if self._on_outcome:
-                    self._on_outcome(messages, outcome)  # type: ignore[arg-type]
-            elif not future.done():
-                future.set_result(outcome)
+        if self._on_outcome:
+            for batch in batches:
+                for row in batch.one_way:
+                    self._on_outcome(batch.messages[row], batch.outcomes[row])
 
     async def _outcomes(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """One outcome per message; with retry_ms_max, what may still succeed is sent again until it does."""
@@ -309,21 +313,10 @@ class Producer:
             raise Closed("this producer was closed: make another one")
 
 
-def _messages(entry: _Entry) -> Sequence[Message]:
-    messages = entry[0]
-    return (messages,) if isinstance(messages, Message) else messages
-
-
-def _count(entry: _Entry) -> int:
-    return 1 if type(entry[0]) is Message else len(entry[0])
-
-
-def _dealt(entries: Iterable[_Entry], outcomes: Sequence[Outcome]) -> Iterator[Outcome | Sequence[Outcome]]:
-    """The outcome of each call."""
-    at = 0
-    for entry in entries:
-        begin, at = at, at + _count(entry)
-        yield outcomes[begin] if isinstance(entry[0], Message) else outcomes[begin:at]
+def _position(outcome: Outcome) -> Position:
+    if isinstance(outcome, EvermqError):
+        raise _own(outcome)
+    return outcome
 
 
 def _own(error: EvermqError) -> EvermqError:

@@ -11,41 +11,9 @@ from evermq.adapters.log.load import TopicLanes
 from evermq.errors import EvermqError
 from evermq.message import Message
 from evermq.position import Position
+from evermq.ticket import Ticket
 
-__all__ = ["Commit", "Joint", "Latch", "Ticket"]
-
-
-class Ticket:
-    """What all callers of one event loop wait for together: one future a commit, not one a message."""
-
-    __slots__ = ("future", "is_settled", "loop", "successor")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.is_settled = False
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.successor: asyncio.Future[None] | None = None
-
-    def settle(self) -> None:
-        """Wake everybody."""
-        self.is_settled = True
-        if not self.future.done():
-            self.future.set_result(None)
-        if self.successor and not self.successor.done():
-            self.successor.set_result(None)
-
-    async def wait_on(self) -> None:
-        """Go on waiting where the shared future was cancelled by another caller; one's own cancellation goes up."""
-        while not self.is_settled:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise asyncio.CancelledError
-            if self.successor is None or self.successor.cancelled():
-                self.successor = self.loop.create_future()
-            try:
-                await self.successor
-            except asyncio.CancelledError:
-                continue
+__all__ = ["Commit", "Joint", "Latch"]
 
 
 class Latch:

@@ -17,7 +17,7 @@ from typing import Any
 
 from evermq.adapters.log.batch import Batch, assemble, is_plain, load, piece_of
 from evermq.adapters.log.buffers import Buffers
-from evermq.adapters.log.commit import Commit, Joint, Latch, Ticket
+from evermq.adapters.log.commit import Commit, Joint, Latch
 from evermq.adapters.log.frame import Piece
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import TopicLanes
@@ -26,6 +26,7 @@ from evermq.adapters.log.writer import Writer
 from evermq.errors import EvermqError, Rejected, TooLarge, Uncertain
 from evermq.message import Message
 from evermq.position import Position, Run
+from evermq.ticket import Ticket
 
 __all__ = ["Committer"]
 
