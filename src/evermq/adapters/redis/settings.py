@@ -131,7 +131,7 @@ class Settings:
 _WEAKENING = ("CONFIG GET", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
 _FSYNC = {
     "always": "",
-    "everysec": "a power cut loses the last second, two where the disk is slow: set always",
+    "everysec": "a power cut loses the last second, two where the disk is slow, and there a kill does too: set always",
     "no": "a power cut loses what the kernel had not written, half a minute perhaps: set always",
 }
 
