@@ -11,6 +11,8 @@ from tests.mutants.planted import Mutant, caught, passes
 
 from evermq.errors import Uncertain
 from evermq.ha.drained import Drained
+from evermq.ha.host_rung import HostRung
+from evermq.numbering import land_all
 from evermq.numbers import VOID
 from evermq.policy import gate, ordered
 from evermq.policy.absence import Absence
@@ -23,7 +25,9 @@ from evermq.position import Position
 from evermq.progress.memory import MemoryPart, MemoryProgress
 from evermq.settled import Settled
 from evermq.settling import States
+from evermq.slot import HeldSlot
 from evermq.testing.worlds import order_host
+from evermq.testing.worlds.order_adoption import _Slots
 from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
 
 Patch = pytest.MonkeyPatch
@@ -90,6 +94,28 @@ def counters_die_with_the_process(patch: Patch) -> None:
 
 def numbers_under_way_are_not_voided(patch: Patch) -> None:
     patch.setattr(ordered, "voids_in_flight", lambda memory: [])
+
+
+def adopter_sends_no_void(patch: Patch) -> None:
+    async def void(self: HostRung, slot: HeldSlot) -> None:
+        land_all(slot.memory(0))
+
+    patch.setattr(HostRung, "_void", void)
+
+
+def numbers_go_on_in_another_slot(patch: Patch) -> None:
+    """A producer begins in a new slot with the counters of one that is being adopted."""
+    real = _Slots.own
+
+    async def own(self: _Slots) -> HeldSlot:
+        count = len(self._disks)
+        held = await real(self)
+        adopted = [disk for disk in self._disks[:count] if disk.holder and disk.adoptions and disk.memory]
+        if len(self._disks) > count and adopted:
+            self._disks[-1].memory = bytearray(adopted[-1].memory)
+        return held
+
+    patch.setattr(_Slots, "own", own)
 
 
 def every_reader_handles_every_lane(patch: Patch) -> None:
@@ -207,6 +233,8 @@ MUTANTS = [
     Mutant("absence reads to no end", "flagged", "order-windows", absence_reads_to_no_end),
     Mutant("counters die with the process", "order", "order-restarts", counters_die_with_the_process),
     Mutant("numbers under way are not voided", "stuck", "order-restarts", numbers_under_way_are_not_voided, 120),
+    Mutant("adopter sends no void", "flagged", "order-adopted", adopter_sends_no_void),
+    Mutant("numbers go on in another slot", "lost", "order-adopted", numbers_go_on_in_another_slot),
     Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
     Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),

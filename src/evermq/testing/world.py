@@ -41,10 +41,19 @@ class World:
 
 def worlds() -> dict[str, World]:
     """All worlds by name."""
-    from evermq.testing.worlds import composites, log_clock, log_crash, log_failing, log_lying, log_rot, order
+    from evermq.testing.worlds import (
+        composites,
+        log_clock,
+        log_crash,
+        log_failing,
+        log_lying,
+        log_rot,
+        order,
+        order_adoption,
+    )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
-    each = (*logs, *composites.WORLDS, *order.WORLDS)
+    each = (*logs, *composites.WORLDS, *order.WORLDS, *order_adoption.WORLDS)
     return {world.name: world for world in each}
 
 

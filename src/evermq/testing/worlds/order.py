@@ -16,6 +16,7 @@ from evermq.ha.failover import Choice
 from evermq.policy.ordered import Ordered
 from evermq.port import Delivery, Start
 from evermq.progress.memory import MemoryProgress
+from evermq.slot import Slot
 from evermq.testing.checker import Expect, Verdict, check
 from evermq.testing.history import Event
 from evermq.testing.simulation.clock import SimulatedClock
@@ -27,9 +28,10 @@ from evermq.testing.worlds.order_plans import PLANS, Plan, drawn
 from evermq.testing.worlds.order_progress import DistantProgress
 from evermq.testing.worlds.order_rung import Rung
 
-__all__ = ["PLANS", "WORLDS"]
+__all__ = ["PLANS", "WORLDS", "Run", "play"]
 
 _LANES = 12
+_PRODUCERS = 2
 _QUIET_MS_MAX = 90_000
 _GROUP = "billing"
 _LATE = "audit"
@@ -40,7 +42,7 @@ _LOOK_MS = 100
 _LOOKS = 40
 
 
-class _Run:
+class Run:
     """One seed of one plan."""
 
     def __init__(self, plan: Plan, clock: SimulatedClock) -> None:
@@ -59,29 +61,38 @@ class _Run:
         }
         for each in self.rungs.values():
             each.hangs = plan.hangs
-        self.slots = [SimulatedSlot(f"slot-{number}", clock) for number in range(2)]
-        self.pumps = [asyncio.create_task(slot.pump(list(self.rungs.values()))) for slot in self.slots]
+        self.slots: list[SimulatedSlot] = []
         self.producers = [
             Producer(
                 f"p{number}",
                 self.record,
-                partial(self.queue, slot),
+                make,
                 keys=chance.choice((2, 3)),
                 count=plan.count,
                 think_ms=plan.think_ms,
             )
-            for number, slot in enumerate(self.slots)
+            for number, make in enumerate(self.queues())
         ]
         self.consumers = [self._consumer(f"c{number}", _GROUP) for number in range(2)]
         self.failures: list[str] = []
         self.gone: set[str] = set()  # what the promise allows to be lost
 
+    def queues(self) -> list[Callable[[], Ordered]]:
+        """How each producer makes the queue that it sends through."""
+        self.slots = [SimulatedSlot(f"slot-{number}", self.clock) for number in range(_PRODUCERS)]
+        self.pumps = [asyncio.create_task(slot.pump(list(self.rungs.values()))) for slot in self.slots]
+        return [partial(self.queue, slot) for slot in self.slots]
+
     def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Ordered:
         """The queue as a process builds it."""
         ladder = Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock, self.choice)
+        return self.ordered(ladder, slot.take if slot else None, process)
+
+    def ordered(self, ladder: Ladder, take: Callable[[], Awaitable[Slot]] | None, process: str) -> Ordered:
+        """Order over a ladder."""
         return Ordered(
             ladder,
-            slot=slot.take if slot else None,
+            slot=take,
             progress=DistantProgress(self.progress, partial(self._reach_store, process)),
             rungs=self.rungs,
             lanes=_LANES,
@@ -200,7 +211,7 @@ class _Run:
     async def _kill_producer(self) -> None:
         producer = self.clock.random.choice(self.producers)
         await producer.kill()
-        await self.clock.sleep(self.clock.random.randrange(500))
+        await self.clock.sleep(self.clock.random.randrange(self.plan.restart_ms_max))
         producer.boot()
 
     async def _kill_consumer(self) -> None:
@@ -308,11 +319,12 @@ def _unknown(event: Event) -> Event:
     return msgspec.structs.replace(event, ev="send_unknown") if event.ev == "send_ok" else event
 
 
-def _play(plan: Plan, seed: int) -> WorldResult:
+def play(plan: Plan, seed: int, plan_run: Callable[[Plan, SimulatedClock], Run] = Run) -> WorldResult:
+    """One seed of a plan."""
     result = WorldResult(histories=1, crash_points=1 if plan.producer_kills or plan.consumer_kills else 0)
 
     async def main(clock: SimulatedClock) -> None:
-        run = _Run(plan, clock)
+        run = plan_run(plan, clock)
         await run.play()
         run.judge(result)
         result.note([(each.t, each.ev, each.id, each.group) for each in run.record.events])
@@ -328,10 +340,10 @@ def _play(plan: Plan, seed: int) -> WorldResult:
 
 
 def _play_drawn(seed: int) -> WorldResult:
-    return _play(drawn(seed), seed)
+    return play(drawn(seed), seed)
 
 
 WORLDS = (
-    *(World(f"order-{name}", what, partial(_play, plan)) for name, (what, plan) in PLANS.items()),
+    *(World(f"order-{name}", what, partial(play, plan)) for name, (what, plan) in PLANS.items()),
     World("order-any", "what happens is drawn as well", _play_drawn),
 )

@@ -60,6 +60,7 @@ class Producer(_Process):
     ) -> None:
         super().__init__()
         self.name = name
+        self.is_named = True
         self.refused = 0.0
         self.think_ms = think_ms
         self._record = record
@@ -68,11 +69,13 @@ class Producer(_Process):
         self._count = count
         self._sent: Counter[int] = Counter()
         self._queue: Ordered | None = None
+        self._boots = 0
 
     def boot(self) -> None:
-        """Begin, or go on where the last process was killed."""
+        """Begin, or go on where the last process was killed: as somebody else, where it has no name."""
         if self._tasks:
             return
+        self._boots += 1
         self._queue = self._make()
         for key in range(self._keys):
             self._run(self._send_all(self._queue, key))
@@ -84,7 +87,7 @@ class Producer(_Process):
         flights = queue.flights if queue else None
         await self._kill(queue._starting if queue else None, *(flights._tasks if flights else ()))
         if queue and isinstance(queue._queue, Ladder):
-            queue._queue.cut(0.5)
+            await queue._queue.cut(0.5)
 
     @property
     def is_done(self) -> bool:
@@ -123,9 +126,10 @@ class Producer(_Process):
         id = f"{self.name}-{key}-{number}"
         is_refused = self._record.clock.random.random() < self.refused
         body = REFUSED if is_refused else body_of(id, 20)
-        name = f"{self.name}/{key}" if key else ""  # the first has none
-        self._record.tell("send_invoke", id=id, key=name, kseq=number, producer=self.name, sha=digest(body))
-        return Message(id, name.encode() if key else None, body, NO_HEADERS, 0)
+        producer = self.name if self.is_named else f"{self.name}.{self._boots}"
+        name = f"{producer}/{key}" if key else ""  # the first has none; order is kept for each producer by itself
+        self._record.tell("send_invoke", id=id, key=name, kseq=number, producer=producer, sha=digest(body))
+        return Message(id, f"{self.name}/{key}".encode() if key else None, body, NO_HEADERS, 0)
 
 
 class Consumer(_Process):

@@ -111,7 +111,7 @@ class Ladder:
         """Whether the slot has to be emptied first."""
         return self._slot is not None and not self._slot.is_empty
 
-    def cut(self, share: float) -> None:
+    async def cut(self, share: float) -> None:
         """The process is gone: this share of what it had on the wires never arrives."""
         for append in [*self.failover._unwatched, *(each for late in self.failover._late.values() for each in late)]:
             if self._clock.random.random() < share:

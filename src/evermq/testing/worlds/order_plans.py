@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["PLANS", "Plan", "drawn"]
+__all__ = ["ADOPTED", "PLANS", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Plan:
     released: float = 0.0
     append_ms_max: int = 10_000
     producer_kills: int = 0
+    restart_ms_max: int = 500
     consumer_kills: int = 0
     rebalances: int = 0
     late_group_ms: int = 0
@@ -74,6 +75,7 @@ _ALL = replace(
     cuts=2,
     hangs=True,
 )
+ADOPTED = replace(_BOTH, producer_kills=12, restart_ms_max=4_000, think_ms=100, count=60, lies=0.3)
 PLANS = {
     "pumped": ("both rungs down: the local log is pumped behind what is newer", _BOTH),
     "windows": ("windows full of messages that wait for one in another lane", Plan(window=2, lies=0.3)),
