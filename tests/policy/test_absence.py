@@ -1,0 +1,122 @@
+"""The proof that a number is nowhere, step by step: what is asked in which order, without any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pytest
+from tests.policy.test_gate import LANE, STREAM, claimed, delivery
+
+from evermq.adapters.memory import MemoryQueue
+from evermq.errors import Fenced, Unavailable
+from evermq.policy.absence import Absence
+from evermq.policy.gate import Gate
+from evermq.settling import Held, Report
+from evermq.testing.progressing import HandClock
+
+RUNGS = ("primary", "standby")
+LATER_MS = 1_000
+
+
+class Rung(MemoryQueue):
+    """One lane, of which `ends_at` messages were appended, and nothing is left for the group where `is_through`."""
+
+    def __init__(self) -> None:
+        super().__init__("t", lanes=1)
+        self.ends_at = 5
+        self.is_through = False
+        self.is_up = True
+
+    async def end(self, lane: str) -> int:
+        if not self.is_up:
+            raise Unavailable("down")
+        return self.ends_at
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        if not self.is_up:
+            raise Unavailable("down")
+        return 0 if self.is_through else 1
+
+
+class Claims:
+    """The part of the progress that a proof asks: whether claims still hold."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def settle(self, states: Mapping[int, Mapping[str, str]]) -> None:
+        if self.error:
+            raise self.error
+
+
+class Searching:
+    """A reader that holds number 3, since 2 never came although it has landed."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.gate: Gate = claimed()
+        early = delivery(3, opened=0)  # all before it had landed when it left
+        assert self.gate.offer([early], self.clock.monotonic_ms()) == []
+        self.rungs = {key: Rung() for key in RUNGS}
+        self.claims = Claims()
+        part: Any = self.claims
+        self.absence = Absence(self.gate, part, self.rungs, "billing", self.clock)
+
+    async def begun(self) -> None:
+        """The search has begun: after a while, since what is early mostly comes by itself."""
+        assert await self.absence.prove([], self.clock.monotonic_ms()) == []
+        assert self.gate.lanes[LANE].proof is None
+        self.clock.ms += LATER_MS
+        await self.absence.prove([], self.clock.monotonic_ms())
+        assert self.gate.lanes[LANE].proof is not None
+
+    async def proves(self, *reports: Report, asked_after_ms: int = 10) -> bool:
+        self.clock.ms += 20
+        began_ms = self.gate.lanes[LANE].proof.began_ms
+        return bool(await self.absence.prove(reports, began_ms + asked_after_ms))
+
+
+def read_to(offset: int, held: Collection[Held] = ()) -> Report:
+    return Report({f"{key}/0": offset for key in RUNGS}, held)
+
+
+@pytest.fixture
+async def search() -> Searching:
+    found = Searching()
+    await found.begun()
+    return found
+
+
+async def test_number_is_nowhere_once_all_rungs_were_read_to_their_ends(search: Searching) -> None:
+    assert not await search.proves(read_to(4))
+    assert await search.proves(read_to(5))
+    assert [each.message.id for each in search.gate.woken(search.gate.lanes[LANE])] == ["m3"]
+
+
+async def test_report_that_was_asked_for_before_the_search_proves_nothing(search: Searching) -> None:
+    """What its reader had given back, or left behind, when the lane was claimed here is not in it yet."""
+    assert not await search.proves(read_to(5), asked_after_ms=0)
+    assert await search.proves(read_to(5), asked_after_ms=1)
+
+
+async def test_number_that_some_reader_holds_is_somewhere(search: Searching) -> None:
+    assert not await search.proves(read_to(5), Report(held=[Held(STREAM, 2, 0, "")]))
+    await search.absence.prove([], search.clock.monotonic_ms())  # all was read, so that another search begins
+    assert await search.proves(read_to(5), Report())
+
+
+async def test_rung_that_is_away_proves_nothing(search: Searching) -> None:
+    only_one = Report({"primary/0": 5})
+    search.rungs["standby"].is_up = False
+    assert not await search.proves(only_one)
+    search.rungs["standby"].is_up = search.rungs["standby"].is_through = True
+    assert await search.proves(only_one)
+
+
+@pytest.mark.parametrize("error", [Fenced("another reader has it"), Unavailable("no answer")])
+async def test_reader_that_is_not_sure_of_its_claim_passes_nothing_over(search: Searching, error: Exception) -> None:
+    search.claims.error = error
+    assert not await search.proves(read_to(5))
+    search.claims.error = None
+    assert await search.proves(read_to(5))
