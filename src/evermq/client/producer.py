@@ -31,7 +31,7 @@ class Producer:
     (0: until the end of this turn of the loop). memory_bytes_max: of messages not yet settled; beyond it sends wait
     their turn and one-way sends raise Overloaded. retry_ms_max: how long a batch that is Unavailable or Uncertain
     is sent again, under the same ids and before anything later (0: the error goes to the callers at once).
-    on_outcome(message, outcome): called for each one-way send.
+    on_outcome(message, outcome): called for each one-way send; what it raises goes to the loop's exception handler.
 
     One append is under way at a time, or several where the queue orders them itself (`OrdersAppends`), so messages
     keep the order in which they were sent. A send that is cancelled may still go out. Leaving the `async with` block
@@ -267,6 +267,8 @@ class Producer:
         messages = batches[0].messages if len(batches) == 1 else [m for batch in batches for m in batch.messages]
         try:
             outcomes: Sequence[Outcome] = list(await self._outcomes(messages))
+            if len(outcomes) != len(messages):
+                raise ValueError(f"{len(outcomes)} positions for {len(messages)} messages")
         except Exception as error:  # a defect below must not leave callers waiting for ever
             outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
         at = 0
@@ -278,7 +280,15 @@ class Producer:
         if self._on_outcome:
             for batch in batches:
                 for row in batch.one_way:
-                    self._on_outcome(batch.messages[row], batch.outcomes[row])
+                    self._tell(self._on_outcome, batch.messages[row], batch.outcomes[row])
+
+    def _tell(self, on_outcome: OnOutcome, message: Message, outcome: Outcome) -> None:
+        try:
+            on_outcome(message, outcome)
+        except Exception as error:  # else all that is sent later would wait for ever
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"on_outcome failed for message {message.id}", "exception": error}
+            )
 
     async def _outcomes(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """One outcome per message; with retry_ms_max, what may still succeed is sent again until it does."""

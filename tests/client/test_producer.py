@@ -1,4 +1,4 @@
-"""Bounds of one append: none carries more, whatever calls came together, and order is kept."""
+"""Producer: bounds of one append, and callers that share a batch and nothing else."""
 
 import asyncio
 import traceback
@@ -8,7 +8,7 @@ import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Producer
-from evermq.errors import Unavailable
+from evermq.errors import Unavailable, Uncertain
 from evermq.message import Message
 from evermq.position import Position
 
@@ -67,6 +67,32 @@ async def test_callers_do_not_share_the_error() -> None:
     assert len(set(map(id, errors))) == len(errors)
     assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors) < 10
     assert {str(error.__cause__) for error in errors} == {"no route"}
+
+
+async def test_callback_that_fails_holds_up_nobody() -> None:
+    told: list[bytes] = []
+    raised: list[str] = []
+
+    def on_outcome(message: Message, outcome: object) -> None:
+        told.append(message.body)
+        raise KeyError(message.body)
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context["message"]))
+    async with Producer(Counted(1), on_outcome=on_outcome) as producer:
+        sent = [producer.send_nowait(body) for body in BODIES[:3]]
+        assert (await producer.send(b"x")).offset == 3
+    assert told == BODIES[:3]
+    assert raised == [f"on_outcome failed for message {message.id}" for message in sent]
+
+
+async def test_queue_that_loses_count_leaves_nobody_waiting() -> None:
+    class Short(Counted):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            return (await super().append(messages))[1:]
+
+    async with Producer(Short(1)) as producer:
+        with pytest.raises(Uncertain, match="0 positions for 1 messages"):
+            await producer.send(b"x")
 
 
 async def test_send_that_is_given_up_takes_no_other_with_it() -> None:
