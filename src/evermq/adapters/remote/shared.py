@@ -56,6 +56,10 @@ class SharedPlace:
     def is_owner(self) -> bool:
         return self._server is not None
 
+    def is_served_by(self, place: Place) -> bool:
+        """Whether it is this one that serves just now, as far as is known here."""
+        return place is self._place and not self._closed and not _is_lost(place)
+
     async def current(self) -> Place:
         """The place as it is served now. Raises Unavailable where nobody serves it for silence_ms."""
         if self._closed:
@@ -145,9 +149,12 @@ class SharedQueue:
 
     def __init__(self, shared: SharedPlace, place: Place, queue: Queue) -> None:
         self._shared = shared
-        self._place = place
-        self._queue = queue
         self._closed = False
+        self._use(queue, place)
+
+    def _use(self, queue: Queue, place: Place) -> None:
+        self._queue, self._place = queue, place
+        self._blocking = queue if isinstance(queue, AppendsBlocking) else None  # to ask costs as much as an append
 
     @property
     def name(self) -> str:
@@ -165,12 +172,13 @@ class SharedQueue:
 
     async def _at(self, place: Place) -> Queue:
         if place is not self._place:
-            self._queue, self._place = await place.queue(self.name), place
+            self._use(await place.queue(self.name), place)
         return self._queue
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         while True:
-            queue = await self.current()
+            is_current = not self._closed and self._shared.is_served_by(self._place)
+            queue = self._queue if is_current else await self.current()
             try:
                 return await queue.append(messages)
             except ConnectionLost as error:
@@ -179,11 +187,10 @@ class SharedQueue:
                 # It had not left yet: the next owner gets it.
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
-        queue = self._queue
         if self._closed:
             raise Closed(f"queue {self.name} was closed: open it again")
-        if isinstance(queue, AppendsBlocking):
-            return queue.append_blocking(messages)
+        if self._blocking:
+            return self._blocking.append_blocking(messages)
         return asyncio.run_coroutine_threadsafe(self.append(messages), self._shared.loop).result()
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> SharedReader:
