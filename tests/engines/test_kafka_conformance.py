@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -31,20 +30,6 @@ URL = ""
 def _server(kafka_server: Engine) -> None:
     global URL
     URL = kafka_server.url()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _emptied(started_kafka: Engine) -> Iterator[None]:
-    """A node elects every partition anew when it was frozen: at 1,200 of them, others' tests would wait 12 s."""
-    yield
-    asyncio.run(emptied(started_kafka.url()))
-
-
-async def emptied(url: str) -> None:
-    place = await open_place(url)
-    for topic in await place.topics():  # all at once would be too much for one node
-        await place.drop(topic)
-    await place.close()
 
 
 async def connected() -> KafkaPlace:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.admin import Admin
 from evermq.errors import Denied, EvermqError, Unavailable
@@ -17,7 +17,7 @@ class Brokers:
     """Answers as librdkafka does, of which each broker's answer may be an error."""
 
     def __init__(self, codes: list[int]) -> None:
-        self.errors = [KafkaException(KafkaError(code)) for code in codes]
+        self.errors = [KafkaError(code) for code in codes]
 
     def poll(self, wait_s: float) -> None:
         pass

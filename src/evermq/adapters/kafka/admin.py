@@ -109,7 +109,7 @@ class Admin:
         """All groups of the cluster. Raises where one broker does not tell those that it coordinates."""
         found: Any = await self._wait(self._client.list_consumer_groups(request_timeout=_ANSWER_S), "groups")
         for error in found.errors:
-            raise self._error(error.args[0], "groups of one of the brokers") from error
+            raise self._error(error, "groups of one of the brokers")
         return sorted(each.group_id for each in found.valid)
 
     async def _cluster(self) -> Any:
