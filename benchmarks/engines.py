@@ -7,7 +7,7 @@ docs/guide/kafka.md.
 from __future__ import annotations
 
 from brokers import frameworks, ours, peers
-from brokers.arena import BATCH, LANES, SENDERS, Arena
+from brokers.arena import BATCH, LANES, SENDERS, WARM_S, Arena
 from rig.command import parser, read, report
 from rig.contender import Case
 from rig.environment import machine, versions
@@ -47,6 +47,7 @@ def main() -> None:
         "lanes": LANES,
         "batch": BATCH,
         "appends_under_way": SENDERS,
+        "server_warmed_up_s": WARM_S,
         "versions": versions("evermq", "aiokafka", "confluent-kafka", "faststream", "kombu"),
     }
     with Arena() as arena:

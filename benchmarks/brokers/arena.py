@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -12,11 +13,12 @@ from evermq.drills.engines.kafka import Kafka
 from evermq.message import Message, MessageFactory
 from rig.progress import say
 
-__all__ = ["BATCH", "LANES", "SENDERS", "Arena", "batches"]
+__all__ = ["BATCH", "LANES", "SENDERS", "WARM_S", "Arena", "batches"]
 
 LANES = 4
 BATCH = 1_000
 SENDERS = 4  # appends under way at a time
+WARM_S = 20
 _BATCHES = 8
 _KEYS = 256
 _NUMBERS = count(1)
@@ -42,6 +44,8 @@ class Arena:
         if self._server is None:
             say("starting Kafka")
             self._server = self._stack.enter_context(Kafka())
+            say(f"warming it up for {WARM_S} s: a server that has just started compiles its own code meanwhile")
+            _warm_up(self._server.bootstrap(), self.topic())
         return self._server.bootstrap()
 
     @property
@@ -69,6 +73,29 @@ class Arena:
                         producer.produce(name, body, key, headers=headers)
                     producer.flush(60)
         return self._stocked[messages, size]
+
+
+def _warm_up(bootstrap: str, topic: str) -> None:
+    """Small requests and reads of the plain client: what is compared is not how fast Java gets fast."""
+    body = bytes(1_024)
+    end = time.monotonic() + WARM_S
+    with producing(bootstrap) as producer, reading(bootstrap, topic) as consumer:
+        while time.monotonic() < end:
+            for _ in range(64):
+                producer.produce(topic, body)
+            producer.flush(30)
+            consumer.consume(64, 0)
+
+
+@contextmanager
+def reading(bootstrap: str, topic: str) -> Iterator[Any]:
+    """The plain client, from the first message."""
+    from confluent_kafka import Consumer
+
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": topic, "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    yield consumer
+    consumer.close()
 
 
 @contextmanager
