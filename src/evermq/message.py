@@ -81,7 +81,7 @@ class MessageFactory:
             headers = {**(headers or {}), DELIVER_AT: str(now_ms + delay_ms)}
         return _new_message(
             (
-                id or f"{self._prefix}{self._next_number():x}",
+                id or f"{self._prefix}{self._next_number()}",
                 key.encode() if isinstance(key, str) else key,
                 body.encode() if isinstance(body, str) else body,
                 headers or NO_HEADERS,

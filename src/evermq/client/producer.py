@@ -86,8 +86,10 @@ class Producer:
         size = len(message.body)
         if self._bytes + size > self._memory_bytes_max or self._for_room or self._closed:
             return await self.send_message(message)
-        batch = self._enter((message,), size)
-        row = len(batch.messages) - 1
+        batch = self._batch_for(1, size)
+        messages = batch.messages
+        row = len(messages)
+        messages.append(message)
         try:
             await batch.ticket.future
         except asyncio.CancelledError:  # as `settled` has it; a coroutine less for each message
@@ -193,14 +195,16 @@ class Producer:
 
     def _enter(self, messages: Sequence[Message], size: int) -> ProducerBatch:
         """Put these at the end of the batch that they go with."""
-        batch = self._waiting[-1] if self._waiting else None
-        if (
-            batch is None
-            or len(batch.messages) + len(messages) > self._part
-            or batch.size + size > self._batch_bytes_max
-        ):
-            batch = self._begin()
+        batch = self._batch_for(len(messages), size)
         batch.messages += messages
+        return batch
+
+    def _batch_for(self, count: int, size: int) -> ProducerBatch:
+        """The batch with which so much goes; it is counted there already."""
+        waiting = self._waiting
+        batch = waiting[-1] if waiting else None
+        if batch is None or len(batch.messages) + count > self._part or batch.size + size > self._batch_bytes_max:
+            batch = self._begin()
         batch.size += size
         self._bytes += size
         return batch
