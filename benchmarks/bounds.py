@@ -1,7 +1,7 @@
 """What the machine leaves of a goal to any program in Python: `python benchmarks/bounds.py --quick`.
 
-The floors were set on another machine. Here the least that Python must do (embedded/least.py, brokers/least.py) takes
-our place, against the same peers in the same way: a bound below a floor says that nobody reaches it here.
+The floors were set on another machine. Here the least that Python must do (least.py of embedded, brokers and lanes)
+takes our place, against the same peers in the same way: a bound below a floor says that nobody reaches it here.
 """
 
 from __future__ import annotations
@@ -9,25 +9,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from brokers.arena import Arena
-from brokers.least import Numbered, least_sending
-from brokers.peers import aiokafka_send
+from brokers.least import Numbered, least_reading, least_sending
+from brokers.peers import aiokafka_send, confluent_consume
 from embedded.least import least_awaiting, least_blocking, least_consumer, least_group_reader
 from embedded.raw import raw
 from embedded.reading import plain_read, sqlite_consumer
 from embedded.servers import redis_list
 from embedded.stores import lmdb_store, rocksdb_store, sqlite_store
 from embedded.workbench import Workbench
+from engines import STOCK
 from ladder.healthy import there_and_back
 from ladder.rungs import Rungs
+from lanes.least import least_consumer as popping
+from lanes.peers import lmpop, streams
+from redis_lanes import COUNT
 from rig.command import Options, parser, read, report
 from rig.contender import Case
 from rig.environment import disk, machine, versions
 
 KB = 1024
 OF_THE_LOG = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B12", "B13", "B14", "B15", "B16", "B20", "B21"]
-OVER_KAFKA = ["D3", "F6"]
+OVER_KAFKA = ["D3", "D5", "F6"]
+OVER_REDIS = ["F3", "F4"]
 
 
 def of_the_log(bench: Workbench) -> list[Case]:
@@ -61,6 +67,7 @@ def over_kafka(rungs: Rungs) -> list[Case]:
 
     return [
         Case("D3", least_sending(rungs.kafka, KB, 256), aiokafka_send(rungs.kafka, KB, 256)),
+        Case("D5", least_reading(rungs.kafka, STOCK), confluent_consume(rungs.kafka, STOCK)),
         Case(
             "F6",
             there_and_back("the least, a number a message", rungs, numbered),
@@ -69,15 +76,25 @@ def over_kafka(rungs: Rungs) -> list[Case]:
     ]
 
 
+def over_redis(directory: Path) -> list[Case]:
+    """The same peers as in redis_lanes.py."""
+    found = popping(directory / "least", COUNT)
+    return [
+        Case("F3", found, streams(directory / "streams", COUNT)),
+        Case("F4", found, lmpop(directory / "lmpop", COUNT)),
+    ]
+
+
 @contextmanager
 def cases(bench: Workbench, options: Options) -> Iterator[list[Case]]:
     """Nothing is started that was not asked for."""
     with Arena() as kafka, asyncio.Runner() as runner:
-        yield [*of_the_log(bench), *over_kafka(Rungs(kafka, "", options.directory, runner))]
+        over = over_kafka(Rungs(kafka, "", options.directory, runner))
+        yield [*of_the_log(bench), *over, *over_redis(bench.path("redis"))]
 
 
 def main() -> None:
-    options = read(parser("bounds", "What is possible here at most."), [*OF_THE_LOG, *OVER_KAFKA])
+    options = read(parser("bounds", "What is possible here at most."), [*OF_THE_LOG, *OVER_KAFKA, *OVER_REDIS])
     with Workbench(options.directory, "plain") as bench, cases(bench, options) as found:
         around = {**machine(), **disk(bench.directory)}
         report("bounds", options, found, lambda: {**around, "versions": versions("evermq", "crc32c", "aiokafka")})

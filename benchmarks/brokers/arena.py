@@ -79,7 +79,7 @@ def _warm_up(bootstrap: str, topic: str) -> None:
     """Small requests and reads of the plain client: what is compared is not how fast Java gets fast."""
     body = bytes(1_024)
     end = time.monotonic() + WARM_S
-    with producing(bootstrap) as producer, reading(bootstrap, topic) as consumer:
+    with producing(bootstrap) as producer, consuming(bootstrap, topic) as consumer:
         while time.monotonic() < end:
             for _ in range(64):
                 producer.produce(topic, body)
@@ -88,11 +88,19 @@ def _warm_up(bootstrap: str, topic: str) -> None:
 
 
 @contextmanager
-def reading(bootstrap: str, topic: str) -> Iterator[Any]:
-    """The plain client, from the first message."""
+def consuming(bootstrap: str, topic: str, **more: Any) -> Iterator[Any]:
+    """The plain client in a new group, from the first message. more: of its configuration, with _ for dots."""
     from confluent_kafka import Consumer
 
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": topic, "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"confluent-{next(_NUMBERS)}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            **{name.replace("_", "."): value for name, value in more.items()},
+        }
+    )
     consumer.subscribe([topic])
     yield consumer
     consumer.close()

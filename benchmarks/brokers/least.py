@@ -1,4 +1,4 @@
-"""The least that Python must do over Kafka: for a send that is awaited (D3), and for order by numbers (F6).
+"""The least that Python must do over Kafka: to await a send (D3), to read (D5), for order by numbers (F6).
 
 Nothing here can fail, come back or be taken over. What separates evermq from these is evermq's; what separates these
 from the peers is the machine's, Python's and the driver's.
@@ -11,19 +11,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from functools import partial
+from itertools import count, repeat
 from typing import Any
 
-from brokers.arena import LANES, Arena
+from brokers.arena import LANES, Arena, consuming
 from brokers.peers import connected
+from evermq.adapters.kafka.fetching import decode
 from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader
 from evermq.position import Position
 from rig.contender import Contender, Measure
+from rig.pace import spans_per_second
 
-__all__ = ["Numbered", "least_sending"]
+__all__ = ["Numbered", "least_reading", "least_sending"]
 
 _NUMBER = "number"
+_new_position = partial(tuple.__new__, Position)
+_new_delivery = partial(tuple.__new__, Delivery)
 
 
 def least_sending(arena: Arena, size: int, tasks: int) -> Contender:
@@ -78,6 +83,40 @@ class _Turns:
                 batch.append(key=None, value=self._body, timestamp=None, headers=[("evermq-id", id)])
             batch.close()
             await (await self._producer.send_batch(batch, self._topic, partition=next(self._batches) % LANES))
+
+
+def least_reading(arena: Arena, messages: int) -> Contender:
+    """What confluent-kafka consumes is taken apart by columns and wrapped as deliveries; every batch is committed."""
+
+    @contextmanager
+    def open_() -> Iterator[Measure]:
+        topic = arena.stocked(messages, 1_024)
+        yield lambda seconds: spans_per_second(lambda: _read(arena, topic, messages), seconds)
+
+    return Contender("the least, consumed and wrapped", open_)
+
+
+def _read(arena: Arena, topic: str, messages: int) -> tuple[int, float]:
+    with consuming(arena.bootstrap, topic, fetch_queue_backoff_ms=10) as consumer:
+        first: list[Any] = []
+        while not first:
+            first = consumer.consume(500, 0.2)
+        begin = time.perf_counter()
+        done = _wrap(topic, first)
+        while done < messages:
+            if found := consumer.consume(2_000, 0.01):
+                done += _wrap(topic, found)
+                consumer.commit()
+        return done - len(first), time.perf_counter() - begin
+
+
+def _wrap(topic: str, raw: Sequence[Any]) -> int:
+    done = 0
+    for lane, rows in decode(topic, raw).rows.items():
+        offsets, found = zip(*rows, strict=True)
+        positions = list(map(_new_position, zip(repeat(str(lane)), offsets, repeat(()))))
+        done += len(list(map(_new_delivery, zip(found, positions, positions, repeat(1)))))
+    return done
 
 
 class Numbered:

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count, cycle
+from itertools import cycle
 from typing import Any
 
-from brokers.arena import BATCH, LANES, SENDERS, Arena, batches, producing, records
+from brokers.arena import BATCH, LANES, SENDERS, Arena, batches, consuming, producing, records
 from rig.contender import Contender, Measure
 from rig.pace import spans_per_second
 
@@ -22,7 +22,6 @@ __all__ = [
     "connected",
 ]
 
-_GROUPS = count(1)
 _UNDER_WAY = 20_000
 
 
@@ -107,34 +106,22 @@ def confluent_consume(arena: Arena, messages: int) -> Contender:
 
     @contextmanager
     def open_() -> Iterator[Measure]:
-        from confluent_kafka import Consumer
-
         topic = arena.stocked(messages, 1_024)
 
         def span() -> tuple[int, float]:
-            consumer = Consumer(
-                {
-                    "bootstrap.servers": arena.bootstrap,
-                    "group.id": f"confluent-{next(_GROUPS)}",
-                    "auto.offset.reset": "earliest",
-                    "enable.auto.commit": False,
-                }
-            )
-            consumer.subscribe([topic])
-            first: list[Any] = []
-            while not first:
-                first = consumer.consume(500, 0.2)
-            begin = time.perf_counter()
-            consumer.commit()
-            done = len(first)
-            while done < messages:
-                found = consumer.consume(500, 0.01)
-                if found:
-                    done += len([message for message in found if message.error() is None])
-                    consumer.commit()
-            took = time.perf_counter() - begin
-            consumer.close()
-            return done - len(first), took
+            with consuming(arena.bootstrap, topic) as consumer:
+                first: list[Any] = []
+                while not first:
+                    first = consumer.consume(500, 0.2)
+                begin = time.perf_counter()
+                consumer.commit()
+                done = len(first)
+                while done < messages:
+                    found = consumer.consume(500, 0.01)
+                    if found:
+                        done += len([message for message in found if message.error() is None])
+                        consumer.commit()
+                return done - len(first), time.perf_counter() - begin
 
         yield lambda seconds: spans_per_second(span, seconds)
 
