@@ -34,7 +34,8 @@ class Slot(Protocol):
         ...
 
     def memory(self, size_bytes: int) -> memoryview:
-        """The same bytes again for the same slot, zeros at first. They survive a kill, not a power loss."""
+        """The same bytes again for the same slot, zeros at first. They survive a kill, not a power loss. Raises
+        Unavailable where there is no room for them."""
         ...
 
 

@@ -79,3 +79,19 @@ async def test_what_landed_is_not_sent_again_with_what_did_not() -> None:
     assert [call.known(row) for row in (0, 2)] == [LANDED, LANDED]
     assert isinstance(call.known(1), Unavailable)
     await under_way.close()
+
+
+async def test_what_callers_gave_up_is_not_kept_while_nothing_lands() -> None:
+    rung = Rung()
+    under_way, _ = flights(rung)
+    under_way.take([make(b"first", key="k")], Call(1))
+    await rung.waits.wait()
+    for _ in range(5):
+        for _ in range(1_000):
+            call, messages = Call(1), [make(b"x", key="k")]
+            under_way.take(messages, call)
+            under_way.give_up(messages, call)
+        assert len(under_way._wholes) + sum(map(len, under_way._waiting.values())) <= 1_001
+    rung.may_go_on.set()
+    await under_way.close()
+    assert len(rung.asked) == 1

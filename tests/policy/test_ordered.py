@@ -69,6 +69,17 @@ class Rung:
         await self._queue.close()
 
 
+class Lent:
+    """Takes messages, says that they landed, and leaves it to the test to store them."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.messages += messages
+        return [Position("0", 0)] * len(messages)
+
+
 class Slot:
     """In memory."""
 
@@ -134,6 +145,28 @@ async def test_rung_that_tells_no_ends_proves_nothing_and_the_bound_lets_go() ->
     await send(queue, "lost", "2")
     found = await read_all(queue, "g", 1)
     assert found[0].message.headers[FLAGGED] == UNPROVED
+    await queue.close()
+
+
+async def test_bound_lets_go_of_what_waits_for_nothing_that_is_here() -> None:
+    """3 came first and waits for 2, which is here by now as well: it does not go before it."""
+    primary, standby = (Rung(MemoryQueue("t"), tells_its_ends=False) for _ in range(2))
+    queue = ordered(primary, standby, hold_ms_max=700)
+    await send(queue, "0", "lost")
+    lent = Lent()
+    assert queue.flights
+    queue.flights._append = lent.append
+    await send(queue, "2", "3")
+    reader = await queue.reader("g")
+    await reader.ack(await reader.read(count_max=10, wait_ms=5_000))
+    await standby.append(lent.messages[1:])
+    assert not await reader.read(count_max=10, wait_ms=100)
+    await primary.append(lent.messages[:1])
+    found: list[Delivery] = []
+    while len(found) < 2:
+        found += await reader.read(count_max=10, wait_ms=5_000)
+    assert [each.message.body for each in found] == [b"2", b"3"]
+    assert [each.message.headers.get(FLAGGED) for each in found] == [UNPROVED, None]
     await queue.close()
 
 
@@ -220,6 +253,36 @@ async def test_message_that_is_sent_again_while_it_is_under_way_is_the_same_one(
     assert [position.via for position in await queue.append([first, second])] == [("primary",)] * 2
     assert [each.message.body for each in await read_all(queue, "g", 2)] == [b"1", b"2"]
     assert await inner.backlog("g") == 0
+    await queue.close()
+
+
+async def test_append_that_was_cancelled_and_is_sent_again_is_the_same_message() -> None:
+    door = asyncio.Event()
+
+    class Slow(Rung):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            await door.wait()
+            return await super().append(messages)
+
+    inner = MemoryQueue("t")
+    rungs: dict[str, Queue] = {"primary": Slow(inner), "standby": MemoryQueue("t")}
+    route = Route({"primary": rungs["primary"]}, append_ms_max=60_000)
+    queue = Ordered(route, slot=Slot().take, progress=MemoryProgress(), rungs=rungs)
+    first, second = make("1", key="k"), make("2", key="k")
+    tasks = [asyncio.create_task(queue.append([message])) for message in (first, second)]
+    while queue.flights is None or queue.flights.is_idle:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for task in tasks:  # one is on its way, the other waits behind it
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    again = [asyncio.create_task(queue.append([message])) for message in (first, second)]
+    await asyncio.sleep(0)
+    door.set()
+    await asyncio.gather(*again)
+    assert [each.message.body for each in await read_all(queue, "g", 2)] == [b"1", b"2"]
+    assert await queue.backlog("g") == 0
+    assert queue.flights.numbering._next[queue.flights.numbering.places([first])[0][0]] == 3
     await queue.close()
 
 

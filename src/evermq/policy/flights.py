@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import Clock
@@ -21,6 +21,7 @@ Append = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
 _DOUBTFUL_MAX = 65_536
+_STALE_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Call:
         self.positions: Sequence[Position] | None = None
         self.left = count
         self.expired = False
-        self.queued: Container[int] = ()
+        self.queued: Collection[int] = ()
         self.followers: list[tuple[int, Call, int]] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -125,6 +126,7 @@ class Flights:
         self._doubtful: dict[str, tuple[Call, int]] = {}
         self._wholes: deque[_Whole] = deque()
         self._waiting: dict[int, deque[_Row]] = {}
+        self._stale = 0  # messages that wait for their lane although they were given up
         self._troubled = 0  # flights of which something is sent again
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -151,13 +153,27 @@ class Flights:
             self._wholes.append(whole)
         self._launch()
 
-    def doubt(self, messages: Sequence[Message], call: Call) -> None:
-        """The caller is told that some of these may have landed, and may send them again."""
+    def give_up(self, messages: Sequence[Message], call: Call) -> None:
+        """The caller waits no longer, and may send these again: what is queued does not leave any more, and what was
+        sent is remembered."""
+        call.expired = True
+        self._stale += len(call.queued)
+        if self._stale > _STALE_MAX:
+            self._sweep()
         for row, message in enumerate(messages):
             if row not in call.queued and call.known(row) is None:
                 self._doubtful[message.id] = (call, row)
         while len(self._doubtful) > _DOUBTFUL_MAX:
             del self._doubtful[next(iter(self._doubtful))]
+
+    def _sweep(self) -> None:
+        """Nothing may leave for long, and callers give up again and again: what they gave up is not kept."""
+        self._stale = 0
+        self._wholes = deque(whole for whole in self._wholes if not whole.call.expired)
+        for lane, waiting in list(self._waiting.items()):
+            kept = self._waiting[lane] = deque(row for row in waiting if row.call and not row.call.expired)
+            if not kept:
+                del self._waiting[lane]
 
     def _rejoin(self, messages: Sequence[Message], call: Call) -> list[int]:
         """The rows that are not sends of something that is under way, or has landed, already."""

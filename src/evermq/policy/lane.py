@@ -138,6 +138,17 @@ class Lane:
     proof: Any = None
     was_asked: bool = False
 
+    def heads(self, until_ms: int) -> list[Parked]:
+        """What has to go on so that all can which has waited since then: what it waits for may wait here as well."""
+        here = {(parked.number.stream, parked.number.seq): parked for parked in self.parked}
+        found: dict[int, Parked] = {}
+        for head in self.parked:
+            if head.since_ms <= until_ms and head.number.prev:
+                while before := here.get((head.number.stream, head.number.prev)):
+                    head = before
+                found[id(head)] = head
+        return [head for head in found.values() if head.number.prev]
+
     def not_written(self, streams: Iterable[Stream]) -> None:
         """That was tried, and it is not known to have been done."""
         for stream in streams:

@@ -40,7 +40,8 @@ class Ordered:
     None waits. window_count_max: how many messages of a lane are held at most.
 
     An append returns once every message has landed. After append_ms_max what has not left yet is Unavailable, and what
-    was sent is Uncertain: it is sent on all the same. Sent again meanwhile under its id, it is the same message.
+    was sent is Uncertain: it is sent on all the same. Sent again meanwhile under its id, it is the same message. A
+    cancelled append is given up in the same way.
     """
 
     has_order: ClassVar[bool] = True
@@ -119,7 +120,7 @@ class Ordered:
             await asyncio.wait([call.done], timeout=self._append_ms_max / 1000)
         finally:
             if not call.done.done():
-                flights.doubt(batch, call)
+                flights.give_up(batch, call)
         return call.positions if call.positions is not None else _result(call)
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> OrderedReader:
@@ -222,7 +223,6 @@ def _admit_headers(id: str, headers: Mapping[str, str]) -> None:
 
 def _result(call: Call) -> Sequence[Position]:
     """The positions, or the error that says the same of all, or Partial; what is not known yet is said to be so."""
-    call.expired = True
     unsent = Unavailable("what is before it in its lane has not landed yet")
     unknown = Uncertain("on its way: it is sent on until it has landed")
     outcomes = [each or (unsent if row in call.queued else unknown) for row, each in enumerate(call.outcomes)]

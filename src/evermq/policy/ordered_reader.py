@@ -340,13 +340,12 @@ class OrderedReader:
             self._hand(self._gate.woken(lane))
 
     def _old(self) -> dict[Lane, list[Parked]]:
-        """By lane, what has waited for as long as anything may."""
+        """By lane, what others have waited for, or itself, for as long as anything may."""
         if self._hold_ms_max is None:
             return {}
         until_ms = self._clock.monotonic_ms() - self._hold_ms_max
         lanes = [lane for lane in self._gate.lanes.values() if lane.claimed and lane.out == 0]
-        old = {lane: [p for p in lane.parked if p.since_ms <= until_ms and p.number.prev] for lane in lanes}
-        return {lane: waiting for lane, waiting in old.items() if waiting}
+        return {lane: heads for lane in lanes if (heads := lane.heads(until_ms))}
 
     def _check(self) -> None:
         if self.closed:

@@ -1,5 +1,7 @@
 """Slots of a host: their memory survives a kill and not a power loss, and names find their own again."""
 
+import errno
+import os
 from functools import partial
 from pathlib import Path
 
@@ -93,3 +95,33 @@ async def test_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="choose another directory"):
         await slots(tmp_path / "file").own()
+
+
+def test_memory_for_which_there_is_no_room_is_an_error_and_not_the_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    memory = SlotMemory(tmp_path / "memory", boot=BOOT)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OSError, match="No space"):
+            memory.area(1 << 20)
+    memory.area(1 << 20)[:5] = b"first"
+    assert (tmp_path / "memory").stat().st_blocks * 512 >= 1 << 20
+    memory.close()
+
+
+async def test_slot_without_room_for_its_memory_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    found = slots(tmp_path)
+    slot = await found.own()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(Unavailable, match="free"):
+            slot.memory(1 << 20)
+    assert len(slot.memory(1 << 20)) == 1 << 20
+    await found.close()

@@ -66,11 +66,10 @@ class SlotMemory:
         self._map[_EMPTY_AT] = int(value)
 
     def area(self, size_bytes: int) -> memoryview:
-        """The first `size_bytes` behind the head, all there are for 0; zeros where there were none."""
-        whole = os.fstat(self._fd).st_size
-        if _HEAD_BYTES + size_bytes > whole:
-            whole = _HEAD_BYTES + size_bytes
-            os.ftruncate(self._fd, whole)
+        """The first `size_bytes` behind the head, zeros where there were none; for 0 all there are, only to be read."""
+        whole = max(os.fstat(self._fd).st_size, _HEAD_BYTES + size_bytes)
+        if size_bytes:
+            os.posix_fallocate(self._fd, 0, whole)  # a map of blocks for which there is no room ends the process
         area = memoryview(mmap.mmap(self._fd, whole))
         found = area[_HEAD_BYTES : _HEAD_BYTES + size_bytes] if size_bytes else area[_HEAD_BYTES:]
         self._areas += [area, found]

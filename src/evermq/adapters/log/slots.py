@@ -189,7 +189,12 @@ class _Slot:
         return not self.is_named and bool(in_flight(self._memory.area(0)))
 
     def memory(self, size_bytes: int) -> memoryview:
-        return self._memory.area(size_bytes)
+        try:
+            return self._memory.area(size_bytes)
+        except OSError as error:
+            raise Unavailable(
+                f"the memory of slot {self.path} has no room: {error.strerror}; free space there"
+            ) from error
 
     def mark(self, *, empty: bool) -> None:
         self._memory.is_empty = empty
