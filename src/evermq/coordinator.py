@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
-__all__ = ["VALUE_BYTES_MAX", "Coordinator", "Lease", "Membership", "Versioned"]
+__all__ = ["VALUE_BYTES_MAX", "Coordinator", "Lease", "Membership", "Versioned", "is_version"]
 
 VALUE_BYTES_MAX = 65_536
+_DIGITS_MAX = 18
+
+
+def is_version(text: bytes) -> bool:
+    """Whether a file says a number in it that was counted: a forged one may be longer than Python converts."""
+    return text.isdigit() and len(text) <= _DIGITS_MAX
 
 
 class Versioned(NamedTuple):

@@ -155,3 +155,14 @@ async def test_last_value_is_known_after_a_restart_though_nobody_answers(tmp_pat
 async def test_wrong_url_is_refused_with_the_way_out(url: str, says: str) -> None:
     with pytest.raises(Misconfigured, match=says):
         await open_coordinator(url)
+
+
+async def test_what_nobody_would_follow_is_not_remembered(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/switch?remember={tmp_path}/kept"
+    coordinator = await open_coordinator(url, fits=lambda value: value.startswith(b"good"))
+    good = await coordinator.put(b"good", version=0)
+    for forged in (b"9\n{garbage", b"10\n", b"9" * 5_000 + b"\ngood", b"rubbish"):
+        (tmp_path / "switch" / "value").write_bytes(forged)
+        assert (await coordinator.get()).value != b"good"
+        assert coordinator.kept() == good
+    await coordinator.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evermq.clock import SYSTEM
 from evermq.compose.build import open as open_topic
 from evermq.compose.config import parse
 from evermq.errors import Misconfigured
@@ -69,7 +70,7 @@ def test_forged_value_is_told_and_the_hand_writes_over_it(config: Path) -> None:
     assert "refused by everybody" in said
     status, shown, _ = switch(config, "pin", "orders", "standby", "--why", "x")
     assert shown["epoch"] > 1_000_000
-    assert decode((config.parent / "switch" / "value").read_bytes().partition(b"\n")[2]).pin
+    assert decode((config.parent / "switch" / "value").read_bytes().partition(b"\n")[2], SYSTEM.now_ms()).pin
 
 
 def test_coordinator_that_is_away_leaves_what_it_said_last(config: Path) -> None:
@@ -137,3 +138,16 @@ async def test_process_for_itself_diverts_without_a_switch(tmp_path: Path) -> No
     assert isinstance(queue.choice, Switch)
     assert queue.choice.state is State.NORMAL
     await queue.close()
+
+
+def test_switch_of_two_topics_is_refused() -> None:
+    rungs = 'use = "failover"\nprimary = "memory://a/{0}"\nstandby = "memory://b/{0}"\nswitch = "file:///d/{1}"\n'
+    text = (
+        "[topics.orders]\n"
+        + rungs.format("orders", "one")
+        + "[topics.bills]\n"
+        + rungs.format("bills", "one?remember=/x")
+    )
+    with pytest.raises(Misconfigured, match="give it its own"):
+        parse(text, "x")
+    assert set(parse(text.replace("one?remember", "other?remember"), "x")) == {"orders", "bills"}

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from evermq.ha.agreement import Agreement, Pin, decode, encode
 from evermq.ha.breaker import State
 from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
 
+NOW_MS = 1_700_000_000_000
 AWAY = Agreement(
     epoch=7,
     away={"primary": State.DEGRADED, "primary/3": State.RETURNING},
@@ -30,10 +32,17 @@ votes = st.builds(
 
 
 def test_agreement_is_read_as_it_was_written() -> None:
-    assert decode(encode(AWAY)) == AWAY
-    assert decode(b"") == Agreement()
+    assert decode(encode(AWAY), NOW_MS) == AWAY
+    assert decode(b"", NOW_MS) == Agreement()
     after = AWAY.next(by="x", why="y", at_ms=1, away={})
     assert (after.epoch, after.away, after.pin) == (8, {}, AWAY.pin)
+
+
+def test_long_reasons_are_cut_and_understood() -> None:
+    pin = Pin("standby", "a" * 2_000, "because " * 500, 5)
+    found = decode(encode(Agreement().next(by=pin.who, why=pin.why, at_ms=5, pin=pin)), NOW_MS)
+    assert found.pin
+    assert found.pin.why.startswith("because because")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +52,7 @@ def test_agreement_is_read_as_it_was_written() -> None:
         ({"epoch": 0}, "epoch"),
         ({"epoch": True}, "epoch"),
         ({"epoch": 1 << 60}, "epoch"),
+        ({"epoch": 1 << 53}, "epoch"),
         ({"away": []}, "away"),
         ({"away": {"primary": "broken"}}, "none of normal, returning, degraded"),
         ({"away": {"primary": ["degraded"]}}, "none of"),
@@ -55,12 +65,12 @@ def test_agreement_is_read_as_it_was_written() -> None:
 def test_malformed_agreement_is_refused_with_the_field(change: dict[str, object], says: str) -> None:
     content = json.loads(encode(AWAY)) | change
     with pytest.raises(Damaged, match=says):
-        decode(json.dumps(content).encode())
+        decode(json.dumps(content).encode(), NOW_MS)
 
 
 @given(st.binary(max_size=200))
 def test_bytes_of_any_kind_are_an_agreement_or_damaged(value: bytes) -> None:
-    for read in (decode, decode_vote):
+    for read in (partial(decode, now_ms=NOW_MS), decode_vote):
         with contextlib.suppress(Damaged):
             assert read(value)
 

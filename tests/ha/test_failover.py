@@ -125,3 +125,18 @@ async def test_what_steers_is_closed_with_the_ladder() -> None:
     choice.lanes = {1}
     with pytest.raises(Unavailable):
         await queue.append([make("x")])
+
+
+async def test_what_fails_at_a_rung_that_is_kept_warm_goes_where_it_would_have_begun() -> None:
+    class Trickling(Listening):
+        home = 0
+
+    primary, standby, last = (Faulty(MemoryQueue("t")) for _ in range(3))
+    choice = Trickling()
+    choice.rung = 1
+    queue = Failover(primary=primary, standby=standby, last=last, choice=choice)
+    standby.next(Fault.REFUSE)
+    [position] = await queue.append([make("x")])
+    assert position.via == ("primary",)
+    assert [rung for rung, *_ in choice.heard] == ["standby", "primary"]
+    await queue.close()

@@ -104,7 +104,7 @@ class System:
         return self.clock.monotonic_ms() - began_ms
 
     def agreed(self) -> Agreement:
-        return decode(self.place.value.value)
+        return decode(self.place.value.value, self.clock.now_ms())
 
 
 def run(scenario: str, seed: int) -> None:
@@ -217,7 +217,7 @@ async def forged_and_malformed_values_are_refused_and_repaired(system: System) -
     await system.until(State.DEGRADED)
     while system.agreed().epoch != 1:
         await system.clock.sleep(100)
-    forgeries = [b"\xff\x00", b'{"epoch": 9}', b"[]", encode(Agreement(epoch=1)), b""]
+    forgeries = [b"\xff\x00", b'{"epoch": 9}', b"[]", encode(Agreement(epoch=1)), encode(Agreement(epoch=1 << 53)), b""]
     for number, forgery in enumerate(forgeries):
         await system.place.forge(forgery, version=0 if not forgery else None)
         await system.clock.sleep(5_000)
@@ -236,7 +236,9 @@ async def pin_holds_for_all_until_it_is_released(system: System) -> None:
     await system.clock.sleep(2_000)
     hand = system.place.client()
     stored = await hand.get()
-    pinned = decode(stored.value).next(by="ann", why="x", at_ms=1, pin=Pin("standby", "ann", "maintenance", 1))
+    pinned = decode(stored.value, system.clock.now_ms()).next(
+        by="ann", why="x", at_ms=1, pin=Pin("standby", "ann", "maintenance", 1)
+    )
     await hand.put(encode(pinned), version=stored.version)
     await system.clock.sleep(1_000)
     assert {process.switch.begin() for process in system.processes.values()} == {1}

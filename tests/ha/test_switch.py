@@ -106,6 +106,14 @@ def test_relapse_of_the_canary_sends_everything_down_again() -> None:
     assert stand.begins() == {1: 1_000}
 
 
+def test_trial_of_a_lower_rung_has_a_home() -> None:
+    stand = Stand(Settings(trickle=10))
+    assert {(stand.switch.begin(), stand.switch.home) for _ in range(100)} == {(0, 0), (1, 0), (2, 0)}
+    stand.fails()
+    stand.switch.leave_to_probe("primary", True)
+    assert (stand.switch.begin(), stand.switch.home) == (1, 1)
+
+
 def test_next_rung_is_away_too_then_the_one_below_begins() -> None:
     stand = Stand()
     stand.fails()
@@ -169,15 +177,21 @@ def test_one_lane_that_fails_is_diverted_alone_and_comes_back() -> None:
         stand.saw(partial(batch, 3), after_ms=100, messages=batch)
     assert stand.switch.state is State.NORMAL
     assert stand.switch.states["primary/3"] is State.DEGRADED
-    assert not stand.switch.away()  # it is tried at once, and then every two seconds
     assert set(stand.switch.away()) == {3}
+    assert stand.switch.tries(3)  # at once, and then every two seconds
+    assert not stand.switch.tries(3)
     assert stand.begins(10) == {0: 10}
     for _ in range(8):
         stand.clock.at_ms += 2_000
-        assert not stand.switch.away()
+        for _ in range(100):  # batches that have nothing for it use up no trial
+            assert set(stand.switch.away()) == {3}
+            stand.switch.begin()
+        assert stand.switch.tries(3)
         stand.saw(messages=lane_batch(1, 3))
         stand.switch.tick()
     assert stand.switch.states["primary/3"].name == "RETURNING"
+    stand.clock.at_ms -= 1
+    assert [stand.switch.tries(3) for _ in range(1_000)].count(True) == 10
     for _ in range(6):
         stand.saw(messages=lane_batch(3), after_ms=1_000)
         stand.switch.tick()

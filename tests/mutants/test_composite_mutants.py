@@ -166,7 +166,7 @@ def outcomes_forget_uncertain_after_a_refusal(patch: Patch) -> None:
 
 def failover_reads_the_active_rung_alone(patch: Patch) -> None:
     async def reader(self: Failover, group: str, *, start: Start = Start.OLDEST) -> Merged:
-        key = self._keys[self._begin()]
+        key = self._order()[0]
         return await Merged.open({key: self._children[key]}, group, start=start, clock=self._clock)
 
     patch.setattr(Failover, "reader", reader)

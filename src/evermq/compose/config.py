@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from evermq.compose.ordering import OF_ORDER, OrderConfig, read_order
 from evermq.compose.rungs import check_different
 from evermq.compose.switching import SwitchConfig, read_switch
+from evermq.coordination.open import parse as parse_coordinator
 from evermq.errors import Misconfigured
 from evermq.ha.probe import PREFIX
 from evermq.topics import check_group, check_topic
@@ -80,7 +81,28 @@ def parse(text: str, where: str) -> dict[str, TopicConfig]:
         raise Misconfigured(f"{where} is not TOML: {error}") from error
     _known(content, ("topics",), where)
     topics = _table(content.get("topics", {}), f"{where}: topics")
-    return {name: _topic(name, _table(table, f"{where}: [topics.{name}]"), where) for name, table in topics.items()}
+    found = {name: _topic(name, _table(table, f"{where}: [topics.{name}]"), where) for name, table in topics.items()}
+    _check_switches(found, where)
+    return found
+
+
+def _check_switches(topics: Mapping[str, TopicConfig], where: str) -> None:
+    """What is agreed is agreed for one ladder: a pin of one must not move another."""
+    taken: dict[str, str] = {}
+    for name, topic in topics.items():
+        for at in _switches(topic.root):
+            other = taken.setdefault(at.rstrip("/"), name)
+            if other != name:
+                raise Misconfigured(
+                    f"{where}: [topics.{name}] has the switch of [topics.{other}], {at}: give it its own"
+                )
+
+
+def _switches(child: Child) -> Iterator[str]:
+    if child.switch.at:
+        yield str(parse_coordinator(child.switch.at))
+    for each in child.children.values():
+        yield from _switches(each)
 
 
 def _topic(name: str, table: dict[str, Any], where: str) -> TopicConfig:

@@ -21,7 +21,8 @@ from evermq.clock import SYSTEM
 from evermq.coordination.open import open as open_coordinator
 from evermq.coordination.open import parse
 from evermq.coordination.remembered import Remembered
-from evermq.errors import Misconfigured, Unavailable, Uncertain
+from evermq.errors import Damaged, Misconfigured, Unavailable, Uncertain
+from evermq.ha.agreement import decode
 from evermq.ha.breaker import Pace
 from evermq.ha.health import Limits
 from evermq.ha.host_rung import HostRung
@@ -86,7 +87,7 @@ def _check(key: str, value: object, at: str) -> None:
 
 async def connect(config: SwitchConfig) -> Remembered:
     """The coordinator. Raises Denied where this process has not the rights; one that is away is no error."""
-    coordinator = await open_coordinator(config.at, secret=secret)
+    coordinator = await open_coordinator(config.at, secret=secret, fits=_fits)
     try:
         await coordinator.get()
     except (Unavailable, Uncertain):
@@ -95,6 +96,15 @@ async def connect(config: SwitchConfig) -> Remembered:
         await coordinator.close()
         raise
     return coordinator
+
+
+def _fits(value: bytes) -> bool:
+    """Whether it is an agreement."""
+    try:
+        decode(value, SYSTEM.now_ms())
+    except Damaged:
+        return False
+    return bool(value)
 
 
 async def start_switch(

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from evermq.coordination.held_file import HeldFile, content_of, living
-from evermq.coordinator import VALUE_BYTES_MAX, Lease, Membership, Versioned
+from evermq.coordinator import VALUE_BYTES_MAX, Lease, Membership, Versioned, is_version
 from evermq.errors import Closed, Denied, EvermqError, Fenced, TooLarge, Unavailable
 from evermq.topics import check_entry
 
@@ -72,7 +72,7 @@ class FileCoordinator:
         while True:
             held = await asyncio.to_thread(self._take, path, ttl_ms)
             if held:
-                return self._keep(held, ttl_ms, int(content_of(path) or b"0"), remove=False)
+                return self._keep(held, ttl_ms, _count(path), remove=False)
             await asyncio.sleep(_POLL_S)
             self._check()
 
@@ -121,7 +121,7 @@ class FileCoordinator:
                 self._directory.stat()
                 return Versioned(b"", 0)
         version, _, value = content.partition(b"\n")
-        return Versioned(value, int(version)) if version.isdigit() else Versioned(content, 0)
+        return Versioned(value, int(version)) if is_version(version) else Versioned(content, 0)
 
     def _put(self, value: bytes, version: int) -> Versioned:
         with _typed(self._directory), self._alone():
@@ -141,8 +141,7 @@ class FileCoordinator:
         with _typed(path), self._alone():
             if living(path) is not None:
                 return None
-            number = content_of(path)
-            return HeldFile.take(path, b"%d" % (int(number) + 1 if number.isdigit() else 1), ttl_ms)
+            return HeldFile.take(path, b"%d" % (_count(path) + 1), ttl_ms)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -194,6 +193,12 @@ class _Kept:
         while True:
             await asyncio.sleep(pause_s)
             self._held.stamp()
+
+
+def _count(path: Path) -> int:
+    """How often a lease was taken."""
+    number = content_of(path)
+    return int(number) if is_version(number) else 0
 
 
 def _locked(fd: int) -> bool:

@@ -59,16 +59,17 @@ def _no_secret(option: str, reference: str) -> str:
     raise Misconfigured(f"{option} = {reference}: nothing here reads secrets")
 
 
-async def open(url: str, *, secret: Secret = _no_secret) -> Remembered:
+async def open(url: str, *, secret: Secret = _no_secret, fits: Callable[[bytes], bool] = bool) -> Remembered:
     """The coordinator of a URL, with what it said last kept on this machine (`?remember=FILE` says where).
 
     It need not be there yet: calls raise Unavailable until it is. secret: gives the password that an option refers to.
+    fits: see `Remembered`.
     Raises Misconfigured for a wrong URL, Denied where this process has not the rights it needs.
     """
     target = parse(url)
     remember = target.options.pop("remember", None)
     inner = await _connect(target, secret)
-    return Remembered(inner, Path(remember) if remember else _place_of(target))
+    return Remembered(inner, Path(remember) if remember else _place_of(target), fits=fits)
 
 
 async def _connect(target: Target, secret: Secret) -> Coordinator:

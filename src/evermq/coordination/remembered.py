@@ -5,10 +5,10 @@ from __future__ import annotations
 import binascii
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from evermq.coordinator import Coordinator, Lease, Membership, Versioned
+from evermq.coordinator import Coordinator, Lease, Membership, Versioned, is_version
 
 __all__ = ["Remembered"]
 
@@ -16,14 +16,16 @@ _PAUSE_S = 0.5
 
 
 class Remembered:
-    """See `Coordinator`. file: where the last value is kept; what is there and unreadable counts as nothing.
+    """See `Coordinator`. file: where the last value is kept; what is there and unreadable counts as nothing. fits:
+    whether a value is one that anybody would follow; others are not kept, so that the last one that was stays known.
 
     A watch begins with what was kept, and goes on with what `inner` says.
     """
 
-    def __init__(self, inner: Coordinator, file: Path) -> None:
+    def __init__(self, inner: Coordinator, file: Path, *, fits: Callable[[bytes], bool] = bool) -> None:
         self._inner = inner
         self._file = file
+        self._fits = fits
 
     async def get(self) -> Versioned:
         found = await self._inner.get()
@@ -40,8 +42,7 @@ class Remembered:
         if kept is not None:
             yield kept
         async for found in self._inner.watch():
-            if found.version:
-                self._keep(found)
+            self._keep(found)
             yield found
 
     async def lease(self, name: str, *, ttl_ms: int) -> Lease:
@@ -68,11 +69,13 @@ class Remembered:
             return None
         head, _, value = content.partition(b"\n")
         version, _, check = head.partition(b" ")
-        whole = version.isdigit() and check == b"%08x" % binascii.crc32(value)
+        whole = is_version(version) and check == b"%08x" % binascii.crc32(value)
         return Versioned(value, int(version)) if whole else None
 
     def _keep(self, found: Versioned) -> None:
         """Not flushed: after a power cut an older value, or none, is as good as a network that was cut earlier."""
+        if not found.version or not self._fits(found.value):
+            return
         beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # a full disk must not stop anybody from following
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

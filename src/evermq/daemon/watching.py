@@ -12,6 +12,7 @@ import msgspec
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place
+from evermq.clock import SYSTEM
 from evermq.compose.build import find
 from evermq.compose.config import Child
 from evermq.compose.host import host_rung, is_host_rung
@@ -180,7 +181,7 @@ async def _switch(root: Child) -> SwitchSeen | None:
 
 def _decoded(value: bytes) -> Agreement:
     try:
-        return decode(value)
+        return decode(value, SYSTEM.now_ms())
     except Damaged:
         return Agreement()  # as every process takes a forged one: it is refused
 

@@ -14,21 +14,26 @@ from typing import Any
 from evermq.errors import Damaged
 from evermq.ha.breaker import State
 
-__all__ = ["Agreement", "Pin", "decode", "encode"]
+__all__ = ["Agreement", "Pin", "decode", "encode", "epoch_max"]
 
-_EPOCH_MAX = 1 << 53
+_TIME_MS_MAX = 1 << 53
+_AHEAD_MS = 10 * 365 * 86_400_000
 _TEXT_MAX = 1_000
 _SCOPES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Somebody chose the rung by hand; it stays until it is released."""
+    """Somebody chose the rung by hand; it stays until it is released. who, why: the beginning of longer texts."""
 
     rung: str
     who: str
     why: str
     at_ms: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "who", self.who[:_TEXT_MAX])
+        object.__setattr__(self, "why", self.why[:_TEXT_MAX])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,13 @@ def encode(agreement: Agreement) -> bytes:
     return json.dumps(content, sort_keys=True).encode()
 
 
-def decode(value: bytes) -> Agreement:
+def epoch_max(now_ms: int) -> int:
+    """Epochs are counted one by one, or from the time on where none could be read: one far above it is forged, and
+    after the largest there is none could follow."""
+    return now_ms + _AHEAD_MS
+
+
+def decode(value: bytes, now_ms: int) -> Agreement:
     """Raises Damaged, with the reason, for what is no agreement; an empty value is the one before all others."""
     if not value:
         return Agreement()
@@ -65,12 +76,12 @@ def decode(value: bytes) -> Agreement:
     if not isinstance(content, dict):
         raise Damaged("it is no JSON object")
     return Agreement(
-        epoch=_number(content, "epoch", 1, _EPOCH_MAX),
+        epoch=_number(content, "epoch", 1, epoch_max(now_ms)),
         away=_away(content.get("away")),
         pin=_pin(content.get("pin")),
         by=_text(content, "by"),
         why=_text(content, "why"),
-        at_ms=_number(content, "at_ms", 0, _EPOCH_MAX),
+        at_ms=_number(content, "at_ms", 0, _TIME_MS_MAX),
     )
 
 
@@ -89,7 +100,7 @@ def _pin(found: object) -> Pin | None:
         return None
     if not isinstance(found, dict):
         raise Damaged("pin is no object")
-    return Pin(_text(found, "rung"), _text(found, "who"), _text(found, "why"), _number(found, "at_ms", 0, _EPOCH_MAX))
+    return Pin(_text(found, "rung"), _text(found, "who"), _text(found, "why"), _number(found, "at_ms", 0, _TIME_MS_MAX))
 
 
 def _number(content: dict[str, Any], name: str, least: int, most: int) -> int:

@@ -66,7 +66,7 @@ class Failover(Route):
         self._host = last if isinstance(last, HostRung) else None
         self._is_started = False
         unread = ("last",) if self._host else ()
-        super().__init__(children, choice=self._begin, append_ms_max=append_ms_max, unread=unread, clock=clock)
+        super().__init__(children, append_ms_max=append_ms_max, unread=unread, clock=clock)
         self._pace = Pace(drain_per_s_max, clock) if drain_per_s_max is not None else None
 
     @cached_property
@@ -101,6 +101,8 @@ class Failover(Route):
         if not away:
             return await super().append(messages)
         self._check()
+        if not messages:
+            return ()
         return await self._append_parted(admit(messages, self.traits, self._clock.now_ms()), away)
 
     async def close(self) -> None:
@@ -109,41 +111,41 @@ class Failover(Route):
 
     async def append_above(self, messages: Sequence[Message]) -> Sequence[Position]:
         """As `append`, but never to the last rung."""
-        above = self._keys[:-1]
-        return await self._place(messages, min(self.choice.begin(), len(above) - 1), above)
+        return await self._place(messages, self._steered(self._keys[:-1]))
 
-    async def _place(
-        self, messages: Sequence[Message], begin: int, among: Sequence[str] | None = None
-    ) -> Sequence[Position]:
-        if self.keeps_order and among is None and self._host and not self._host.is_empty:
-            begin, among = 0, self._keys[-1:]
-        return await super()._place(messages, begin, among)
-
-    def _begin(self) -> int:
+    def _order(self) -> Sequence[str]:
         if self._host and not self._host.is_empty:
-            return len(self._keys) - 1
-        return min(self.choice.begin(), len(self._keys) - 1)
+            return self._keys[-1:] if self.keeps_order else self._keys[-1:] + self._keys[:-1]
+        return self._steered(self._keys)
+
+    def _steered(self, keys: Sequence[str]) -> Sequence[str]:
+        """What tries a lower rung, and fails, goes on where it would have begun."""
+        begin = keys[min(self.choice.begin(), len(keys) - 1)]
+        home = min(self.choice.home, len(keys) - 1)
+        order = [*keys[home:], *keys[:home]]
+        return order if order[0] == begin else [begin, *(key for key in order if key != begin)]
 
     def _wait_ms_max(self, key: str) -> int:
         return self._append_ms_max * (_HOST_PATIENCE if self._host and key == "last" else 1)
 
     async def _append_parted(self, messages: Sequence[Message], away: Collection[int]) -> Sequence[Position]:
         """What belongs to a lane that is away begins one rung lower."""
-        lanes, begin = self._children["primary"].traits.lanes, self._begin()
-        stays: list[int] = []
-        goes: list[int] = []
-        for row, message in enumerate(messages):
-            (goes if message.key is not None and lane_of(message.key, lanes) in away else stays).append(row)
-        parts = [(rows, first) for rows, first in ((stays, begin), (goes, max(begin, 1))) if rows]
-        found = await together([self._outcomes([messages[row] for row in rows], first) for rows, first in parts])
+        count, order = self._children["primary"].traits.lanes, self._order()
+        lanes = [None if message.key is None else lane_of(message.key, count) for message in messages]
+        diverted = {lane for lane in {*lanes} & {*away} if lane is not None and not self.choice.tries(lane)}
+        stays = [row for row, lane in enumerate(lanes) if lane not in diverted]
+        goes = [row for row, lane in enumerate(lanes) if lane in diverted]
+        lower = [*order[1:], order[0]] if order[0] == self._keys[0] else order
+        parts = [(rows, keys) for rows, keys in ((stays, order), (goes, lower)) if rows]
+        found = await together([self._outcomes([messages[row] for row in rows], keys) for rows, keys in parts])
         outcomes: dict[int, Position | EvermqError] = {}
         for (rows, _), each in zip(parts, found, strict=True):
             outcomes.update(zip(rows, each, strict=True))
         return settled([outcomes[row] for row in range(len(messages))])
 
-    async def _outcomes(self, messages: Sequence[Message], begin: int) -> Sequence[Position | EvermqError]:
+    async def _outcomes(self, messages: Sequence[Message], order: Sequence[str]) -> Sequence[Position | EvermqError]:
         try:
-            return await self._place(messages, begin)
+            return await self._place(messages, order)
         except Partial as error:
             return error.outcomes
         except EvermqError as error:

@@ -43,6 +43,6 @@ async def _change(coordinator: Coordinator, who: str, why: str, at_ms: int, **ch
 def _known(stored: Versioned, at_ms: int) -> Agreement:
     """What nobody can read is written over, in an epoch above all that were counted one by one."""
     try:
-        return decode(stored.value)
+        return decode(stored.value, at_ms)
     except Damaged:
         return replace(Agreement(), epoch=at_ms)

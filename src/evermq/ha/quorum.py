@@ -15,7 +15,7 @@ from functools import partial
 from evermq.clock import SYSTEM, Clock
 from evermq.coordinator import Coordinator, Membership, Versioned
 from evermq.errors import Damaged, EvermqError, Fenced, Rejected
-from evermq.ha.agreement import Agreement, decode, encode
+from evermq.ha.agreement import Agreement, decode, encode, epoch_max
 from evermq.ha.breaker import State
 from evermq.ha.drained import Drained
 from evermq.ha.probe import Probe
@@ -166,7 +166,7 @@ class Quorum:
     def _take(self, found: Versioned) -> None:
         known = self._switch.agreed
         try:
-            agreed = decode(found.value)
+            agreed = decode(found.value, self._clock.now_ms())
             if agreed.epoch < known.epoch:
                 raise Damaged(f"it went back from epoch {known.epoch} to {agreed.epoch}")
             if agreed.epoch == known.epoch and agreed != known and known.epoch:
@@ -219,7 +219,8 @@ class Quorum:
         lease = await self._coordinator.lease("decider", ttl_ms=self._ttl_ms)
         try:
             while lease.held:
-                votes = [vote for value in (await self._coordinator.members()).values() if (vote := _vote(value))]
+                members = await self._coordinator.members()
+                votes = [vote for value in members.values() if (vote := _vote(value, self._clock.now_ms()))]
                 await self._decide(votes)
                 await self._clock.sleep(self._decide_ms)
         finally:
@@ -254,9 +255,10 @@ class Quorum:
         self._adopt(agreed)
 
 
-def _vote(value: bytes) -> Vote | None:
+def _vote(value: bytes, now_ms: int) -> Vote | None:
     try:
-        return decode_vote(value)
+        vote = decode_vote(value)
+        return vote if vote.epoch <= epoch_max(now_ms) else None
     except Damaged:
         return None  # of a member of another version, or a forged one: it has no say
 

@@ -94,16 +94,17 @@ class Route:
         self._check()
         if not messages:
             return ()
-        return await self._place(admit(messages, self.traits, self._clock.now_ms()), self._choice())
+        return await self._place(admit(messages, self.traits, self._clock.now_ms()), self._order())
 
-    async def _place(
-        self, messages: Sequence[Message], begin: int, among: Sequence[str] | None = None
-    ) -> Sequence[Position]:
-        """Offer them to one child after the other, from `begin` on."""
+    def _order(self) -> Sequence[str]:
+        """The children in the order in which they are asked this time."""
+        begin = self._choice()
+        return self._keys[begin:] + self._keys[:begin]
+
+    async def _place(self, messages: Sequence[Message], order: Sequence[str]) -> Sequence[Position]:
+        """Offer them to one child after the other."""
         outcomes = Outcomes(messages)
-        keys = among or self._keys
-        for i in range(len(keys)):
-            key = keys[(begin + i) % len(keys)]
+        for key in order:
             try:
                 done = outcomes.placed(key, await self._offer(key, outcomes.rest))
             except EvermqError as error:

@@ -23,8 +23,17 @@ class Steers(Protocol):
         """The rung to begin with, 0 being the primary."""
         ...
 
+    @property
+    def home(self) -> int:
+        """What the last `begin` would have said, had it not tried a lower rung: where that goes on if it fails."""
+        ...
+
     def away(self) -> Collection[int]:
         """Lanes of the primary whose messages begin at the next rung instead."""
+        ...
+
+    def tries(self, lane: int) -> bool:
+        """Whether what there is for a lane that is away goes to the primary all the same, this time."""
         ...
 
     def saw(
@@ -53,6 +62,10 @@ class Choice:
         self.rung = rung
         self.epoch = 0
 
+    @property
+    def home(self) -> int:
+        return self.rung
+
     def set(self, rung: int) -> None:
         """Begin with this rung from now on."""
         if rung < 0:
@@ -66,6 +79,9 @@ class Choice:
 
     def away(self) -> Collection[int]:
         return ()
+
+    def tries(self, lane: int) -> bool:
+        return False
 
     def saw(
         self,

@@ -71,6 +71,7 @@ class _Scope:
         self.bad_ms = now_ms
         self.try_ms = 0
         self.probed = False
+        self.turn = 0  # of a lane: how often something was to go there while it was away
         self.follows = False  # it is away because others said so, and nothing bad was seen of it here
 
 
@@ -108,6 +109,7 @@ class Switch:
         self._calm = True
         self._pinned: int | None = None
         self._turn = 0
+        self.home = 0
 
     @property
     def state(self) -> State:
@@ -128,23 +130,33 @@ class Switch:
 
     def begin(self) -> int:
         self._turn += 1
+        self.home = 0
         if self._calm:
             trickle = self.settings.trickle
             return self._lower() if trickle and not self._turn % trickle and self._warm else 0
         if self._pinned is not None:
+            self.home = self._pinned
             return self._pinned
         chosen = len(self.rungs) - 1
         for rung, key in enumerate(self.rungs):
             if not self._is_passed_over(self._scopes[key]):
                 chosen = rung
                 break
+        self.home = chosen
         lower = (rung for rung in range(chosen + 1, len(self.rungs)) if self._is_due(self._scopes[self.rungs[rung]]))
         return next(lower, chosen)
 
     def away(self) -> Collection[int]:
         if not self._away_lanes or self._primary.state or self._pinned is not None:
             return ()
-        return {lane for lane, scope in self._away_lanes.items() if self._is_passed_over(scope)}
+        return self._away_lanes
+
+    def tries(self, lane: int) -> bool:
+        scope = self._away_lanes[lane]
+        scope.turn += 1
+        if scope.state is State.RETURNING and not scope.turn % self.settings.canary:
+            return True
+        return self._is_due(scope)
 
     def saw(
         self,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from evermq.clock import SYSTEM
 from evermq.compose.build import find
 from evermq.compose.config import Child
 from evermq.compose.switching import connect
@@ -110,7 +111,7 @@ def _ladder(topic: str, config: Path | None) -> Child:
 
 def _known(stored: Versioned) -> Agreement:
     try:
-        return decode(stored.value)
+        return decode(stored.value, SYSTEM.now_ms())
     except Damaged as error:
         say(f"evermq: version {stored.version} of the switch is refused by everybody: {error}")
         return Agreement()
