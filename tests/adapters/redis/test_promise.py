@@ -39,7 +39,7 @@ async def test_weaker_server_gets_no_append_until_it_is_mended(
 ) -> None:
     time_ms, weak = [0], Told(**{setting: value})
     clock = SimpleNamespace(monotonic_ms=lambda: time_ms[0])
-    promise = Promise(Durable.DISK, [], clock=clock)  # type: ignore[arg-type]
+    promise = Promise(Durable.DISK, [], clock=clock)
     with caplog.at_level(logging.WARNING, "evermq.redis"):
         for _ in range(3):
             with pytest.raises(Unavailable, match=setting):
