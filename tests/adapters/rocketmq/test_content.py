@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -117,6 +120,32 @@ def test_what_evermq_would_not_have_written_is_read_as_it_stands(wrong: dict[str
 )
 def test_whatever_another_program_wrote_can_be_handed_out(body: bytes, properties: dict[str, str]) -> None:
     assert message_of(foreign(body, properties)).id == "F1"
+
+
+@pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
+def test_body_that_another_program_had_compressed_is_read_as_it_gave_it(pack: Callable[[bytes], bytes]) -> None:
+    wire = foreign(pack(b"a payment " * 300), {})
+    wire.system_properties.body_encoding = 2
+    assert message_of(wire) == Message("F1", None, b"a payment " * 300, {}, 7)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "name"),
+    [
+        (b"LZ4 is called so too", 2, "GZIP"),
+        (zlib.compress(b"a" * 99)[:-5], 2, "GZIP"),
+        (zlib.compress(b"a") + b"and more", 2, "GZIP"),
+        (zlib.compress(bytes(65 << 20)), 2, "GZIP"),
+        (b"of a later version", 9, "9"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_body_that_cannot_be_unpacked_is_handed_out_with_the_name_of_its_encoding(
+    body: bytes, encoding: int, name: str
+) -> None:
+    wire = foreign(body, {})
+    wire.system_properties.body_encoding = encoding
+    assert message_of(wire) == Message("F1", None, body, {"rocketmq-encoding": name}, 7)
 
 
 HALF = "\ud800"  # of a character of UTF-16

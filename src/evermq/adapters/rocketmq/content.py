@@ -4,7 +4,8 @@ The id is RocketMQ's message id, the key the property `evermq-key`, `created_ms`
 user properties. What RocketMQ would refuse (control characters, names of its own, more than a few kilobytes) is JSON,
 in the property `evermq-more` or, where that is too large, in front of the body, with its length in `evermq-head`. As
 RocketMQ refuses an empty body, that has an empty head too. What other programs wrote is readable: tag and keys are the
-headers `rocketmq-tag` and `rocketmq-keys`, and so are properties of these names that evermq would not have written.
+headers `rocketmq-tag` and `rocketmq-keys`, and so are properties of these names that evermq would not have written. A
+body that is compressed in a way that is not known here comes as it is, with its encoding as `rocketmq-encoding`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zlib
 from typing import Any
 
 from evermq.adapters.plain import plain_size
+from evermq.adapters.rocketmq.protocol import ENCODING_NAMES
 from evermq.errors import TooLarge
 from evermq.message import NO_HEADERS, Message
 
@@ -27,6 +30,9 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PLAIN_COUNT_MAX = 100  # of 128 (userPropertyMaxNum)
 _PLAIN_BYTES_MAX = 8_000  # of 16 KiB (maxUserPropertySize), where each character may take four bytes
 _MORE_BYTES_MAX = 4_000
+_IDENTITY, _GZIP = 1, 2  # Encoding in definition.proto
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
+_UNPACKED_BYTES_MAX = 64 << 20  # a message that would become more stays as it is
 
 
 def size_of(message: Message) -> int:
@@ -146,6 +152,23 @@ def _foreign(wire: Any, properties: dict[str, str]) -> Message:
     """Of another program, which may have set a key."""
     system = wire.system_properties
     key = (properties.pop(_KEY, "") or system.message_group).encode() or None
-    said = {"rocketmq-tag": system.tag, "rocketmq-keys": " ".join(system.keys)}
+    body, encoding = _plain_body(wire.body, system.body_encoding)
+    said = {"rocketmq-tag": system.tag, "rocketmq-keys": " ".join(system.keys), "rocketmq-encoding": encoding}
     headers = properties | {name: text for name, text in said.items() if text}
-    return Message(system.message_id, key, wire.body, headers or NO_HEADERS, system.born_timestamp.ToMilliseconds())
+    return Message(system.message_id, key, body, headers or NO_HEADERS, system.born_timestamp.ToMilliseconds())
+
+
+def _plain_body(body: bytes, encoding: int) -> tuple[bytes, str]:
+    """What a program gave that had it compressed, as zlib or gzip (both are called GZIP); else the body as it is, and
+    the name of its encoding."""
+    if encoding <= _IDENTITY:
+        return body, ""
+    if encoding == _GZIP:
+        unpacking = zlib.decompressobj(_ZLIB_OR_GZIP)
+        try:
+            plain = unpacking.decompress(body, _UNPACKED_BYTES_MAX)
+        except zlib.error:
+            plain = b""
+        if unpacking.eof and not unpacking.unused_data:
+            return plain, ""
+    return body, ENCODING_NAMES.get(encoding, str(encoding))
