@@ -184,6 +184,25 @@ async def test_lane_count_changes_with_a_backlog(redis_server: Redis, topic: str
             assert not [key async for key in client.scan_iter(f"evermq:{{{topic}.1.*")]
 
 
+async def test_what_is_in_hand_while_the_lane_count_changes_is_not_handed_out_again(
+    redis_server: Redis, topic: str
+) -> None:
+    async with placed(redis_server) as place:
+        await place.create(topic, groups=["one"], lanes=1)
+        queue = await place.queue(topic)
+        await queue.append([message(text) for text in "abc"])
+        reader = await queue.reader("one")
+        held = await reader.read(count_max=1, wait_ms=5_000)
+        await place.change_lanes(topic, 2)
+        held += await reader.read(count_max=1, wait_ms=5_000)
+        await place.change_lanes(topic, 3)
+        held += await reader.read(count_max=5, wait_ms=5_000)
+        assert [(each.message.body, each.attempt) for each in held] == [(b"a", 1), (b"b", 1), (b"c", 1)]
+        assert await reader.read(count_max=5, wait_ms=1_000) == []
+        await reader.ack(held)
+        assert await queue.backlog("one") == 0
+
+
 async def test_group_is_reset_to_a_time_and_an_offset_that_is_kept(redis_server: Redis, topic: str) -> None:
     async with placed(redis_server) as place:
         await place.create(topic, groups=GROUPS, lanes=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from evermq.errors import Rejected
 from evermq.message import Message
 
@@ -9,13 +11,38 @@ __all__ = ["plain_size"]
 
 
 def plain_size(message: Message) -> int:
-    """Bytes of body and key. Raises Rejected for what is no message."""
+    """Bytes of body and key. Raises Rejected, naming message and field, for what is no message."""
     id, key, body, headers, created_ms = message
-    if type(body) is not bytes or (key is not None and type(key) is not bytes):
-        raise Rejected("body and key of a message are to be bytes")
-    if type(id) is not str or not -(1 << 63) <= created_ms < 1 << 63:
-        raise Rejected(f"message {id!r}: its id is to be text, and created_ms a number of 64 bits")
-    for name, text in headers.items():
-        if type(name) is not str or type(text) is not str:
-            raise Rejected(f"message {id}: header {name!r} is to be text")
+    if not _is_text(id):
+        raise Rejected(f"message {id!r}: its id is to be text")
+    if type(body) is not bytes:
+        raise Rejected(f"message {id}: its body is to be bytes, not {type(body).__name__}")
+    if key is not None and type(key) is not bytes:
+        raise Rejected(f"message {id}: its key is to be bytes or None, not {type(key).__name__}")
+    if type(created_ms) is not int or not -(1 << 63) <= created_ms < 1 << 63:
+        raise Rejected(f"message {id}: created_ms = {created_ms!r} is to be a whole number of 64 bits")
+    if headers:
+        _check_headers(id, headers)
+    elif headers is None:
+        raise Rejected(f"message {id}: its headers are to be a mapping, not None")
     return len(body) + (len(key) if key else 0)
+
+
+def _check_headers(id: str, headers: Any) -> None:
+    try:
+        items = headers.items()
+    except AttributeError:
+        raise Rejected(f"message {id}: its headers are to be a mapping, not {type(headers).__name__}") from None
+    for name, text in items:
+        if not _is_text(name) or not _is_text(text):
+            raise Rejected(f"message {id}: header {name!r} is to be text")
+
+
+def _is_text(value: object) -> bool:
+    """Half a character of UTF-16 is none, but for bytes that stand in it by `surrogateescape`."""
+    if type(value) is not str:
+        return False
+    try:
+        return value.isascii() or bool(value.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return False

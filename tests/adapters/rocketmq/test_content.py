@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,18 +76,100 @@ def test_message_of_another_program_is_read() -> None:
     assert found == Message("F1", b"g", b"hello", {"n": "7", "rocketmq-tag": "blue", "rocketmq-keys": "k1 k2"}, 1_234)
 
 
+def foreign(body: bytes, properties: dict[str, str]) -> Any:
+    found = service.SendMessageRequest().messages.add(body=body)
+    found.system_properties.message_id = "F1"
+    found.system_properties.born_timestamp.FromMilliseconds(7)
+    found.user_properties.update(properties)
+    return found
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        Message("1", None, "text", {}, 1),  # type: ignore[arg-type]
-        Message("1", "key", b"", {}, 1),  # type: ignore[arg-type]
-        Message("1", None, b"", {"n": 1}, 1),  # type: ignore[dict-item]
-        Message(1, None, b"", {}, 1),  # type: ignore[arg-type]
-        Message("1", None, b"", {}, 1 << 63),
+        {"evermq-created-ms": "1764366307000.5"},
+        {"evermq-created-ms": "soon"},
+        {"evermq-created-ms": ""},
+        {"evermq-created-ms": "9" * 5_000},
+        {"evermq-created-ms": "1", "evermq-head": "5000"},
+        {"evermq-created-ms": "1", "evermq-head": "-2"},
+        {"evermq-created-ms": "1", "evermq-head": "3"},
+        {"evermq-created-ms": "1", "evermq-head": ""},
+        {"evermq-created-ms": "1", "evermq-more": "[" * 100_000},
+        {"evermq-created-ms": "1", "evermq-more": "no JSON"},
+        {"evermq-created-ms": "1", "evermq-more": "[1]"},
+        {"evermq-created-ms": "1", "evermq-more": '{"id": 7}'},
+        {"evermq-created-ms": "1", "evermq-more": '{"key": "no hex"}'},
+        {"evermq-created-ms": "1", "evermq-more": '{"key": 7}'},
+        {"evermq-created-ms": "1", "evermq-more": '{"headers": [1]}'},
+        {"evermq-created-ms": "1", "evermq-more": '{"headers": {"a": 1}}'},
+        {"evermq-head": "3", "evermq-more": "no JSON"},
+    ],
+    ids=lambda wrong: str(wrong)[:60],
+)
+def test_what_evermq_would_not_have_written_is_read_as_it_stands(wrong: dict[str, str]) -> None:
+    assert message_of(foreign(b"hello", wrong)) == Message("F1", None, b"hello", wrong, 7)
+
+
+@given(
+    body=st.binary(max_size=20),
+    properties=st.dictionaries(
+        st.sampled_from(["evermq-key", "evermq-created-ms", "evermq-more", "evermq-head", "x"]),
+        st.text(max_size=9) | st.integers().map(str) | st.sampled_from(["{}", '{"id":{}}', "{", "1", "5"]),
+    ),
+)
+def test_whatever_another_program_wrote_can_be_handed_out(body: bytes, properties: dict[str, str]) -> None:
+    assert message_of(foreign(body, properties)).id == "F1"
+
+
+@pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
+def test_body_that_another_program_had_compressed_is_read_as_it_gave_it(pack: Callable[[bytes], bytes]) -> None:
+    wire = foreign(pack(b"a payment " * 300), {})
+    wire.system_properties.body_encoding = 2
+    assert message_of(wire) == Message("F1", None, b"a payment " * 300, {}, 7)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "name"),
+    [
+        (b"LZ4 is called so too", 2, "GZIP"),
+        (zlib.compress(b"a" * 99)[:-5], 2, "GZIP"),
+        (zlib.compress(b"a") + b"and more", 2, "GZIP"),
+        (zlib.compress(bytes(65 << 20)), 2, "GZIP"),
+        (b"of a later version", 9, "9"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_body_that_cannot_be_unpacked_is_handed_out_with_the_name_of_its_encoding(
+    body: bytes, encoding: int, name: str
+) -> None:
+    wire = foreign(body, {})
+    wire.system_properties.body_encoding = encoding
+    assert message_of(wire) == Message("F1", None, body, {"rocketmq-encoding": name}, 7)
+
+
+HALF = "\ud800"  # of a character of UTF-16
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (Message("m1", None, "text", {}, 1), "body"),  # type: ignore[arg-type]
+        (Message("m1", "key", b"", {}, 1), "key"),  # type: ignore[arg-type]
+        (Message("m1", None, b"", {"n": 1}, 1), "header 'n'"),  # type: ignore[dict-item]
+        (Message("m1", None, b"", {"n": HALF}, 1), "header 'n'"),
+        (Message("m1", None, b"", {HALF: "x"}, 1), "header"),
+        (Message("m1", None, b"", None, 1), "headers"),  # type: ignore[arg-type]
+        (Message("m1", None, b"", ["n"], 1), "headers"),  # type: ignore[arg-type]
+        (Message(b"m1", None, b"", {}, 1), "id"),  # type: ignore[arg-type]
+        (Message("m1" + HALF, None, b"", {}, 1), "id"),
+        (Message("m1", None, b"", {}, 1 << 63), "created_ms"),
+        (Message("m1", None, b"", {}, 1.5), "created_ms"),  # type: ignore[arg-type]
+        (Message("m1", None, b"", {}, None), "created_ms"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_no_message_is_refused(wrong: Message) -> None:
-    with pytest.raises(Rejected):
+def test_what_is_no_message_is_refused_by_name(wrong: Message, field: str) -> None:
+    with pytest.raises(Rejected, match=rf"message .*m1.*{field}"):
         size_of(wrong)
 
 

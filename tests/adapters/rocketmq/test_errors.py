@@ -64,8 +64,8 @@ def test_transport_says_whether_the_request_left(error: AioRpcError, expected: t
     assert type(of_rpc(error, "append")) is expected
 
 
-def test_broker_that_cannot_be_understood_may_be_asked_again() -> None:
-    assert type(of_broker(4711, "said", "look")) is Unavailable
+def test_code_of_a_broker_that_nobody_listed_is_uncertain() -> None:
+    assert type(of_broker(4711, "said", "look")) is Uncertain
     for code, kind in BROKER_CODES.items():
         assert type(of_broker(code, "said", "look")) is kind
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from evermq.adapters.rocketmq.content import fill
 from evermq.adapters.rocketmq.group import Group
 from evermq.adapters.rocketmq.options import RocketOptions
@@ -14,6 +16,7 @@ from evermq.adapters.rocketmq.protocol import service
 from evermq.adapters.rocketmq.reader import RocketReader
 from evermq.adapters.rocketmq.topic import Topic
 from evermq.clock import SYSTEM
+from evermq.errors import Unavailable, Uncertain
 from evermq.message import MessageFactory
 
 message = MessageFactory()
@@ -39,10 +42,61 @@ class Halting:
         return SimpleNamespace(receipt_handle="another")
 
 
+class Breaking:
+    """A proxy that ends the first request for messages as it is told, and answers the second one."""
+
+    where, turn, timeout_s = "here", 0, 5.0
+
+    def __init__(self, end: BaseException) -> None:
+        self.end: BaseException | None = end
+
+    async def receive(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        end, self.end = self.end, None
+        if end:
+            raise end
+        wire = service.ReceiveMessageResponse().message
+        fill(wire, message("there"))
+        yield wire
+
+    async def ask(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(receipt_handle="another")
+
+
+def grouped(proxy: object, kind: str) -> Group:
+    topic = Topic("orders", kind, {"broker-a": 1})
+    group = Group(SimpleNamespace(proxy=proxy, options=RocketOptions(), clock=SYSTEM), topic, "a")  # type: ignore[arg-type]
+    group._session = SimpleNamespace(  # type: ignore[assignment]
+        client="c", open=lambda: asyncio.sleep(0), close=lambda: asyncio.sleep(0), forget=lambda: None
+    )
+    return group
+
+
+@pytest.mark.parametrize("end", [Uncertain("lost"), KeyError("nobody listed this")], ids=repr)
+async def test_request_for_messages_that_breaks_is_told_and_made_again(end: BaseException) -> None:
+    group = grouped(Breaking(end), "normal")
+    reader = RocketReader(group, SYSTEM)
+    with pytest.raises(Unavailable):
+        await reader.read(count_max=9, wait_ms=60_000)
+    [found] = await reader.read(count_max=9, wait_ms=60_000)
+    assert found.message.body == b"there"
+    await reader.close()
+    await group.close()
+
+
+async def test_request_for_messages_that_is_cancelled_is_made_again() -> None:
+    group = grouped(Breaking(asyncio.CancelledError()), "normal")
+    reader = RocketReader(group, SYSTEM)
+    await reader.read(count_max=9, wait_ms=0)
+    await asyncio.wait(list(group._polls))
+    [found] = await reader.read(count_max=9, wait_ms=60_000)
+    assert found.message.body == b"there"
+    await reader.close()
+    await group.close()
+
+
 async def test_reader_that_goes_while_messages_arrive_leaves_all_of_them_to_the_next() -> None:
-    proxy, topic = Halting(), Topic("orders", "fifo", {"broker-a": 1})
-    group = Group(SimpleNamespace(proxy=proxy, options=RocketOptions(), clock=SYSTEM), topic, "a%fifo")  # type: ignore[arg-type]
-    group._session = SimpleNamespace(client="c", open=lambda: asyncio.sleep(0), close=lambda: asyncio.sleep(0))  # type: ignore[assignment]
+    proxy = Halting()
+    group = grouped(proxy, "fifo")
     first = RocketReader(group, SYSTEM)
     reading = asyncio.create_task(first.read(count_max=9, wait_ms=60_000))
     await proxy.one_is_out.wait()

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from evermq.adapters.plain import plain_size
 from evermq.errors import Damaged, Rejected
 from evermq.message import NO_HEADERS, Message
 
@@ -33,27 +34,37 @@ def sizes(messages: Sequence[Message]) -> list[int]:
     try:
         found = list(map(len, [message[2] for message in messages]))
         if {type(message[2]) for message in messages} - {bytes} or {type(m[1]) for m in messages} - {bytes, type(None)}:
-            raise Rejected("body and key of a message are to be bytes")
+            raise _refusal(messages, "body and key are to be bytes")
         for row, message in enumerate(messages):
             if message[1]:
                 found[row] += len(message[1])
             if message[3]:
                 found[row] += sum(len(_raw(text)) for item in message[3].items() for text in item)
     except (TypeError, AttributeError, UnicodeEncodeError) as error:
-        raise Rejected(f"a message cannot be stored, headers and ids are to be text ({error})") from error
+        raise _refusal(messages, error) from error
     return found
+
+
+def _refusal(messages: Sequence[Message], error: object) -> Rejected:
+    """Which message it is, and what is wrong with it."""
+    for message in messages:
+        try:
+            plain_size(message)
+        except Rejected as found:
+            return found
+    return Rejected(f"a message cannot be stored: {error}")
 
 
 def encode(messages: Sequence[Message], now_ms: int) -> bytes:
     """One entry. Raises Rejected for what is no message."""
     ids, keys, bodies, headers, created = zip(*messages, strict=True)
     some_keys = keys if keys.count(None) != len(keys) else None
-    some_headers = None if headers.count(NO_HEADERS) == len(headers) else [dict(each) for each in headers]
     try:
+        some_headers = None if headers.count(NO_HEADERS) == len(headers) else [dict(each) for each in headers]
         "".join(ids)  # TypeError for what is not text
         columns = _columns(ids, some_keys, bodies, some_headers, created)
-    except (TypeError, OverflowError) as error:
-        raise Rejected(f"a message cannot be stored: {error}") from error
+    except (TypeError, OverflowError, UnicodeEncodeError) as error:
+        raise _refusal(messages, error) from error
     return HEAD.pack(_FORMAT, len(ids), max(0, now_ms)) + columns
 
 

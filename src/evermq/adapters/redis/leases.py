@@ -34,7 +34,7 @@ _BYTES_MAX = 4 << 20  # of one answer
 _LANES_MAX = 8  # of one request
 _LOOK_MS = 500  # what is known of the lanes is not older
 _WINDOW_MS = 2_000  # who asked within it counts for the shares
-_READY, _GONE = b"rx"  # letters of lua/look.lua
+_READY, _MINE, _GONE = b"rmx"  # letters of lua/look.lua
 _FOREVER_MS = 3_600_000.0
 
 Change = Callable[[LaneWindow, Iterable[int]], None]
@@ -122,7 +122,11 @@ class Leases:
             await topic.retire()
         if b"x" in kinds[old:]:
             await topic.reload()
-        ready = [lane for lane, kind in zip(lanes, kinds, strict=True) if kind == _READY and lane.epoch == now]
+        ready = [
+            lane
+            for lane, kind in zip(lanes, kinds, strict=True)
+            if lane.epoch == now and (kind == _READY or (kind == _MINE and lane not in self._held))
+        ]
         self._turn += 1
         first = self._turn % len(ready) if ready else 0
         self._candidates = deque(ready[first:] + ready[:first])
@@ -146,8 +150,16 @@ class Leases:
         """From the lanes that have something; no more than a fair share of them."""
         while not self._ready and (lanes := self._choose()):
             busy = self._busy()
-            [replies] = await self._topic.wire.calls(self._request(lanes, busy, count_max))
+            [replies] = await self._call(self._request(lanes, busy, count_max), busy)
             await self._taken(lanes, busy, replies, count_max)
+
+    async def _call(self, request: Request, busy: Iterable[Lane]) -> list[list[Any]]:
+        """What comes of a lost answer is handed out again, once the server was told anew how far its lane was read."""
+        try:
+            return await self._topic.wire.calls(request)
+        except EvermqError:
+            self._unsaved.update(busy)
+            raise
 
     def _choose(self) -> list[Lane]:
         chosen: list[Lane] = []

@@ -80,7 +80,7 @@ class Server:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect()
-        for connection in self._busy:
+        for connection in list(self._busy):  # each leaves it as its request ends
             await _cut(connection)
 
     async def _lost(self, text: str) -> Uncertain:

@@ -148,9 +148,11 @@ class Topic:
                 raise Damaged(f"topic {self.name} is stored in format {said['format']}, this evermq knows {_FORMAT}")
             epoch, count = int(said["epoch"]), int(said["lanes"])
             old = [each.split(":") for each in said["old"].split(",") if each]
+            known = {lane.tag: lane for lane in self.every_lane} if self.id == said["id"] else {}
             if (self.id, self.epoch) != (said["id"], epoch):
                 self.lanes = lanes_of(self.name, epoch, count)
-            self.old = [lane for number, size in old for lane in lanes_of(self.name, int(number), int(size))]
+            some = [lane for number, size in old for lane in lanes_of(self.name, int(number), int(size))]
+            self.old = [known.get(lane.tag, lane) for lane in some]  # readers know by them what they hold
             self.id, self.epoch = said["id"], epoch
             self.groups = [group for group in said["groups"].split(",") if group]
         except (KeyError, ValueError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from evermq.adapters.rocketmq.login import Login
 from evermq.adapters.rocketmq.remoting import Remoting
-from evermq.errors import EvermqError, NoSuchTopic, Unavailable
+from evermq.errors import EvermqError, NoSuchTopic, Unavailable, Uncertain
 
 __all__ = ["Admin"]
 
@@ -30,7 +30,8 @@ _ATTEMPTS_MAX = 1_000_000_000  # how often a message is tried is the reader's bu
 
 
 class Admin:
-    """name_servers: host, port of each. Everything raises Unavailable where nobody answers, Denied without a right."""
+    """name_servers: host, port of each. Everything raises Unavailable where nobody answers, Denied without a right, and
+    what changes something Uncertain where it may have been done."""
 
     def __init__(self, name_servers: Sequence[tuple[str, int]], login: Login, timeout_ms: int) -> None:
         self._login, self._timeout_ms = login, timeout_ms
@@ -89,17 +90,17 @@ class Admin:
             "order": "false",
             "attributes": f"+message.type={kind.upper()}",
         }
-        await asyncio.gather(*(each.ask(_MAKE_TOPIC, fields, f"make topic {topic}") for each in masters.values()))
+        await asyncio.gather(*(each.change(_MAKE_TOPIC, fields, f"make topic {topic}") for each in masters.values()))
 
     async def drop_topic(self, topic: str) -> None:
         """From brokers and name servers, with the offsets of its groups."""
         for server in (await self.masters()).values():
-            await server.ask(_DROP_IN_BROKER, {"topic": topic}, f"drop topic {topic}")
+            await server.change(_DROP_IN_BROKER, {"topic": topic}, f"drop topic {topic}")
         for name in self._names:
             try:
-                await name.ask(_DROP_IN_NAME, {"topic": topic}, f"drop topic {topic}")
-            except Unavailable:
-                pass  # one that is down learns it from the brokers
+                await name.change(_DROP_IN_NAME, {"topic": topic}, f"drop topic {topic}")
+            except (Unavailable, Uncertain):
+                pass  # it learns it from the brokers
 
     async def has_group(self, group: str, master: Remoting) -> bool:
         """Whether a broker knows the group."""
@@ -125,12 +126,12 @@ class Admin:
         }
         for master in masters.values():
             if not await self.has_group(group, master):
-                await master.ask(_MAKE_GROUP, {}, f"make group {group}", json.dumps(body).encode())
+                await master.change(_MAKE_GROUP, {}, f"make group {group}", json.dumps(body).encode())
 
     async def drop_group(self, group: str, masters: Mapping[str, Remoting]) -> None:
         """From every broker, with its offsets in all topics."""
         fields = {"groupName": group, "cleanOffset": "true"}
-        await asyncio.gather(*(each.ask(_DROP_GROUP, fields, f"drop group {group}") for each in masters.values()))
+        await asyncio.gather(*(each.change(_DROP_GROUP, fields, f"drop group {group}") for each in masters.values()))
 
     async def groups_of(self, topic: str, masters: Mapping[str, Remoting]) -> list[str]:
         """Groups that have an offset in the topic."""
@@ -151,7 +152,7 @@ class Admin:
     async def set_offset(server: Remoting, topic: str, group: str, queue: int, offset: int) -> None:
         """Put a group there that has not begun."""
         fields = {"consumerGroup": group, "topic": topic, "queueId": queue, "commitOffset": offset}
-        await server.ask(_SET_OFFSET, fields, f"set group {group}")
+        await server.change(_SET_OFFSET, fields, f"set group {group}")
 
     @staticmethod
     async def bound(server: Remoting, topic: str, queue: int, *, end: bool) -> int:
@@ -180,7 +181,7 @@ class Admin:
             "timestamp": -1,
             "isForce": "true",
         }
-        await server.ask(_RESET, fields, f"reset group {group}")
+        await server.change(_RESET, fields, f"reset group {group}")
 
     @staticmethod
     async def delayed(server: Remoting, topic: str) -> int:

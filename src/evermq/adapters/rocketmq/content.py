@@ -4,7 +4,8 @@ The id is RocketMQ's message id, the key the property `evermq-key`, `created_ms`
 user properties. What RocketMQ would refuse (control characters, names of its own, more than a few kilobytes) is JSON,
 in the property `evermq-more` or, where that is too large, in front of the body, with its length in `evermq-head`. As
 RocketMQ refuses an empty body, that has an empty head too. What other programs wrote is readable: tag and keys are the
-headers `rocketmq-tag` and `rocketmq-keys`.
+headers `rocketmq-tag` and `rocketmq-keys`, and so are properties of these names that evermq would not have written. A
+body that is compressed in a way that is not known here comes as it is, with its encoding as `rocketmq-encoding`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zlib
 from typing import Any
 
 from evermq.adapters.plain import plain_size
+from evermq.adapters.rocketmq.protocol import ENCODING_NAMES
 from evermq.errors import TooLarge
 from evermq.message import NO_HEADERS, Message
 
@@ -27,6 +30,9 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PLAIN_COUNT_MAX = 100  # of 128 (userPropertyMaxNum)
 _PLAIN_BYTES_MAX = 8_000  # of 16 KiB (maxUserPropertySize), where each character may take four bytes
 _MORE_BYTES_MAX = 4_000
+_IDENTITY, _GZIP = 1, 2  # Encoding in definition.proto
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
+_UNPACKED_BYTES_MAX = 64 << 20  # a message that would become more stays as it is
 
 
 def size_of(message: Message) -> int:
@@ -93,27 +99,76 @@ def _more(properties: Any, more: dict[str, Any], body: bytes) -> bytes:
     return raw.encode() + body
 
 
-def message_of(wire: Any) -> Message:
-    """The message in one of RocketMQ's."""
-    properties, system = dict(wire.user_properties), wire.system_properties
+def message_of(wire: Any, *, sure: bool = False) -> Message:
+    """The message in one of RocketMQ's. Whatever stands in it, it can be handed out.
+
+    sure: raise ValueError or RecursionError where it may not be what `fill` was given."""
+    properties = dict(wire.user_properties)
+    if _CREATED in properties:
+        try:
+            return _ours(wire, properties)
+        except (ValueError, RecursionError):
+            if sure:
+                raise  # else evermq does not write so: it is another program's
+    return _foreign(wire, properties)
+
+
+def _ours(wire: Any, properties: dict[str, str]) -> Message:
+    """As `fill` wrote it. Raises ValueError, RecursionError for what it does not write."""
     body, more = wire.body, properties.get(_MORE)
-    if head := properties.get(_HEAD):
-        more, body = body[: int(head)], body[int(head) :]
-    found = json.loads(more) if more else {}
-    key = bytes.fromhex(found["key"]) if "key" in found else None
+    if _HEAD in properties:
+        size = _number(properties[_HEAD], 0, len(body))
+        more, body = body[:size], body[size:]
+    id, hex, rest = _parts(json.loads(more) if more else {})
+    key = bytes.fromhex(hex) if hex is not None else None
     if _KEY in properties:
         key = properties[_KEY].encode()
-    created = properties.get(_CREATED)
-    headers = {name: text for name, text in properties.items() if name not in _HIDDEN}
-    if created is None:
-        key = key or (system.message_group.encode() or None)
-        headers |= _foreign(system)
-    else:
-        headers = {name: text for name, text in headers.items() if not _is_theirs(name)} | found.get("headers", {})
-    created_ms = int(created) if created is not None else system.born_timestamp.ToMilliseconds()
-    return Message(found.get("id") or system.message_id, key, body, headers or NO_HEADERS, created_ms)
+    headers = {name: text for name, text in properties.items() if name not in _HIDDEN and not _is_theirs(name)} | rest
+    created_ms = _number(properties[_CREATED], -(1 << 63), (1 << 63) - 1)
+    return Message(id or wire.system_properties.message_id, key, body, headers or NO_HEADERS, created_ms)
 
 
-def _foreign(system: Any) -> dict[str, str]:
-    found = {"rocketmq-tag": system.tag, "rocketmq-keys": " ".join(system.keys)}
-    return {name: text for name, text in found.items() if text}
+def _number(text: str, least: int, most: int) -> int:
+    """Raises ValueError."""
+    found = int(text)
+    if str(found) != text or not least <= found <= most:
+        raise ValueError(text)
+    return found
+
+
+def _parts(more: Any) -> tuple[str | None, str | None, dict[str, str]]:
+    """Id, key and headers. Raises ValueError."""
+    if not isinstance(more, dict):
+        raise ValueError(more)
+    id, key, headers = more.get("id"), more.get("key"), more.get("headers", {})
+    if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
+        raise ValueError(headers)
+    if not isinstance(id, str | None) or not isinstance(key, str | None):
+        raise ValueError(id, key)
+    return id, key, headers
+
+
+def _foreign(wire: Any, properties: dict[str, str]) -> Message:
+    """Of another program, which may have set a key."""
+    system = wire.system_properties
+    key = (properties.pop(_KEY, "") or system.message_group).encode() or None
+    body, encoding = _plain_body(wire.body, system.body_encoding)
+    said = {"rocketmq-tag": system.tag, "rocketmq-keys": " ".join(system.keys), "rocketmq-encoding": encoding}
+    headers = properties | {name: text for name, text in said.items() if text}
+    return Message(system.message_id, key, body, headers or NO_HEADERS, system.born_timestamp.ToMilliseconds())
+
+
+def _plain_body(body: bytes, encoding: int) -> tuple[bytes, str]:
+    """What a program gave that had it compressed, as zlib or gzip (both are called GZIP); else the body as it is, and
+    the name of its encoding."""
+    if encoding <= _IDENTITY:
+        return body, ""
+    if encoding == _GZIP:
+        unpacking = zlib.decompressobj(_ZLIB_OR_GZIP)
+        try:
+            plain = unpacking.decompress(body, _UNPACKED_BYTES_MAX)
+        except zlib.error:
+            plain = b""
+        if unpacking.eof and not unpacking.unused_data:
+            return plain, ""
+    return body, ENCODING_NAMES.get(encoding, str(encoding))

@@ -89,7 +89,7 @@ _NOT_SENT: dict[str, type[EvermqError]] = {
     "Connection refused": Unavailable,
     "DNS resolution failed": Unavailable,
 }
-# What brokers and name servers answer; all that is asked of them may be asked again.
+# What brokers and name servers answer.
 BROKER_CODES: dict[int, type[EvermqError]] = {
     2: Overloaded,  # SYSTEM_BUSY
     3: Unsupported,  # REQUEST_CODE_NOT_SUPPORTED
@@ -124,7 +124,7 @@ def of_rpc(error: AioRpcError, doing: str) -> EvermqError:
 
 def of_broker(code: int, said: str, doing: str) -> EvermqError:
     """The error for a code of a broker or name server."""
-    return BROKER_CODES.get(code, Unavailable)(f"{doing}: {code}: {_first_line(said)}")
+    return BROKER_CODES.get(code, Uncertain)(f"{doing}: {code}: {_first_line(said)}")
 
 
 def certain(error: EvermqError) -> EvermqError:

@@ -11,7 +11,7 @@ from evermq.adapters.rocketmq.errors import certain
 from evermq.adapters.rocketmq.protocol import service
 from evermq.adapters.rocketmq.session import Session, reads
 from evermq.adapters.rocketmq.window import Item, Window
-from evermq.errors import EvermqError, Fenced
+from evermq.errors import EvermqError, Fenced, Unavailable
 from evermq.position import Position
 
 if TYPE_CHECKING:
@@ -77,17 +77,27 @@ class Group:
             self._polls.add(asyncio.create_task(self._poll()))
 
     async def _poll(self) -> None:
-        """One request for messages; a failure is the next reader's."""
+        """One request for messages. Whatever becomes of it, the next reader may ask again."""
+        try:
+            await self._fetch()
+            if not self._readers:
+                await self._give_back(list(self.window.items))
+        finally:
+            self._polls.discard(asyncio.current_task())
+            self.news.set()
+
+    async def _fetch(self) -> None:
+        """A failure is the next reader's."""
         try:
             await self._session.open()
-            count = await self._receive()
-            self._full = count == _RECEIVE_MAX
-        except EvermqError as error:
+            self._full = await self._receive() == _RECEIVE_MAX
+        except Exception as error:
             self._session.forget()
-            self._error = certain(error)
-        if not self._readers:
-            await self._give_back(list(self.window.items))
-        self._polls.discard(asyncio.current_task())
+            self._broke(error)
+
+    def _broke(self, error: Exception) -> None:
+        doing = f"read {self._topic.name} as {self._name}"
+        self._error = certain(error) if isinstance(error, EvermqError) else Unavailable(f"{doing}: {error!r}")
         self.news.set()
 
     async def _receive(self) -> int:
@@ -152,14 +162,20 @@ class Group:
         """Renew the leases of what is out or waits for its time; give back what nobody came for."""
         while True:
             await self._clock.sleep(self._options.lease_ms / _TEND_PARTS)
-            now_ms = self._clock.monotonic_ms()
-            old = [t for t, item in self.window.items.items() if item.until_ms - now_ms < self._options.lease_ms / 2]
-            waiting = self.window.delays()
-            idle = [t for t in old if self.window.items[t].owner is None and waiting.get(t, 0) <= now_ms]
-            await self._give_back(idle)
-            await self._renew(old)
-            gone = [t for t, item in self.window.items.items() if item.until_ms < self._clock.monotonic_ms()]
-            self.window.drop(gone)
+            try:
+                await self._look_after()
+            except Exception as error:  # one that nobody listed: the leases that are left are looked after all the same
+                self._broke(error)
+
+    async def _look_after(self) -> None:
+        now_ms = self._clock.monotonic_ms()
+        old = [t for t, item in self.window.items.items() if item.until_ms - now_ms < self._options.lease_ms / 2]
+        waiting = self.window.delays()
+        idle = [t for t in old if self.window.items[t].owner is None and waiting.get(t, 0) <= now_ms]
+        await self._give_back(idle)
+        await self._renew(old)
+        gone = [t for t, item in self.window.items.items() if item.until_ms < self._clock.monotonic_ms()]
+        self.window.drop(gone)
 
     async def _give_back(self, tokens: Sequence[int]) -> None:
         """To the broker, which hands it out anew, not before what is left of a delay."""

@@ -125,7 +125,7 @@ class RocketHalves:
     async def _decide(self, command: Any) -> None:
         id = command.message.system_properties.message_id
         try:
-            decision = await self._check(message_of(command.message))
+            decision = await self._check(message_of(command.message, sure=True))
             if decision is not Decision.UNKNOWN:
                 await self.end(id, command.transaction_id, decision, asked=True)
         except Exception as error:  # of the program's check or of the way to the proxy: the broker asks again

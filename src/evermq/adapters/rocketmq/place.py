@@ -150,8 +150,11 @@ class RocketPlace:
         return self._groups[key]
 
     async def begin(self, topic: Topic, group: str, start: Start) -> None:
-        """See that a group is there. Raises NoSuchTopic."""
-        await (await self._standing(topic)).begin(topic.wire_group(group), start)
+        """See that a group is there. Raises NoSuchTopic, Unavailable: a group that was placed stays where it is."""
+        try:
+            await (await self._standing(topic)).begin(topic.wire_group(group), start)
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
 
     async def backlog(self, topic: Topic, group: str, lane: str | None = None) -> int:
         """What brokers have for the group, and what readers of this process have in hand."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["CODE_NAMES", "FIFO", "NORMAL", "DELAY", "TRANSACTION", "calls", "definition", "service"]
+__all__ = ["CODE_NAMES", "ENCODING_NAMES", "FIFO", "NORMAL", "DELAY", "TRANSACTION", "calls", "definition", "service"]
 __all__ += ["COMMIT", "PRODUCER", "ROLLBACK", "SIMPLE_CONSUMER", "SOURCE_CLIENT", "SOURCE_SERVER_CHECK"]
 
 _PACKAGES = ("rocketmq", "rocketmq.grpc_protocol")
@@ -45,6 +45,7 @@ def _stand_in() -> list[str]:
 
 definition, service, calls = _load()
 CODE_NAMES: dict[int, str] = {number: name for name, number in definition.Code.items()}
+ENCODING_NAMES: dict[int, str] = {number: name for name, number in definition.Encoding.items()}
 NORMAL, FIFO, DELAY, TRANSACTION = map(definition.MessageType.Value, ("NORMAL", "FIFO", "DELAY", "TRANSACTION"))
 PRODUCER, SIMPLE_CONSUMER = map(definition.ClientType.Value, ("PRODUCER", "SIMPLE_CONSUMER"))
 COMMIT, ROLLBACK = map(definition.TransactionResolution.Value, ("COMMIT", "ROLLBACK"))

@@ -13,7 +13,7 @@ from evermq.adapters.rocketmq.login import Login
 from evermq.adapters.rocketmq.protocol import CODE_NAMES, calls
 from evermq.errors import Closed, Uncertain
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "is_told_to_stop"]
 
 _OPTIONS = [
     ("grpc.enable_retries", 0),
@@ -62,9 +62,9 @@ class Proxy:
             self._failed(error, turn)
             raise of_rpc(error, doing) from None
         except asyncio.CancelledError:
-            if self._closed:
-                raise Uncertain(f"{doing}: the place was closed meanwhile") from None
-            raise
+            if is_told_to_stop():
+                raise
+            raise Uncertain(f"{doing}: the connection was closed meanwhile") from None
         self.check(answer.status, doing, "OK", "MULTIPLE_RESULTS")
         return answer
 
@@ -81,6 +81,10 @@ class Proxy:
         except grpc.aio.AioRpcError as error:
             self._failed(error, turn)
             raise of_rpc(error, doing) from None
+        except asyncio.CancelledError:
+            if is_told_to_stop():
+                raise
+            raise Uncertain(f"{doing}: the connection was closed meanwhile") from None
 
     def telemetry(self, client: str) -> Any:
         """The two-way stream by which a client says who it is."""
@@ -120,3 +124,9 @@ class Proxy:
 
 
 _leaving: set[asyncio.Task[None]] = set()
+
+
+def is_told_to_stop() -> bool:
+    """Whether somebody cancelled the task that runs. gRPC raises the same where a channel is closed under a call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

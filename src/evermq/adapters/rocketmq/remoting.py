@@ -11,9 +11,9 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from evermq.adapters.rocketmq.errors import of_broker
+from evermq.adapters.rocketmq.errors import certain, of_broker
 from evermq.adapters.rocketmq.login import Login
-from evermq.errors import Unavailable
+from evermq.errors import EvermqError, Unavailable, Uncertain
 
 __all__ = ["Answer", "Remoting"]
 
@@ -42,17 +42,26 @@ class Remoting:
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._number = 0
 
-    async def ask(self, code: int, fields: Mapping[str, Any], doing: str, body: bytes = b"") -> Answer:
-        """Raises Unavailable where there is no answer, else what the table of errors says of the answer's code."""
+    async def ask(self, code: int, fields: Mapping[str, Any], doing: str) -> Answer:
+        """Raises Unavailable where there is no answer, or none that is listed, else what the table of errors says."""
+        try:
+            return await self.change(code, fields, doing)
+        except Uncertain as error:
+            raise certain(error) from None
+
+    async def change(self, code: int, fields: Mapping[str, Any], doing: str, body: bytes = b"") -> Answer:
+        """As `ask`; Uncertain where it may have been done."""
         doing = f"rocketmq {self.where}: {doing}"
+        silent: type[EvermqError] = Unavailable
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._open()
+                silent = Uncertain
                 return await self._request(code, {name: str(each) for name, each in fields.items()}, body)
         except TimeoutError as error:
-            raise Unavailable(f"{doing}: no answer in time") from error
+            raise silent(f"{doing}: no answer in time") from error
         except OSError as error:
-            raise Unavailable(f"{doing}: {error.strerror or error}") from error
+            raise silent(f"{doing}: {error.strerror or error}") from error
         except _Refused as error:
             raise of_broker(error.code, error.said, doing) from None
 

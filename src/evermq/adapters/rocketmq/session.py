@@ -9,7 +9,7 @@ import grpc
 
 from evermq.adapters.rocketmq.errors import certain, of_rpc
 from evermq.adapters.rocketmq.protocol import PRODUCER, SIMPLE_CONSUMER, service
-from evermq.adapters.rocketmq.proxy import Proxy
+from evermq.adapters.rocketmq.proxy import Proxy, is_told_to_stop
 from evermq.clock import Clock
 from evermq.errors import EvermqError, Unavailable
 
@@ -85,6 +85,8 @@ class Session:
             return certain(error)
         if isinstance(error, TimeoutError | grpc.aio.UsageError | asyncio.InvalidStateError):
             return Unavailable(f"{doing}: {error or 'no answer in time'}")
+        if isinstance(error, asyncio.CancelledError) and not is_told_to_stop():
+            return Unavailable(f"{doing}: the session was given up")  # the stream was cancelled, not who reads it
         return error
 
     async def heard(self) -> Any:
@@ -96,9 +98,6 @@ class Session:
             if answer is grpc.aio.EOF:
                 raise Unavailable(f"{doing}: the proxy ended the session")
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task and not task.cancelling():
-                error = Unavailable(f"{doing}: the session was given up")  # the stream was cancelled, not who reads it
             if stream is self._stream:
                 self.forget()
             raise self._failure(error, doing) from None

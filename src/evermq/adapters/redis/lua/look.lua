@@ -3,7 +3,8 @@
 -- KEYS: of each lane its state, its list, its delayed entries. ARGV: topic id, group, token of the reader.
 -- Replies for each lane a letter, and behind it in how many milliseconds that changes, where this is known.
 -- Letters: r there is something to take; h there is, and another reader holds the lane; o there is something not
--- settled, but nothing to take now; e everything is settled; x so it is, and the lane is closed, or it does not exist.
+-- settled, but nothing to take now; m so it is, and the lane is the asker's; e everything is settled; x so it is, and
+-- the lane is closed, or it does not exist.
 local id, group, token = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,7 +39,7 @@ local function look(lane)
   if last > nxt or (again and again <= now) then
     letter = 'r'
   elseif state[8] or state[5] then
-    letter = 'o'
+    letter = state[5] == token and 'm' or 'o'
     if again then wake = math.min(wake or again, again) end
   end
   if state[5] and state[5] ~= token and tonumber(state[6]) > now then

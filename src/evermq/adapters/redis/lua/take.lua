@@ -47,7 +47,8 @@ local function take(lane)
   local owner = state[8]
   if from ~= '' and owner ~= token then return {} end
   if owner and owner ~= token and tonumber(state[9]) > now then return {} end
-  local crashed = owner and owner ~= token
+  -- One that is the reader's and that it does not know of: the answer that handed it over got lost.
+  local crashed = owner and (owner ~= token or from == '')
   local stands = from ~= '' and from or state[4]
   local nxt, entry, base = string.match(stands, '(%d+),(%d+),(%d+)')
   nxt, entry, base = tonumber(nxt), tonumber(entry), tonumber(base)
