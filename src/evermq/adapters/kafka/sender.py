@@ -27,6 +27,7 @@ from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
 from evermq.adapters.kafka.link import write
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.unsaid import keep_secrets_unsaid
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, NoSuchTopic, Rejected, TooLarge, Unavailable, Uncertain, Unsupported
 
@@ -71,6 +72,7 @@ class Sender:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
         self._settings = settings
         self._clock = clock
+        keep_secrets_unsaid()
         self.client = AIOKafkaClient(**settings.aiokafka)
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._ready: dict[_Lane, None] = {}

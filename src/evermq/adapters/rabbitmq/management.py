@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from evermq.adapters.rabbitmq.link import Login
 from evermq.errors import Denied, Misconfigured, Unavailable
+from evermq.redaction import redacted
 from evermq.traits import Durable
 
 __all__ = ["Management", "Seen", "demand"]
@@ -63,7 +64,9 @@ class Management:
         bases = [each if "://" in each else f"{scheme}://{each}" for each in text.split(",")]
         for base in bases:
             if not re.fullmatch(r"https?://[^/@:]+(:\d+)?", base):
-                raise Misconfigured(f"management = {text!r}: give host:port, or https://host:port, and no path")
+                raise Misconfigured(
+                    f"management = {redacted(text)!r}: give host:port, or https://host:port, and no path"
+                )
         return cls(bases, login)
 
     async def durable(self) -> Durable:
