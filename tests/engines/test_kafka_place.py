@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from evermq.adapters.address import parse
 from evermq.adapters.kafka.inspect import inspect
 from evermq.adapters.kafka.place import KafkaPlace
+from evermq.adapters.open import inspect as looked_at
 from evermq.adapters.open import open_place, open_queue
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Misconfigured, NoSuchTopic, Rejected, TooLarge, Unavailable
@@ -178,6 +179,14 @@ async def test_single_replica_is_told_at_start_and_by_the_doctor(
         assert advice["replication.factor"]
         assert advice["min.insync.replicas"]
         assert not advice["unclean.leader.election.enable"]
+
+
+async def test_doctor_needs_no_topic(kafka_server: Engine) -> None:
+    inspection = await looked_at(kafka_server.url())
+    assert inspection.durable == Durable.PROCESS
+    found = {finding.setting: finding for finding in inspection.findings}
+    assert "topic" not in found
+    assert found["replication.factor"].value == "1"
 
 
 async def test_nobody_at_the_address_is_told() -> None:

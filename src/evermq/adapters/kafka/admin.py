@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from evermq.adapters.kafka.errors import of_librdkafka
+from evermq.adapters.kafka.making import made
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
@@ -50,7 +51,8 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._where = f"kafka://{settings.bootstrap}"
         self._refusal: KafkaError | None = None
-        self._opened: AdminClient | None = AdminClient({**settings.admin, **_QUIET, "error_cb": self._on_error})
+        given = {**settings.admin, **_QUIET, "error_cb": self._on_error}
+        self._opened: AdminClient | None = made(AdminClient, given)
 
     async def ping(self) -> int:
         """How many brokers there are. Raises Denied or Unavailable."""

@@ -32,6 +32,10 @@ _NUMBERS = {
 _TEXTS = {"group_prefix": "", "username": "", "password": ""}
 _SHORT = {"username": "sasl.username", "password": "sasl.password"}
 _SECRET = ("sasl.password", "ssl.key.password")
+_CHOICES = {
+    "security.protocol": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "sasl.mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+}
 # Settings of Kafka's clients that may stand in a URL, and change no promise.
 _DOTTED = {
     "broker.address.family",
@@ -102,11 +106,7 @@ class Settings:
                 own[name] = value
             else:
                 raise _unknown(option)
-        if "sasl.username" in dotted:
-            dotted.setdefault("security.protocol", "SASL_SSL")
-            dotted.setdefault("sasl.mechanism", "SCRAM-SHA-512")
-        elif any(name.startswith("ssl.") for name in dotted):
-            dotted.setdefault("security.protocol", "SSL")
+        _secure(dotted)
         bootstrap = ",".join(f"{_bracketed(host)}:{port or 9092}" for host, port in address.hosts)
         return cls(bootstrap=bootstrap, dotted=dotted, **own)
 
@@ -177,6 +177,26 @@ class Settings:
         except (OSError, ssl.SSLError) as error:
             raise Misconfigured(f"ssl.ca.location or ssl.certificate.location cannot be used: {error}") from error
         return context
+
+
+def _secure(dotted: dict[str, str]) -> None:
+    """Add what is not said; refuse what one of the drivers cannot do, and a user who would not be sent."""
+    if "sasl.username" in dotted:
+        dotted.setdefault("security.protocol", "SASL_SSL")
+        dotted.setdefault("sasl.mechanism", "SCRAM-SHA-512")
+    elif any(name.startswith("ssl.") for name in dotted):
+        dotted.setdefault("security.protocol", "SSL")
+    for name, known in _CHOICES.items():
+        if (value := dotted.get(name, known[0]).upper()) not in known:
+            raise Misconfigured(f"{name} = {dotted[name]!r}: known are {', '.join(known)}")
+        if name in dotted:
+            dotted[name] = value
+    user, password = dotted.get("sasl.username"), dotted.get("sasl.password")
+    wanted = dotted.get("security.protocol", "").startswith("SASL")
+    if not user and (wanted or password):
+        raise Misconfigured("security.protocol and password are of a user: give username=NAME")
+    if not password and (wanted or user):
+        raise Misconfigured(f"username = {user} without a password: give password=env:VARIABLE")
 
 
 def _number(name: str, value: str) -> int:
