@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,6 +24,21 @@ from evermq.port import Delivery
 from evermq.traits import Durable
 
 message = MessageFactory()
+READING = """
+import asyncio, sys
+from evermq.adapters.open import open_queue
+
+async def read(url):
+    queue = await open_queue(url)
+    reader = await queue.reader("a")
+    while not (found := await reader.read(count_max=1, wait_ms=10_000)):
+        pass
+    print(found[0].message.id)
+    await reader.ack(found)
+    await queue.close()
+
+asyncio.run(read(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -161,6 +177,28 @@ async def test_message_of_another_program_is_read(place: RabbitPlace, rabbitmq_s
     await connection.close()
     [found] = await (await (await place.queue(topic)).reader("a")).read(count_max=9, wait_ms=10_000)
     assert (found.message.body, found.message.key, found.message.headers["n"]) == (b"hello", None, "7")
+    await place.drop(topic)
+
+
+async def test_messages_of_other_programs_have_ids_that_no_other_process_gives(
+    place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str
+) -> None:
+    """Whoever tells copies by their ids would else take the second message for the first."""
+    await place.create(topic, groups=["a"], lanes=1)
+    connection = await raw(rabbitmq_server)
+    channel = await connection.channel()
+    named = commands.Basic.Properties(message_id="theirs")
+    for properties in (None, None, named):
+        await channel.basic_publish(b"x", exchange=topic, routing_key="0", properties=properties)
+    await connection.close()
+    ids: list[str] = []
+    for _ in range(3):
+        command = [sys.executable, "-c", READING, rabbitmq_server.url(topic)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+        ids.append(said.decode().strip())
+    assert len(set(ids)) == 3
+    assert ids[2] == "theirs"
     await place.drop(topic)
 
 

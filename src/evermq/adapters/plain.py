@@ -13,9 +13,15 @@ def plain_size(message: Message) -> int:
     id, key, body, headers, created_ms = message
     if type(body) is not bytes or (key is not None and type(key) is not bytes):
         raise Rejected("body and key of a message are to be bytes")
-    if type(id) is not str or not -(1 << 63) <= created_ms < 1 << 63:
-        raise Rejected(f"message {id!r}: its id is to be text, and created_ms a number of 64 bits")
-    for name, text in headers.items():
+    if type(id) is not str or not id:
+        raise Rejected(f"message {id!r}: its id is to be text, and not empty: readers know a second copy by it")
+    if type(created_ms) is not int or not -(1 << 63) <= created_ms < 1 << 63:
+        raise Rejected(f"message {id!r}: created_ms = {created_ms!r} is to be a whole number of 64 bits")
+    try:
+        pairs = headers.items()
+    except AttributeError:
+        raise Rejected(f"message {id!r}: headers are {headers!r:.40}, no mapping: give {{}} for none") from None
+    for name, text in pairs:
         if type(name) is not str or type(text) is not str:
-            raise Rejected(f"message {id}: header {name!r} is to be text")
+            raise Rejected(f"message {id!r}: header {name!r} is to be text")
     return len(body) + (len(key) if key else 0)
