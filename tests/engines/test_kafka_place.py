@@ -145,6 +145,18 @@ async def test_group_is_reset_by_offset_and_time(place: KafkaPlace, topic: str) 
         assert await queue.backlog("g") == left
 
 
+async def test_group_that_is_not_there_is_not_made_by_its_reset(
+    place: KafkaPlace, kafka_server: Engine, topic: str
+) -> None:
+    await place.create(topic, lanes=1)
+    with pytest.raises(NoSuchTopic, match="no group nogroup"):
+        await place.reset(topic, "nogroup", Start.OLDEST)
+    assert (await place.describe(topic)).groups == {}
+    command = ["topics", "reset", kafka_server.url(topic), "--group", "nogroup", "--to", "oldest"]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "evermq.daemon.cli", *command)
+    assert await asyncio.wait_for(process.wait(), 60) == 2
+
+
 async def test_what_retention_deleted_is_told_and_passed(
     place: KafkaPlace, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:

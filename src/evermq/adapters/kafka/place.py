@@ -103,10 +103,13 @@ class KafkaPlace:
         return TopicState(found.lanes, groups, sum(ends.values()))
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
-        """Let a group begin again at `start`. Raises Rejected while it has readers, anywhere."""
+        """Let a group begin again at `start`. Raises NoSuchTopic for one that never read, Rejected while it has readers,
+        anywhere."""
         found = await self._find(topic)
+        if not await self._committed(found, check_group(group)):
+            raise NoSuchTopic(f"topic {topic} has no group {group}: evermq topics create URL --groups {group} makes it")
         offsets = await self._offsets(found, start)
-        if not await self.offsets.commit(self.settings.group_prefix + check_group(group), topic, offsets):
+        if not await self.offsets.commit(self.settings.group_prefix + group, topic, offsets):
             raise Rejected(f"group {group} has readers: close them, then reset it")
 
     async def close(self) -> None:
