@@ -7,6 +7,7 @@ from evermq.adapters.kafka.making import check
 from evermq.adapters.kafka.sender import Sender
 from evermq.adapters.kafka.settings import Settings
 from evermq.errors import Misconfigured
+from evermq.traits import Durable
 
 
 def settings_of(query: str, hosts: str = "h1:1,h2") -> Settings:
@@ -23,6 +24,11 @@ def test_dotted_settings_reach_both_drivers() -> None:
     assert settings.aiokafka["client_id"] == "shop"
     consumer = settings.consumer("billing")
     assert (consumer["client.id"], consumer["client.rack"], consumer["group.id"]) == ("shop", "dc1", "team-billing")
+
+
+def test_class_is_required_as_over_other_engines() -> None:
+    assert settings_of("").required is Durable.MEMORY
+    assert settings_of("require=replicated").required is Durable.REPLICATED
 
 
 def test_user_means_scram_over_tls() -> None:
@@ -52,6 +58,7 @@ def test_secret_is_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ssl.endpoint.identification.algorithm=none", "https"),
         ("password=hunter2", "env:NAME"),
         ("sasl.password=hunter2", "env:NAME"),
+        ("require=everything", "require"),
         ("security.protocol=bogus", "security.protocol = 'bogus'"),
         ("sasl.mechanism=BOGUS", "sasl.mechanism = 'BOGUS'"),
         ("username=app", "without a password"),

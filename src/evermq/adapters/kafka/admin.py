@@ -37,6 +37,9 @@ _PASSING = (
     KafkaError.FENCED_LEADER_EPOCH,
 )
 _OF_BROKERS = {
+    "cleanup.policy": "log.cleanup.policy",
+    "retention.bytes": "log.retention.bytes",
+    "retention.ms": "log.retention.ms",
     "flush.messages": "log.flush.interval.messages",
     "max.message.bytes": "message.max.bytes",
     "message.timestamp.type": "log.message.timestamp.type",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evermq.adapters.address import Address
 from evermq.adapters.inspection import Finding, Inspection
 from evermq.adapters.kafka.admin import Admin
 from evermq.adapters.kafka.making import check
 from evermq.adapters.kafka.settings import Settings
-from evermq.adapters.kafka.topic import Topic, durable_of, weaknesses
+from evermq.adapters.kafka.topic import Topic, deletions, durable_of, weaknesses
 from evermq.errors import NoSuchTopic
 
 __all__ = ["inspect"]
@@ -40,8 +42,9 @@ async def _inspect(address: Address, settings: Settings, admin: Admin) -> Inspec
         Finding("replication.factor", str(topic.replicas), weak.get("replication.factor", "")),
         *(
             Finding(name, topic.config.get(name, "unknown"), weak.get(name, ""))
-            for name in ("min.insync.replicas", "unclean.leader.election.enable")
+            for name in ("min.insync.replicas", "unclean.leader.election.enable", "cleanup.policy")
         ),
+        *(Finding(*each) for each in deletions(topic.config)),
         Finding("max.message.bytes", str(topic.batch_bytes)),
         Finding("message.timestamp.type", topic.config.get("message.timestamp.type", "unknown")),
     ]
@@ -61,4 +64,14 @@ async def _find(name: str, admin: Admin) -> Topic | None:
 async def _to_be(name: str, settings: Settings, admin: Admin) -> Topic:
     """The topic that would be made now."""
     defaults = await admin.defaults()
-    return Topic(name, "", 1, settings.replicas or int(defaults.get("default.replication.factor", "1")), defaults)
+    replicas = settings.replicas or int(defaults.get("default.replication.factor", "1"))
+    kept_ms = str(settings.retention_ms) if settings.retention_ms else _kept_ms(defaults)
+    return Topic(name, "", 1, replicas, {**defaults, "retention.ms": kept_ms})
+
+
+def _kept_ms(defaults: Mapping[str, str]) -> str:
+    """Brokers may have it in larger units, of which the smallest counts."""
+    for name, unit_ms in (("retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)):
+        if (value := defaults.get(name)) is not None:
+            return str(max(int(value) * unit_ms, -1))
+    return "unknown"

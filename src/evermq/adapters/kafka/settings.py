@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evermq.adapters.address import Address
+from evermq.adapters.options import durable_named
 from evermq.adapters.secret import secret
 from evermq.errors import Misconfigured
+from evermq.traits import Durable
 
 __all__ = ["Settings"]
 
@@ -29,7 +31,7 @@ _NUMBERS = {
     "window": 10_000,  # how far a lane is read ahead of its first message that is not settled
     "handover_ms_max": 2_000,  # how long a lane that goes to another process waits for what is being handled
 }
-_TEXTS = {"group_prefix": "", "username": "", "password": ""}
+_TEXTS = {"group_prefix": "", "username": "", "password": "", "require": ""}
 _SHORT = {"username": "sasl.username", "password": "sasl.password"}
 _SECRET = ("sasl.password", "ssl.key.password")
 _CHOICES = {
@@ -77,11 +79,12 @@ _HELD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Options of one place. dotted: settings of Kafka's clients under their own names, secrets resolved; it is not
-    in the repr, and goes to no log."""
+    """Options of one place. required: a topic that keeps less is refused. dotted: settings of Kafka's clients under
+    their own names, secrets resolved; it is not in the repr, and goes to no log."""
 
     bootstrap: str
     group_prefix: str = ""
+    required: Durable = Durable.MEMORY
     lanes: int = 0
     replicas: int = 0
     retention_ms: int = 0
@@ -102,6 +105,8 @@ class Settings:
                 own[name] = _number(name, value)
             elif name in _DOTTED:
                 dotted[name] = secret(option, value) if name in _SECRET else value
+            elif name == "require":
+                own["required"] = durable_named(value)
             elif name in _TEXTS:
                 own[name] = value
             else:
