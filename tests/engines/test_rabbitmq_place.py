@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -250,12 +251,40 @@ async def test_one_node_is_seen_to_keep_disk_and_no_more(rabbitmq_server: Rabbit
     await place.close()
 
 
+async def test_queue_that_deletes_by_itself_is_told_at_start_and_by_the_doctor(
+    place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{rabbitmq_server.url(topic)}?management={rabbitmq_server.management}"
+    await place.create(topic, groups=["a"], lanes=1)
+    drops = {"max-length": 3, "message-ttl": 60_000}
+    policy = {"pattern": f"^{topic}:", "apply-to": "queues", "definition": {**drops, "overflow": "drop-head"}}
+    await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "PUT", policy)
+    async with asyncio.timeout(60):  # statistics of the server are some seconds old
+        while (inspection := await inspect(parse(url))).durable > Durable.MEMORY:
+            await asyncio.sleep(0.2)
+    found = {each.setting: each for each in inspection.findings}
+    assert found["x-queue-type"] == ("x-queue-type", "quorum", "")
+    assert found["policies and arguments"].value == "max-length = 3, message-ttl = 60000"
+    assert found["policies and arguments"].advice
+    with caplog.at_level(logging.WARNING, "evermq.rabbitmq"):
+        queue = await open_queue(url)
+    assert queue.traits.durable == Durable.MEMORY
+    assert "max-length = 3" in caplog.text
+    await queue.close()
+    with pytest.raises(Misconfigured, match="max-length = 3"):
+        await open_queue(url + "&require=disk")
+    await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "DELETE")
+    await place.drop(topic)
+
+
 async def test_what_cannot_be_seen_is_taken_for_its_worst(rabbitmq_server: RabbitMQ, topic: str) -> None:
     for options, text in (("", "give management"), ("?management=127.0.0.1:1", "127.0.0.1:1")):
         inspection = await inspect(parse(rabbitmq_server.url(topic) + options))
         found = {each.setting: each for each in inspection.findings}
-        assert (inspection.durable, found["quorum queue members"].value) == (Durable.DISK, "unknown")
-        assert text in found["quorum queue members"].advice
+        assert inspection.durable == Durable.DISK
+        for setting in ("x-queue-type", "quorum queue members", "policies and arguments"):
+            assert found[setting].value == "unknown"
+            assert text in found[setting].advice
     with pytest.raises(Misconfigured, match="no path"):
         await open_place(rabbitmq_server.url() + "?management=http://127.0.0.1/api")
 
