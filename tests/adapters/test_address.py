@@ -1,5 +1,7 @@
 """What a URL says, and how a wrong one is refused."""
 
+import traceback
+
 import pytest
 
 from evermq.adapters.address import parse
@@ -51,3 +53,39 @@ def test_password_in_a_url_is_refused_and_not_shown() -> None:
 def test_port_that_is_no_number_is_refused() -> None:
     with pytest.raises(Misconfigured, match="host:port"):
         _ = parse("kafka://k1:abc/orders").hosts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://app:canary@h/t",
+        "rdis://h/t?password=canary",
+        "redis://app:canary#b@h/t",
+        "redis://app:a#canary@h/t",
+        "redis://app:canary/b@h/t",
+        "redis://app:a/canary@h/t",
+        "redis://app:canary?b@h/t",
+        "redis://h/t?password=canary#x",
+        "redis://h/t?password=a#canary",
+        "redis://h/t?password=a&canary",
+        "redis://h/t?password=canary&password=canary",
+        "redis://app:canary@[::1/t",
+        "redis://app:canary@h\n/t",
+        "redis://app:canary\u2100@h/t",
+        "app:canary@h/t",
+        "redis://h?password=canary",
+    ],
+)
+def test_no_error_shows_what_may_be_a_secret(url: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parse(url)
+    said = "".join(traceback.format_exception(caught.value, chain=True))
+    assert "canary" not in str(caught.value)
+    assert "canary" not in said.replace(url, "")  # but for the line of this test
+
+
+def test_error_still_shows_which_url_is_meant() -> None:
+    with pytest.raises(Misconfigured, match=r"^amqp://…@h/t: .*no queue"):
+        parse("amqp://app:canary@h/t")
+    with pytest.raises(Misconfigured, match=r"redis://h/t\?…: option lanes stands there twice"):
+        parse("redis://h/t?lanes=1&lanes=2")

@@ -34,3 +34,19 @@ def test_what_is_no_reference_is_refused_and_not_shown(given: str) -> None:
     with pytest.raises(Misconfigured, match="password") as caught:
         secret("password", given)
     assert "canary" not in str(caught.value)
+
+
+def test_secret_that_is_not_utf_8_is_refused_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(b"canary\xff")
+    path.chmod(0o600)
+    monkeypatch.setenv("SHOP_PASSWORD", "canary\udcff")
+    for reference in (f"file:{path}", "env:SHOP_PASSWORD"):
+        with pytest.raises(Misconfigured, match="not UTF-8") as caught:
+            secret("password", reference)
+        assert "canary" not in repr(caught.value) + repr(caught.value.__context__)
+
+
+def test_path_that_is_none_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="no path"):
+        secret("password", "file:a\0b")

@@ -67,3 +67,19 @@ async def test_wrong_option_and_a_place_that_cannot_be_are_errors() -> None:
         await inspect(parse("log:///tmp/x/t?fsinc=always"))
     with pytest.raises(Unavailable, match="no directory"):
         await inspect(parse("log:///proc/version/x/t"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "security.protocol=bogus",
+        "sasl.mechanism=BOGUS",
+        "username=app",
+        "security.protocol=SASL_PLAINTEXT",
+        "ssl.ca.location=/nonexistent",
+        "session.timeout.ms=abc",
+        "group.protocol=bogus",
+    ],
+)
+def test_wrong_setting_of_kafka_is_wrong_use_before_anything_is_connected(query: str) -> None:
+    assert doctor(f"kafka://127.0.0.1:1/orders?{query}")[0] == 2

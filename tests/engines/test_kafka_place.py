@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from evermq.adapters.address import parse
 from evermq.adapters.kafka.inspect import inspect
 from evermq.adapters.kafka.place import KafkaPlace
+from evermq.adapters.open import inspect as looked_at
 from evermq.adapters.open import open_place, open_queue
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Misconfigured, NoSuchTopic, Rejected, TooLarge, Unavailable
@@ -144,6 +145,18 @@ async def test_group_is_reset_by_offset_and_time(place: KafkaPlace, topic: str) 
         assert await queue.backlog("g") == left
 
 
+async def test_group_that_is_not_there_is_not_made_by_its_reset(
+    place: KafkaPlace, kafka_server: Engine, topic: str
+) -> None:
+    await place.create(topic, lanes=1)
+    with pytest.raises(NoSuchTopic, match="no group nogroup"):
+        await place.reset(topic, "nogroup", Start.OLDEST)
+    assert (await place.describe(topic)).groups == {}
+    command = ["topics", "reset", kafka_server.url(topic), "--group", "nogroup", "--to", "oldest"]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "evermq.daemon.cli", *command)
+    assert await asyncio.wait_for(process.wait(), 60) == 2
+
+
 async def test_what_retention_deleted_is_told_and_passed(
     place: KafkaPlace, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +191,44 @@ async def test_single_replica_is_told_at_start_and_by_the_doctor(
         assert advice["replication.factor"]
         assert advice["min.insync.replicas"]
         assert not advice["unclean.leader.election.enable"]
+
+
+async def test_topic_that_deletes_by_itself_is_told_at_start_and_by_the_doctor(
+    place: KafkaPlace, kafka_server: Engine, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"cleanup.policy": "compact,delete", "retention.ms": "60000", "retention.bytes": "4096"}
+    await place.admin.create(topic, lanes=1, replicas=1, config=config)
+    await place._seen(topic)
+    with caplog.at_level(logging.WARNING, "evermq.kafka"):
+        assert (await place.queue(topic)).traits.durable == Durable.MEMORY
+    inspection = await looked_at(kafka_server.url(topic))
+    assert inspection.durable == Durable.MEMORY
+    found = {finding.setting: finding for finding in inspection.findings}
+    for setting, value in config.items():
+        assert f"{setting} = {value}" in caplog.text
+        assert found[setting].value == value
+        assert found[setting].advice
+    found = {finding.setting: finding for finding in (await looked_at(kafka_server.url())).findings}
+    assert not [setting for setting in config if found[setting].advice or found[setting].value == "unknown"]
+
+
+async def test_class_that_the_url_requires_is_held_to(place: KafkaPlace, kafka_server: Engine, topic: str) -> None:
+    await place.create(topic)
+    with pytest.raises(Misconfigured, match=r"less than disk: .*replication\.factor"):
+        await open_queue(f"{kafka_server.url(topic)}?require=disk")
+    await (await open_queue(f"{kafka_server.url(topic)}?require=process")).close()
+    for required, status in (("process", 0), ("replicated", 1), ("everything", 2)):
+        command = ["doctor", f"{kafka_server.url(topic)}?require={required}"]
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "evermq.daemon.cli", *command)
+        assert await asyncio.wait_for(process.wait(), 60) == status
+
+
+async def test_doctor_needs_no_topic(kafka_server: Engine) -> None:
+    inspection = await looked_at(kafka_server.url())
+    assert inspection.durable == Durable.PROCESS
+    found = {finding.setting: finding for finding in inspection.findings}
+    assert "topic" not in found
+    assert found["replication.factor"].value == "1"
 
 
 async def test_nobody_at_the_address_is_told() -> None:

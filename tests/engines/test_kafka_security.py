@@ -40,9 +40,14 @@ async def test_right_user_over_tls_sends_and_reads(kafka_secured_server: KafkaSe
     assert await _round(kafka_secured_server.url(f"app-{topic}")) == b"x"
 
 
-async def test_plain_password_is_taken(kafka_plain_server: KafkaPlain, topic: str) -> None:
-    await _made(kafka_plain_server.url(), topic)
-    assert await _round(kafka_plain_server.url(topic)) == b"x"
+async def test_plain_password_is_taken_and_not_logged(
+    kafka_plain_server: KafkaPlain, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        await _made(kafka_plain_server.url(), topic)
+        assert await _round(kafka_plain_server.url(topic)) == b"x"
+    assert "SaslAuthenticateRequest" in caplog.text
+    assert not [each for each in kafka_plain_server.secrets.users.values() if each in caplog.text]
 
 
 async def test_wrong_password_is_denied_and_not_said(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,6 +25,21 @@ from evermq.port import Delivery
 from evermq.traits import Durable
 
 message = MessageFactory()
+READING = """
+import asyncio, sys
+from evermq.adapters.open import open_queue
+
+async def read(url):
+    queue = await open_queue(url)
+    reader = await queue.reader("a")
+    while not (found := await reader.read(count_max=1, wait_ms=10_000)):
+        pass
+    print(found[0].message.id)
+    await reader.ack(found)
+    await queue.close()
+
+asyncio.run(read(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -164,6 +181,28 @@ async def test_message_of_another_program_is_read(place: RabbitPlace, rabbitmq_s
     await place.drop(topic)
 
 
+async def test_messages_of_other_programs_have_ids_that_no_other_process_gives(
+    place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str
+) -> None:
+    """Whoever tells copies by their ids would else take the second message for the first."""
+    await place.create(topic, groups=["a"], lanes=1)
+    connection = await raw(rabbitmq_server)
+    channel = await connection.channel()
+    named = commands.Basic.Properties(message_id="theirs")
+    for properties in (None, None, named):
+        await channel.basic_publish(b"x", exchange=topic, routing_key="0", properties=properties)
+    await connection.close()
+    ids: list[str] = []
+    for _ in range(3):
+        command = [sys.executable, "-c", READING, rabbitmq_server.url(topic)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+        ids.append(said.decode().strip())
+    assert len(set(ids)) == 3
+    assert ids[2] == "theirs"
+    await place.drop(topic)
+
+
 async def test_what_is_asked_wrongly_is_told(rabbitmq_server: RabbitMQ, place: RabbitPlace, topic: str) -> None:
     for url, error, text in (
         ("rabbitmq://127.0.0.1:1/x", Unavailable, "127.0.0.1:1"),
@@ -212,12 +251,40 @@ async def test_one_node_is_seen_to_keep_disk_and_no_more(rabbitmq_server: Rabbit
     await place.close()
 
 
+async def test_queue_that_deletes_by_itself_is_told_at_start_and_by_the_doctor(
+    place: RabbitPlace, rabbitmq_server: RabbitMQ, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{rabbitmq_server.url(topic)}?management={rabbitmq_server.management}"
+    await place.create(topic, groups=["a"], lanes=1)
+    drops = {"max-length": 3, "message-ttl": 60_000}
+    policy = {"pattern": f"^{topic}:", "apply-to": "queues", "definition": {**drops, "overflow": "drop-head"}}
+    await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "PUT", policy)
+    async with asyncio.timeout(60):  # statistics of the server are some seconds old
+        while (inspection := await inspect(parse(url))).durable > Durable.MEMORY:
+            await asyncio.sleep(0.2)
+    found = {each.setting: each for each in inspection.findings}
+    assert found["x-queue-type"] == ("x-queue-type", "quorum", "")
+    assert found["policies and arguments"].value == "max-length = 3, message-ttl = 60000"
+    assert found["policies and arguments"].advice
+    with caplog.at_level(logging.WARNING, "evermq.rabbitmq"):
+        queue = await open_queue(url)
+    assert queue.traits.durable == Durable.MEMORY
+    assert "max-length = 3" in caplog.text
+    await queue.close()
+    with pytest.raises(Misconfigured, match="max-length = 3"):
+        await open_queue(url + "&require=disk")
+    await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "DELETE")
+    await place.drop(topic)
+
+
 async def test_what_cannot_be_seen_is_taken_for_its_worst(rabbitmq_server: RabbitMQ, topic: str) -> None:
     for options, text in (("", "give management"), ("?management=127.0.0.1:1", "127.0.0.1:1")):
         inspection = await inspect(parse(rabbitmq_server.url(topic) + options))
         found = {each.setting: each for each in inspection.findings}
-        assert (inspection.durable, found["quorum queue members"].value) == (Durable.DISK, "unknown")
-        assert text in found["quorum queue members"].advice
+        assert inspection.durable == Durable.DISK
+        for setting in ("x-queue-type", "quorum queue members", "policies and arguments"):
+            assert found[setting].value == "unknown"
+            assert text in found[setting].advice
     with pytest.raises(Misconfigured, match="no path"):
         await open_place(rabbitmq_server.url() + "?management=http://127.0.0.1/api")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from evermq.errors import Misconfigured
+from evermq.redaction import redacted
 from evermq.topics import check_topic
 
 __all__ = ["ENGINES", "Address", "parse"]
@@ -63,49 +65,51 @@ class Address:
 
 def parse(url: str, *, topic_needed: bool = True) -> Address:
     """Take a URL apart; without `topic_needed` the whole path is the place. Raises Misconfigured."""
+    shown = redacted(url)
     if not url.isprintable():
-        raise Misconfigured(f"{url!r}: control characters do not belong in a URL: leave them out")
+        raise Misconfigured(f"{shown!r}: control characters do not belong in a URL: leave them out")
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise Misconfigured(f"{url}: not a URL: {error}") from error
+    except ValueError:  # which says what it read
+        raise Misconfigured(f"{shown}: not a URL: its host cannot be understood") from None
     if parts.scheme not in ENGINES:
-        raise _unknown_scheme(url, parts.scheme)
+        raise _unknown_scheme(shown, parts.scheme)
     shape = _SHAPES[ENGINES[parts.scheme]]
-    if parts.fragment:
-        raise Misconfigured(f"{url}: '#{parts.fragment}' means nothing here, leave it out")
-    if "@" in parts.netloc:
+    if "@" in parts.netloc or (parts.scheme != "log" and "@" in parts.path):  # a password may have a /
         raise Misconfigured(
             f"{parts.scheme}:// with a user or password: URLs get logged: give ?username=NAME&password=env:VARIABLE"
         )
+    if "#" in url:
+        raise Misconfigured(f"{shown}: '#' means nothing here: leave it out, or write it as %23")
     path = unquote(parts.path)
     if parts.scheme == "log" and parts.netloc:
-        raise Misconfigured(f"{url}: a log is a directory of this machine: write log:///{parts.netloc}{parts.path}")
+        raise Misconfigured(f"{shown}: a log is a directory of this machine: write log:///{parts.netloc}{parts.path}")
     whole = path if parts.scheme == "log" else f"{parts.netloc}{path}"
     place, topic = whole.rpartition("/")[::2] if topic_needed else (whole.rstrip("/") or whole, "")
     if topic_needed:
-        _check(url, place, topic, shape)
+        _check(shown, place, topic, shape)
     elif not place.strip("/"):
-        raise Misconfigured(f"{url}: the place is missing, it is what stands before the topic in {shape}")
-    return Address(parts.scheme, place, topic, _options(url, parts.query))
+        raise Misconfigured(f"{shown}: the place is missing, it is what stands before the topic in {shape}")
+    return Address(parts.scheme, place, topic, _options(shown, parts.query))
 
 
-def _check(url: str, place: str, topic: str, shape: str) -> None:
+def _check(shown: str, place: str, topic: str, shape: str) -> None:
     if not topic:
-        raise Misconfigured(f"{url}: the topic is missing, it is the last part of the path: {shape}")
+        raise Misconfigured(f"{shown}: the topic is missing, it is the last part of the path: {shape}")
     if not place.strip("/"):
-        raise Misconfigured(f"{url}: what stands before the topic is missing: {shape}")
+        raise Misconfigured(f"{shown}: what stands before the topic is missing: {shape}")
     check_topic(topic)
 
 
-def _options(url: str, query: str) -> dict[str, str]:
+def _options(shown: str, query: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as error:
-        raise Misconfigured(f"{url}: {query!r} is not option=value&option=value") from error
+    except ValueError:  # which says what it read
+        raise Misconfigured(f"{shown}: what follows ? is not option=value&option=value") from None
     options = dict(pairs)
     if len(options) < len(pairs):
-        raise Misconfigured(f"{url}: an option stands there twice")
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise Misconfigured(f"{shown}: option {name} stands there twice")
     return options
 
 
@@ -120,9 +124,9 @@ def _host(address: Address, text: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _unknown_scheme(url: str, scheme: str) -> Misconfigured:
+def _unknown_scheme(shown: str, scheme: str) -> Misconfigured:
     near = difflib.get_close_matches(scheme, ENGINES, 1)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(_SHAPES.values())}"
     return Misconfigured(
-        f"{url}: {scheme + ':// is no queue that evermq knows' if scheme else 'this is no URL'}: {hint}"
+        f"{shown}: {scheme + ':// is no queue that evermq knows' if scheme else 'this is no URL'}: {hint}"
     )

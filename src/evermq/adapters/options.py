@@ -11,7 +11,7 @@ from evermq.adapters.secret import secret
 from evermq.errors import Misconfigured
 from evermq.traits import Durable
 
-__all__ = ["Options"]
+__all__ = ["Options", "durable_named"]
 
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _CLASSES = tuple(each.name.lower() for each in Durable)
@@ -45,7 +45,7 @@ class Options:
     @property
     def required(self) -> Durable:
         """The class that `require` names."""
-        return Durable[self.require.upper()] if self.require else Durable.MEMORY
+        return durable_named(self.require) if self.require else Durable.MEMORY
 
     @property
     def user(self) -> str:
@@ -72,6 +72,11 @@ class Options:
             limit = f"from {least} on" if most is None else f"from {least} to {most}"
             raise Misconfigured(f"{name} = {text!r}: give a whole number {limit}")
         return int(text)
+
+
+def durable_named(text: str) -> Durable:
+    """The class that `require` names. Raises Misconfigured."""
+    return Durable[_chosen("require", text.lower(), _CLASSES, f"one of {', '.join(_CLASSES)}").upper()]
 
 
 def _chosen(name: str, text: str, among: Any, say: str) -> str:

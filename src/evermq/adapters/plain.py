@@ -13,8 +13,8 @@ __all__ = ["plain_size"]
 def plain_size(message: Message) -> int:
     """Bytes of body and key. Raises Rejected, naming message and field, for what is no message."""
     id, key, body, headers, created_ms = message
-    if not _is_text(id):
-        raise Rejected(f"message {id!r}: its id is to be text")
+    if not _is_text(id) or not id:
+        raise Rejected(f"message {id!r}: its id is to be text, and not empty: readers know a second copy by it")
     if type(body) is not bytes:
         raise Rejected(f"message {id}: its body is to be bytes, not {type(body).__name__}")
     if key is not None and type(key) is not bytes:

@@ -21,6 +21,7 @@ from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
 from evermq.ha.together import close_all
 from evermq.port import Queue
+from evermq.redaction import redacted
 
 __all__ = ["build", "create", "groups_of", "open", "urls_of"]
 
@@ -43,11 +44,12 @@ def find(topic: str, config: str | Path | None) -> TopicConfig:
     """The configuration of a topic."""
     path = Path(config or DEFAULT)
     if config is None and not path.exists():
-        raise Misconfigured(f"{topic!r} is no URL, and there is no {DEFAULT} here that describes a topic of that name")
+        said = f"{redacted(topic)!r} is no URL"
+        raise Misconfigured(f"{said}, and there is no {DEFAULT} here that describes a topic of that name")
     topics = load(path)
     if topic not in topics:
         known = ", ".join(topics) or "none"
-        raise Misconfigured(f"{path} has no topic {topic!r}; it has {known}")
+        raise Misconfigured(f"{path} has no topic {redacted(topic)!r}; it has {known}")
     return topics[topic]
 
 

@@ -13,6 +13,7 @@ from evermq.ha.failover import Failover
 from evermq.policy.deduped import Deduped
 from evermq.policy.ordered import Ordered
 from evermq.port import Queue
+from evermq.redaction import redacted
 
 if TYPE_CHECKING:
     from evermq.progress.sql import SqlProgress
@@ -84,7 +85,7 @@ def open_progress(url: str, topic: str) -> SqlProgress:
     try:
         from evermq.progress.sql import SqlProgress
     except ImportError as error:
-        raise Misconfigured(f"progress = {url!r} needs SQLAlchemy: pip install 'evermq[sql]'") from error
+        raise Misconfigured(f"progress = {redacted(url)!r} needs SQLAlchemy: pip install 'evermq[sql]'") from error
     if url.startswith("log:"):
         directory = Path(parse(url if url.count("/") > 3 else f"{url}/").place)
         directory.mkdir(parents=True, exist_ok=True)

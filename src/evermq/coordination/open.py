@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from evermq.coordination.remembered import Remembered
 from evermq.coordinator import Coordinator
 from evermq.errors import Misconfigured
+from evermq.redaction import redacted
 
 __all__ = ["Target", "open", "parse"]
 
@@ -42,21 +43,23 @@ def parse(url: str) -> Target:
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as error:
-        raise Misconfigured(f"{url!r} is no URL of a coordinator: {error}") from error
+    except ValueError:  # which says what it read
+        raise Misconfigured(f"{redacted(url)!r} is no URL of a coordinator") from None
     shape = _SHAPES.get(parts.scheme)
     if shape is None:
-        raise Misconfigured(f"{parts.scheme or url!r} is no coordinator: known are {', '.join(_SHAPES.values())}")
+        raise Misconfigured(
+            f"{parts.scheme or redacted(url)!r} is no coordinator: known are {', '.join(_SHAPES.values())}"
+        )
     if "@" in parts.netloc:
         raise Misconfigured(f"{shape} with a user or password: URLs get logged: give ?username=NAME&password=env:NAME")
     path = unquote(parts.path).rstrip("/")
     if not path or parts.fragment or bool(parts.netloc) == (parts.scheme == "file"):
-        raise Misconfigured(f"{url}: write {shape}")
+        raise Misconfigured(f"{redacted(url)}: write {shape}")
     return Target(parts.scheme, parts.netloc, path, options)
 
 
 def _no_secret(option: str, reference: str) -> str:
-    raise Misconfigured(f"{option} = {reference}: nothing here reads secrets")
+    raise Misconfigured(f"{option}: nothing here reads secrets")
 
 
 async def open(url: str, *, secret: Secret = _no_secret, fits: Callable[[bytes], bool] = bool) -> Remembered:

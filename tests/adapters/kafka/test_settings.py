@@ -3,8 +3,11 @@
 import pytest
 
 from evermq.adapters.address import parse
+from evermq.adapters.kafka.making import check
+from evermq.adapters.kafka.sender import Sender
 from evermq.adapters.kafka.settings import Settings
 from evermq.errors import Misconfigured
+from evermq.traits import Durable
 
 
 def settings_of(query: str, hosts: str = "h1:1,h2") -> Settings:
@@ -21,6 +24,11 @@ def test_dotted_settings_reach_both_drivers() -> None:
     assert settings.aiokafka["client_id"] == "shop"
     consumer = settings.consumer("billing")
     assert (consumer["client.id"], consumer["client.rack"], consumer["group.id"]) == ("shop", "dc1", "team-billing")
+
+
+def test_class_is_required_as_over_other_engines() -> None:
+    assert settings_of("").required is Durable.MEMORY
+    assert settings_of("require=replicated").required is Durable.REPLICATED
 
 
 def test_user_means_scram_over_tls() -> None:
@@ -50,12 +58,53 @@ def test_secret_is_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ssl.endpoint.identification.algorithm=none", "https"),
         ("password=hunter2", "env:NAME"),
         ("sasl.password=hunter2", "env:NAME"),
+        ("require=everything", "require"),
+        ("security.protocol=bogus", "security.protocol = 'bogus'"),
+        ("sasl.mechanism=BOGUS", "sasl.mechanism = 'BOGUS'"),
+        ("username=app", "without a password"),
+        ("password=env:HOME", "username=NAME"),
+        ("security.protocol=SASL_PLAINTEXT", "username=NAME"),
     ],
 )
 def test_wrong_option_is_refused(query: str, said: str) -> None:
     with pytest.raises(Misconfigured, match=said) as raised:
         settings_of(query)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "session.timeout.ms=abc",
+        "group.protocol=bogus",
+        "isolation.level=x",
+        "max.poll.interval.ms=1",
+        "broker.address.family=x",
+        "ssl.ca.location=/nonexistent",
+    ],
+)
+def test_setting_that_the_driver_does_not_take_is_told_by_its_name(query: str) -> None:
+    with pytest.raises(Misconfigured, match=query.partition("=")[0]):
+        check(settings_of(query))
+
+
+def test_settings_that_are_right_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PASSWORD", "hunter2")
+    login = "username=app&password=env:BROKER_PASSWORD"
+    for query in (
+        "",
+        "group.protocol=consumer",
+        login,
+        f"{login}&security.protocol=sasl_plaintext&sasl.mechanism=PLAIN",
+    ):
+        check(settings_of(query))
+
+
+async def test_client_that_sends_says_which_setting_it_does_not_take() -> None:
+    with pytest.raises(Misconfigured, match="ssl"):
+        Sender(Settings(bootstrap="h:1", dotted={"security.protocol": "SSL", "ssl.ca.location": "/nowhere"}))
+    with pytest.raises(Misconfigured, match="security_protocol"):
+        Sender(Settings(bootstrap="h:1", dotted={"security.protocol": "bogus"}))
 
 
 def test_wrong_ca_file_is_told() -> None:

@@ -1,6 +1,7 @@
 """Messages become AMQP's frames and come back; what others wrote is readable."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pamqp import commands, frame
@@ -68,22 +69,28 @@ def test_attempt_is_the_delivery_count() -> None:
     assert attempt_of(ContentHeader(), True) == 2
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        Message("a", None, "text", {}, 0),  # type: ignore[arg-type]
-        Message("a", "key", b"", {}, 0),  # type: ignore[arg-type]
-        Message("a", None, b"", {"n": 1}, 0),  # type: ignore[dict-item]
-        Message("a", None, b"", {"n" * 256: ""}, 0),
-        Message(7, None, b"", {}, 0),  # type: ignore[arg-type]
-        Message("a", None, b"", {}, 1 << 70),
-        Message("a", None, b"", {"n": "\udcc3\udca9"}, 0),
-    ],
-    ids=repr,
-)
-def test_what_is_no_message_is_rejected(wrong: Message) -> None:
-    with pytest.raises(Rejected):
-        size_of(wrong)
+WRONG: list[tuple[Any, str]] = [
+    (("a", None, "text", {}, 0), "body"),
+    (("a", "key", b"", {}, 0), "key"),
+    (("a", None, b"", {"n": 1}, 0), "header 'n'"),
+    (("a", None, b"", {"n" * 256: ""}, 0), "the name of header"),
+    ((7, None, b"", {}, 0), "its id"),
+    ((None, None, b"", {}, 0), "its id"),
+    (("", None, b"", {}, 0), "its id"),
+    (("a", None, b"", {}, 1 << 70), "created_ms"),
+    (("a", None, b"", {}, 1.5), "created_ms"),
+    (("a", None, b"", None, 0), "headers"),
+    (("a", None, b"", {"n": "\udcc3\udca9"}, 0), "n, .*decode"),
+    (("a", None, b"", {"n": "\ud800"}, 0), "n, .*surrogate"),
+    (("a", None, b"", {"\ud800": ""}, 0), "the name of a header, .*surrogate"),
+    (("a\ud800", None, b"", {}, 0), "its id, .*surrogate"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "field"), WRONG, ids=repr)
+def test_what_is_no_message_is_rejected_with_its_field(wrong: Any, field: str) -> None:
+    with pytest.raises(Rejected, match=field):
+        size_of(Message(*wrong))
 
 
 def test_header_name_that_is_not_utf_8_is_rejected() -> None:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from evermq.adapters.kafka.errors import of_librdkafka
+from evermq.adapters.kafka.making import made
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
@@ -36,6 +37,9 @@ _PASSING = (
     KafkaError.FENCED_LEADER_EPOCH,
 )
 _OF_BROKERS = {
+    "cleanup.policy": "log.cleanup.policy",
+    "retention.bytes": "log.retention.bytes",
+    "retention.ms": "log.retention.ms",
     "flush.messages": "log.flush.interval.messages",
     "max.message.bytes": "message.max.bytes",
     "message.timestamp.type": "log.message.timestamp.type",
@@ -50,7 +54,8 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._where = f"kafka://{settings.bootstrap}"
         self._refusal: KafkaError | None = None
-        self._opened: AdminClient | None = AdminClient({**settings.admin, **_QUIET, "error_cb": self._on_error})
+        given = {**settings.admin, **_QUIET, "error_cb": self._on_error}
+        self._opened: AdminClient | None = made(AdminClient, given)
 
     async def ping(self) -> int:
         """How many brokers there are. Raises Denied or Unavailable."""

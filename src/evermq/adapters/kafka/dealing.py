@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import methodcaller
 
@@ -31,29 +31,63 @@ def is_near(columns: Columns, now_ms: int) -> bool:
 def check(messages: Batch, bytes_max: int, now_ms: int) -> None:
     """Raise Rejected or a kind of it where a message cannot be appended as it stands."""
     columns = messages.columns
+    if not (all(columns.ids) and _is_text(columns.ids)):
+        for message in messages:
+            _check_id(message.id)
     if {*map(type, columns.bodies)} != _BYTES:
         wrong = next(m for m in messages if type(m.body) is not bytes)
         raise Rejected(f"message {wrong.id}: body is {type(wrong.body).__name__}, not bytes: encode it")
     if not {*map(type, columns.keys)} <= _KEYS:
         wrong = next(m for m in messages if type(m.key) not in _KEYS)
         raise Rejected(f"message {wrong.id}: key is {type(wrong.key).__name__}, not bytes or None: encode it")
-    if messages.body_bytes_max > bytes_max // 2:
-        _check_sizes(messages, bytes_max)
+    if not _are_whole(columns.created):
+        wrong = next(m for m in messages if not isinstance(m.created_ms, int))
+        raise Rejected(f"message {wrong.id}: created_ms is {wrong.created_ms!r}, not a whole number of milliseconds")
     if columns.has_headers and not _are_plain(columns.headers, bytes_max):
         for message in messages:
             _check_headers(message, bytes_max, now_ms)
+    if messages.body_bytes_max > bytes_max // 2:
+        _check_sizes(messages, bytes_max)
+
+
+def _is_text(texts: Iterable[str]) -> bool:
+    """Whether all of these are text that can be encoded."""
+    try:
+        whole = "".join(texts)
+        return whole.isascii() or bool(whole.encode("utf-8", "surrogateescape"))
+    except (TypeError, UnicodeEncodeError):
+        return False
+
+
+def _are_whole(numbers: Sequence[int]) -> bool:
+    """Whether all of these are whole numbers; a sum is the quickest way to touch each of them."""
+    try:
+        return type(sum(numbers)) is int
+    except TypeError:
+        return False
 
 
 def _are_plain(headers: Sequence[Mapping[str, str]], bytes_max: int) -> bool:
     """Whether nothing in any of these has to be looked at closer."""
-    names = {*chain.from_iterable(headers)}
-    texts = [*chain.from_iterable(map(_values, headers))]
+    try:
+        names = {*chain.from_iterable(headers)}
+        texts = [*chain.from_iterable(map(_values, headers))]
+    except (TypeError, AttributeError):
+        return False
     return (
         {*map(type, names)} | {*map(type, texts)} == _TEXT
         and DELIVER_AT not in names
-        and all(map(str.isascii, names))
+        and (joined := "".join(names)).isascii()
+        and "\0" not in joined
+        and _is_text(texts)
         and max(map(len, texts)) <= bytes_max // 8
     )
+
+
+def _check_id(id: object) -> None:
+    if type(id) is not str or not id:
+        raise Rejected(f"message {id!r}: its id is to be text, and not empty: readers know a second copy by it")
+    _check_text(f"message {id!r}: its id", id)
 
 
 def _check_sizes(messages: Sequence[Message], bytes_max: int) -> None:
@@ -68,13 +102,15 @@ def _check_sizes(messages: Sequence[Message], bytes_max: int) -> None:
 
 
 def _check_headers(message: Message, bytes_max: int, now_ms: int) -> None:
+    if not isinstance(message.headers, Mapping):
+        raise Rejected(f"message {message.id}: headers are {message.headers!r:.40}, no mapping: give {{}} for none")
     for name, text in message.headers.items():
         if type(name) is not str or type(text) is not str:
             raise Rejected(f"message {message.id}: header {name!r} is not text: encode it")
-        if len(text) > bytes_max // 8:
-            _check_sizes((message,), bytes_max)
-        if not name.isascii():
-            _check_name(message, name)
+        _check_name(message, name)
+        _check_text(f"message {message.id}: header {name!r}", text)
+    if any(len(text) > bytes_max // 8 for text in message.headers.values()):
+        _check_sizes((message,), bytes_max)
     try:
         late = is_late(message, now_ms)
     except ValueError as error:
@@ -84,10 +120,19 @@ def _check_headers(message: Message, bytes_max: int, now_ms: int) -> None:
 
 
 def _check_name(message: Message, name: str) -> None:
+    if "\0" in name:
+        raise Rejected(f"message {message.id}: the name of a header, {name!r}, has a NUL, where readers would cut it")
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise Rejected(f"message {message.id}: the name of a header, {name!r}, is not UTF-8") from error
+
+
+def _check_text(said: str, text: str) -> None:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Rejected(f"{said} has half a surrogate pair: that is no text") from None
 
 
 class LaneOf(dict[bytes | None, int]):

@@ -20,6 +20,7 @@ from evermq.adapters.kafka.errors import ENDING, of_librdkafka
 from evermq.adapters.kafka.fetching import Fetched, decode
 from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
+from evermq.adapters.kafka.making import made
 from evermq.adapters.kafka.offsets import Offsets
 from evermq.adapters.kafka.progress import is_of_another_topic, unpack
 from evermq.adapters.kafka.settings import Settings
@@ -58,7 +59,7 @@ class Membership:
         self._member = ""  # as the coordinator knows it, where the driver has not left the group
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, f"evermq-kafka-{group}")
-        self._consumer = Consumer({**settings.consumer(group), "error_cb": self._on_error})
+        self._consumer = made(Consumer, {**settings.consumer(group), "error_cb": self._on_error})
         self._wanted = asyncio.Event()
         self._joined = asyncio.Event()
         self._dirty = asyncio.Event()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from evermq.adapters.kafka.errors import of_librdkafka
+from evermq.adapters.kafka.making import made
 from evermq.adapters.kafka.settings import Settings
 from evermq.clock import SYSTEM
 
@@ -22,14 +23,15 @@ async def timestamps(settings: Settings, topic: str, offsets: Mapping[int, int])
 
 
 def _timestamps(settings: Settings, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
-    consumer = Consumer(
+    consumer = made(
+        Consumer,
         {
             **settings.admin,
             "group.id": settings.group_prefix + "evermq-peek",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
-        }
+        },
     )
     found: dict[int, int] = {}
     try:

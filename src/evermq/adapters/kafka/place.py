@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka.admin import OffsetSpec
 
@@ -18,7 +18,7 @@ from evermq.adapters.kafka.queue import KafkaQueue
 from evermq.adapters.kafka.reader import KafkaReader
 from evermq.adapters.kafka.sender import Sender
 from evermq.adapters.kafka.settings import Settings
-from evermq.adapters.kafka.topic import Topic, weaknesses
+from evermq.adapters.kafka.topic import Topic, deletions, weaknesses
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected
 from evermq.port import GroupState, Start, TopicState
@@ -52,10 +52,7 @@ class KafkaPlace:
         """The queue of a topic that exists. Raises NoSuchTopic: `create` makes topics, nothing else does."""
         found = await self._find(topic)
         self.sender.watch(topic)
-        if found.traits.durable < Durable.REPLICATED and topic not in self._warned:
-            self._warned.add(topic)
-            wrong = "; ".join(f"{setting} = {value}: {advice}" for setting, value, advice in _weak(found))
-            _log.warning("topic %s keeps what it acknowledged as %s only: %s", topic, found.traits.durable.name, wrong)
+        self._judge(found)
         queue = KafkaQueue(self, found)
         self._queues.append(queue)
         return queue
@@ -103,10 +100,13 @@ class KafkaPlace:
         return TopicState(found.lanes, groups, sum(ends.values()))
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
-        """Let a group begin again at `start`. Raises Rejected while it has readers, anywhere."""
+        """Let a group begin again at `start`. Raises NoSuchTopic for one that does not exist, Rejected while it has
+        readers, anywhere."""
         found = await self._find(topic)
+        if not await self._committed(found, check_group(group)):
+            raise NoSuchTopic(f"topic {topic} has no group {group}: evermq topics create URL --groups {group} makes it")
         offsets = await self._offsets(found, start)
-        if not await self.offsets.commit(self.settings.group_prefix + check_group(group), topic, offsets):
+        if not await self.offsets.commit(self.settings.group_prefix + group, topic, offsets):
             raise Rejected(f"group {group} has readers: close them, then reset it")
 
     async def close(self) -> None:
@@ -150,6 +150,22 @@ class KafkaPlace:
         starts = await self.admin.bounds(topic.name, missing, OffsetSpec.earliest())
         stands = {each: committed.get(each, Committed(starts.get(each, 0), "")) for each in lanes}
         return sum(_left(topic, stands[each], ends[each]) for each in lanes)
+
+    def _judge(self, topic: Topic) -> None:
+        """Warn of what is weak, once. Raises Misconfigured where it is less than the URL requires."""
+        durable, required = topic.traits.durable, self.settings.required
+        wrong = _said(weaknesses(topic.replicas, topic.config))
+        if durable < required:
+            raise Misconfigured(
+                f"topic {topic.name} keeps {durable.name.lower()}, less than {required.name.lower()}: {wrong}"
+            )
+        if topic.name in self._warned:
+            return
+        self._warned.add(topic.name)
+        if durable < Durable.REPLICATED:
+            _log.warning("topic %s keeps what it acknowledged as %s only: %s", topic.name, durable.name, wrong)
+        if soon := _said(each for each in deletions(topic.config) if each[2]):
+            _log.warning("topic %s deletes what was not read: %s", topic.name, soon)
 
     async def _find(self, topic: str) -> Topic:
         self.check()
@@ -217,8 +233,8 @@ def _left(topic: Topic, stands: Committed, end: int) -> int:
     return max(0, end - stands.offset - sum(stop - start for start, stop in progress.done))
 
 
-def _weak(topic: Topic) -> list[tuple[str, str, str]]:
-    return weaknesses(topic.replicas, topic.config)
+def _said(found: Iterable[tuple[str, str, str]]) -> str:
+    return "; ".join(f"{setting} = {value}: {advice}" for setting, value, advice in found)
 
 
 def _differences(topic: Topic, lanes: int | None, settings: Settings) -> list[str]:

@@ -27,8 +27,19 @@ from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
 from evermq.adapters.kafka.link import write
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.unsaid import keep_secrets_unsaid
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, NoSuchTopic, Rejected, TooLarge, Unavailable, Uncertain, Unsupported
+from evermq.errors import (
+    Closed,
+    EvermqError,
+    Misconfigured,
+    NoSuchTopic,
+    Rejected,
+    TooLarge,
+    Unavailable,
+    Uncertain,
+    Unsupported,
+)
 
 __all__ = ["Sender"]
 
@@ -71,7 +82,7 @@ class Sender:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
         self._settings = settings
         self._clock = clock
-        self.client = AIOKafkaClient(**settings.aiokafka)
+        self.client = _client(settings)
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._ready: dict[_Lane, None] = {}
         self._pushing = False
@@ -345,3 +356,13 @@ def _requests(lanes: Sequence[_Lane]) -> Iterator[list[_Lane]]:
             some, size = [], lane.batch.size
         some.append(lane)
     yield some
+
+
+def _client(settings: Settings) -> AIOKafkaClient:
+    """Raises Misconfigured."""
+    keep_secrets_unsaid()
+    given = settings.aiokafka
+    try:
+        return AIOKafkaClient(**given)
+    except ValueError as error:
+        raise Misconfigured(f"kafka: {error}") from None

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evermq.adapters.address import Address
+from evermq.adapters.options import durable_named
 from evermq.adapters.secret import secret
 from evermq.errors import Misconfigured
+from evermq.traits import Durable
 
 __all__ = ["Settings"]
 
@@ -29,9 +31,13 @@ _NUMBERS = {
     "window": 10_000,  # how far a lane is read ahead of its first message that is not settled
     "handover_ms_max": 2_000,  # how long a lane that goes to another process waits for what is being handled
 }
-_TEXTS = {"group_prefix": "", "username": "", "password": ""}
+_TEXTS = {"group_prefix": "", "username": "", "password": "", "require": ""}
 _SHORT = {"username": "sasl.username", "password": "sasl.password"}
 _SECRET = ("sasl.password", "ssl.key.password")
+_CHOICES = {
+    "security.protocol": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "sasl.mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+}
 # Settings of Kafka's clients that may stand in a URL, and change no promise.
 _DOTTED = {
     "broker.address.family",
@@ -73,11 +79,12 @@ _HELD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Options of one place. dotted: settings of Kafka's clients under their own names, secrets resolved; it is not
-    in the repr, and goes to no log."""
+    """Options of one place. required: a topic that keeps less is refused. dotted: settings of Kafka's clients under
+    their own names, secrets resolved; it is not in the repr, and goes to no log."""
 
     bootstrap: str
     group_prefix: str = ""
+    required: Durable = Durable.MEMORY
     lanes: int = 0
     replicas: int = 0
     retention_ms: int = 0
@@ -98,15 +105,13 @@ class Settings:
                 own[name] = _number(name, value)
             elif name in _DOTTED:
                 dotted[name] = secret(option, value) if name in _SECRET else value
+            elif name == "require":
+                own["required"] = durable_named(value)
             elif name in _TEXTS:
                 own[name] = value
             else:
                 raise _unknown(option)
-        if "sasl.username" in dotted:
-            dotted.setdefault("security.protocol", "SASL_SSL")
-            dotted.setdefault("sasl.mechanism", "SCRAM-SHA-512")
-        elif any(name.startswith("ssl.") for name in dotted):
-            dotted.setdefault("security.protocol", "SSL")
+        _secure(dotted)
         bootstrap = ",".join(f"{_bracketed(host)}:{port or 9092}" for host, port in address.hosts)
         return cls(bootstrap=bootstrap, dotted=dotted, **own)
 
@@ -177,6 +182,26 @@ class Settings:
         except (OSError, ssl.SSLError) as error:
             raise Misconfigured(f"ssl.ca.location or ssl.certificate.location cannot be used: {error}") from error
         return context
+
+
+def _secure(dotted: dict[str, str]) -> None:
+    """Add what is not said; refuse what one of the drivers cannot do, and a user who would not be sent."""
+    if "sasl.username" in dotted:
+        dotted.setdefault("security.protocol", "SASL_SSL")
+        dotted.setdefault("sasl.mechanism", "SCRAM-SHA-512")
+    elif any(name.startswith("ssl.") for name in dotted):
+        dotted.setdefault("security.protocol", "SSL")
+    for name, known in _CHOICES.items():
+        if (value := dotted.get(name, known[0]).upper()) not in known:
+            raise Misconfigured(f"{name} = {dotted[name]!r}: known are {', '.join(known)}")
+        if name in dotted:
+            dotted[name] = value
+    user, password = dotted.get("sasl.username"), dotted.get("sasl.password")
+    wanted = dotted.get("security.protocol", "").startswith("SASL")
+    if not user and (wanted or password):
+        raise Misconfigured("security.protocol and password are of a user: give username=NAME")
+    if not password and (wanted or user):
+        raise Misconfigured(f"username = {user} without a password: give password=env:VARIABLE")
 
 
 def _number(name: str, value: str) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from evermq.traits import Ack, Durable, Groups, Order, Traits
 
-__all__ = ["Topic", "durable_of", "weaknesses"]
+__all__ = ["Topic", "deletions", "durable_of", "weaknesses"]
 
 _BATCH_COUNT_MAX = 65_536
 _RECORD_BYTES = 4_096  # of the limit, what is kept free for evermq's id and the frame of a record with many headers
 _NEVER_FLUSH = 1 << 40
+_KEPT_MS_MIN, _KEPT_BYTES_MIN = 3_600_000, 1 << 30  # of a lane; what is kept less long is warned of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class Topic:
 
 
 def durable_of(replicas: int, config: Mapping[str, str]) -> Durable:
-    """What loss an append with acks=all survives; brokers write a message to disk some time after they took it."""
+    """What loss an append with acks=all survives; brokers write a message to disk some time after they took it, and
+    where they compact they delete it."""
+    if _is_compacted(config):
+        return Durable.MEMORY
     if not weaknesses(replicas, config):
         return Durable.REPLICATED
     if int(config.get("flush.messages", _NEVER_FLUSH)) == 1:
@@ -66,8 +70,11 @@ def durable_of(replicas: int, config: Mapping[str, str]) -> Durable:
 
 
 def weaknesses(replicas: int, config: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(setting, value, advice) of each that keeps the topic from surviving the loss of a broker."""
+    """(setting, value, advice) of each that keeps the topic from surviving the loss of a broker, or loses by itself."""
     found = []
+    if _is_compacted(config):
+        advice = "delete: compaction deletes messages, read or not, of which a later one has the key"
+        found.append(("cleanup.policy", config["cleanup.policy"], advice))
     if replicas < 3:
         found.append(("replication.factor", str(replicas), "3 or more: a broker that is lost takes nothing with it"))
     if (in_sync := config.get("min.insync.replicas")) is None or int(in_sync) < 2:
@@ -81,3 +88,22 @@ def weaknesses(replicas: int, config: Mapping[str, str]) -> list[tuple[str, str,
     if (unclean := config.get("unclean.leader.election.enable", "false")) != "false":
         found.append(("unclean.leader.election.enable", unclean, "false: else a replica that lags may become leader"))
     return found
+
+
+def deletions(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(setting, value, advice) of what deletes messages that nobody has read yet; an advice where that may be soon."""
+    advice = "an hour or more (-1: no limit): whoever reads later than that loses what was not read"
+    kept_ms, kept_bytes = config.get("retention.ms", "unknown"), config.get("retention.bytes", "unknown")
+    few = "1073741824 or more (-1: no limit): a lane with more than that loses what was not read"
+    return [
+        ("retention.ms", kept_ms, advice if _is_below(kept_ms, _KEPT_MS_MIN) else ""),
+        ("retention.bytes", kept_bytes, few if _is_below(kept_bytes, _KEPT_BYTES_MIN) else ""),
+    ]
+
+
+def _is_compacted(config: Mapping[str, str]) -> bool:
+    return "compact" in config.get("cleanup.policy", "")
+
+
+def _is_below(value: str, least: int) -> bool:
+    return value.isdecimal() and int(value) < least  # -1 is no limit

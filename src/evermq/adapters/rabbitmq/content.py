@@ -3,7 +3,8 @@
 The id is `message_id`, or the header `evermq-id` where that is too long for it; the key is the header `evermq-key`, and
 `created_ms` is `evermq-created-ms` (the property `timestamp` has whole seconds only). Headers that are not UTF-8 are
 written as the bytes they stand for. What other programs wrote is readable: numbers and times become text, tables and
-lists JSON, and properties that evermq has no field for are headers that begin with `amqp-`.
+lists JSON, and properties that evermq has no field for are headers that begin with `amqp-`. A message of theirs that
+has no `message_id` gets an id that no other one has, and another one each time it comes.
 """
 
 from __future__ import annotations
@@ -46,21 +47,26 @@ def size_of(message: Message) -> int:
     """Bytes of body, key and headers. Raises Rejected for what is no message."""
     size, id = plain_size(message), message.id
     for name, text in message.headers.items():
-        if len(name) > 255 or len(name.encode("utf-8", "surrogateescape")) > 255:
-            raise Rejected(f"message {id}: the name of header {name[:40]}… is over 255 bytes, RabbitMQ takes no more")
-        size += len(name) + _raw_size(id, text)
+        if len(name) > 255 or _raw_size(id, "the name of a header", name) > 255:
+            raise Rejected(
+                f"message {id!r}: the name of header {name[:40]!r}… is over 255 bytes, RabbitMQ takes no more"
+            )
+        size += len(name) + _raw_size(id, name, text)
     if not id.isascii():
-        _raw_size(id, id)
+        _raw_size(id, "its id", id)
     return size
 
 
-def _raw_size(id: str, text: str) -> int:
+def _raw_size(id: str, field: str, text: str) -> int:
     """Bytes of a text; escaped bytes that together are UTF-8 would read back as another one."""
     if text.isascii():
         return len(text)
-    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Rejected(f"message {id!r}: {field}, {text[:40]!r}, has half a surrogate pair: that is no text") from None
     if raw.decode("utf-8", "surrogateescape") != text:
-        raise Rejected(f"message {id!r}: {text[:40]!r} has escaped bytes that are UTF-8: decode them")
+        raise Rejected(f"message {id!r}: {field}, {text[:40]!r}, has escaped bytes that are UTF-8: decode them")
     return len(raw)
 
 

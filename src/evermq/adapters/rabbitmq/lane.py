@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from itertools import count
 
 from pamqp.header import ContentHeader
 
@@ -19,7 +18,6 @@ from evermq.position import Position
 
 __all__ = ["Lane"]
 
-_sessions = count(1)
 _CLOSE_S = 2.0
 _AWAY_MS = 300  # what was given away is not asked for again before
 
@@ -42,7 +40,7 @@ class Lane:
         self._away_until_ms = 0
         self._came = False
         self.window = LaneWindow()
-        self.session = 0
+        self.session = ""
 
     @property
     def is_open(self) -> bool:
@@ -62,7 +60,7 @@ class Lane:
     async def open(self, wake: Callable[[], None]) -> None:
         """Stand in line, or at its head. Raises NoSuchTopic, Denied, Unavailable."""
         await self._leave()
-        self.session = next(_sessions)
+        self.session = self._clock.token()  # tags count from 1 in every channel, of every process
         self._came = False
         window = self.window = LaneWindow()
 

@@ -1,34 +1,31 @@
-"""What AMQP does not tell: how many members a quorum queue has, and what readers of other processes hold."""
+"""What AMQP does not tell: members, policies and arguments of queues, and what readers of other processes hold."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from evermq.adapters.rabbitmq.link import Login
+from evermq.adapters.rabbitmq.seen import COLUMNS, Seen, seen
 from evermq.errors import Denied, Misconfigured, Unavailable
+from evermq.redaction import redacted
 from evermq.traits import Durable
 
-__all__ = ["Management", "Seen", "demand"]
+__all__ = ["Management", "demand"]
+
+_log = logging.getLogger("evermq.rabbitmq")
 
 _PAGE = 500  # the most that the server puts on one
-_MEMBERS_MIN = 3  # of which two have what was confirmed, whoever of them is lost
 _REFUSED = (401, 403)
-
-
-class Seen(NamedTuple):
-    """members: replicas of a queue. unsettled: messages of it that readers hold, here and elsewhere."""
-
-    members: int
-    unsettled: int
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
@@ -63,12 +60,14 @@ class Management:
         bases = [each if "://" in each else f"{scheme}://{each}" for each in text.split(",")]
         for base in bases:
             if not re.fullmatch(r"https?://[^/@:]+(:\d+)?", base):
-                raise Misconfigured(f"management = {text!r}: give host:port, or https://host:port, and no path")
+                raise Misconfigured(
+                    f"management = {redacted(text)!r}: give host:port, or https://host:port, and no path"
+                )
         return cls(bases, login)
 
     async def durable(self) -> Durable:
         """What queues keep that are made while every node of the cluster runs."""
-        return _durable(len(await self._ask("/api/nodes?columns=name")))
+        return Seen(len(await self._ask("/api/nodes?columns=name")), 0).durable
 
     async def queues(self, topic: str, group: str = "") -> dict[str, Seen]:
         """The queues of a topic, or of one group of it, by name."""
@@ -77,17 +76,10 @@ class Management:
         page, pages = 1, 1
         while page <= pages:
             query = {"page": page, "page_size": _PAGE, "use_regex": "true", "name": pattern}
-            columns = "&columns=name,members,messages_unacknowledged"
-            answer = await self._ask(f"/api/queues/{self._vhost}?{urlencode(query)}{columns}")
-            for each in answer["items"]:
-                found[each["name"]] = Seen(len(each.get("members") or ()), each.get("messages_unacknowledged") or 0)
+            answer = await self._ask(f"/api/queues/{self._vhost}?{urlencode(query)}&columns={COLUMNS}")
+            found |= {each["name"]: seen(each) for each in answer["items"]}
             page, pages = page + 1, answer["page_count"]
         return found
-
-    async def durable_of(self, topic: str) -> Durable:
-        """What every queue of a topic keeps."""
-        queues = await self.queues(topic)
-        return min((_durable(each.members) for each in queues.values()), default=Durable.DISK)
 
     async def _ask(self, path: str) -> Any:
         """The answer of the first that gives one."""
@@ -114,20 +106,29 @@ async def demand(required: Durable, management: Management | None, topic: str) -
 
     Raises Misconfigured where that is less than required, Unavailable or Denied where more may be required than can be
     seen."""
-    found = Durable.DISK
+    queues: dict[str, Seen] = {}
     try:
         if management:
-            found = await management.durable_of(topic)
+            queues = await management.queues(topic)
     except (Denied, Unavailable):
-        if required > found:
+        if required > Durable.DISK:
             raise
+    found = min((each.durable for each in queues.values()), default=Durable.DISK)
+    why = _wrong(queues) or "three members would make it replicated"
     if found < required:
         raise Misconfigured(
-            f"topic {topic}: its queues keep {found.name.lower()}, less than {required.name.lower()}: three members "
-            "would make it replicated"
+            f"topic {topic}: its queues keep {found.name.lower()}, less than {required.name.lower()}: {why}"
         )
+    if found < Durable.DISK:
+        _log.warning("topic %s: its queues keep %s only: %s", topic, found.name.lower(), why)
     return found
 
 
-def _durable(members: int) -> Durable:
-    return Durable.REPLICATED if members >= _MEMBERS_MIN else Durable.DISK
+def _wrong(queues: Mapping[str, Seen]) -> str:
+    """What makes these queues keep less than disk, empty where nothing does."""
+    drops = sorted({f"{name} = {value}" for each in queues.values() for name, value in each.drops})
+    kinds = sorted({each.kind for each in queues.values() if not each.is_quorum})
+    said = (
+        [f"{', '.join(drops)}: take it out of policies and arguments, it deletes what was confirmed"] if drops else []
+    )
+    return "; ".join([*said, *(f"a {kind} queue does not flush what it confirms: make it quorum" for kind in kinds)])

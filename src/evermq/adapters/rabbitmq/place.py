@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from evermq.adapters.rabbitmq.link import Link
-from evermq.adapters.rabbitmq.management import Management, Seen, demand
+from evermq.adapters.rabbitmq.management import Management, demand
 from evermq.adapters.rabbitmq.options import RabbitOptions
 from evermq.adapters.rabbitmq.publisher import Publisher
 from evermq.adapters.rabbitmq.queue import RabbitQueue
 from evermq.adapters.rabbitmq.readers import Readers
 from evermq.adapters.rabbitmq.registry import Registry
+from evermq.adapters.rabbitmq.seen import Seen
 from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, NoSuchTopic

@@ -172,7 +172,7 @@ class RabbitReader:
 
     def _by_lane(self, deliveries: Sequence[Delivery]) -> list[tuple[Lane, list[int]]]:
         """The tags by lane; what came before a lane was lost comes again, and is left out."""
-        tags: dict[int, list[int]] = {}
+        tags: dict[str, list[int]] = {}
         for delivery in deliveries:
             session, tag = delivery[2]
             tags.setdefault(session, []).append(tag)

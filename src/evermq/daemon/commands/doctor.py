@@ -25,14 +25,22 @@ _SURVIVES = {
 
 def doctor(
     url: Annotated[str, typer.Argument(help="A queue URL; the topic need not exist, and may be left out before a /.")],
-    require: Annotated[str, typer.Option(help="The class that it must reach: memory, process, disk, …")] = "disk",
+    require: Annotated[
+        str,
+        typer.Option(
+            help="The class that it must reach: memory, process, disk, …  [default: that of the URL, or disk]"
+        ),
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Connect, and say which loss an acknowledgement survives; exit status 1 if that is less than --require."""
+    address = _address(url)
     names = {each.name.lower(): each for each in Durable}
-    if require not in names:
-        raise Misconfigured(f"--require {require}: give one of {', '.join(names)}")
-    run(_doctor(url, names[require], json or not is_terminal()))
+    demanded = [each for each in (require, address.options.get("require", "").lower()) if each] or ["disk"]
+    for each in demanded:
+        if each not in names:
+            raise Misconfigured(f"require {each}: give one of {', '.join(names)}")
+    run(_doctor(url, max(names[each] for each in demanded), json or not is_terminal()))
 
 
 async def _doctor(url: str, require: Durable, json: bool) -> int:

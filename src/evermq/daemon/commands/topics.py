@@ -13,6 +13,7 @@ import typer.core
 from evermq.daemon.running import config_path, is_terminal, run, say, show
 from evermq.errors import Misconfigured, Unsupported
 from evermq.port import Start
+from evermq.redaction import redacted
 from evermq.topics import check_group
 
 __all__ = ["app"]
@@ -75,7 +76,7 @@ async def _create(target: str, groups: tuple[str, ...], lanes: int | None, confi
     queues = [(target, groups)]
     if "://" not in target:
         if "/" in target:
-            raise Misconfigured(f"{target!r} is neither a URL (log:///dir/topic) nor the name of a topic")
+            raise Misconfigured(f"{redacted(target)!r} is neither a URL (log:///dir/topic) nor the name of a topic")
         topic = find(target, config)
         queues, lanes = groups_of(topic.root, groups or topic.groups), lanes or topic.lanes
     for url, readers in queues:
