@@ -44,7 +44,7 @@ class Consumer:
     is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
     most. attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
     handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
-    later, with everything behind it of its key. on_error(error): told of everything that failed and is tried again.
+    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error): told of everything that failed and is tried again.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Consumer:
 
     async def _handle(self, delivery: Delivery) -> None:
         assert self._handler is not None
-        if delivery.attempt > self._attempts_max:
+        if self._dead is not None and delivery.attempt > self._attempts_max:
             raise Rejected(f"attempt {delivery.attempt} of {self._attempts_max}: earlier ones did not end")
         if inspect.iscoroutinefunction(self._handler):
             await self._handler(delivery)
