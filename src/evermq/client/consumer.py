@@ -81,6 +81,7 @@ class Consumer:
         self._pauses: set[asyncio.Task[None]] = set()
         self._failures: dict[Any, int] = {}
         self._stopping = False
+        self._end: asyncio.Task[None] | None = None
         self.progress = Progress()
 
     def __call__(self, handler: Handler) -> Handler:
@@ -96,30 +97,25 @@ class Consumer:
             self._tasks = [asyncio.create_task(job) for job in jobs]
 
     async def run(self) -> None:
-        """Handle until cancelled, then stop gracefully."""
+        """Handle until this is cancelled, or another task calls `stop`; either way it ends as `stop` has it."""
         await self.start()
         try:
-            await asyncio.gather(*self._tasks)
+            if self._tasks:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            await asyncio.shield(asyncio.ensure_future(self.stop()))
+            await self.stop()
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()  # a defect goes up
 
     async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
-        """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back; again is harmless."""
-        if not self._stopping:
-            self._stopping = True
-            if self._tasks:
-                self._tasks[0].cancel()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(drain_ms / 1000):
-                        while self._window.count and not self._pauses_only():
-                            await self._clock.sleep(5)
-            for task in (*self._tasks, *self._pauses):
-                task.cancel()
-            await asyncio.gather(*self._tasks, *self._pauses, return_exceptions=True)
-            await self._flush_acks()
-        if self._reader:
-            with contextlib.suppress(EvermqError):
-                await self._reader.close()
+        """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back.
+
+        There is one stop, which the first call begins: all calls wait for it, and it goes on if they are cancelled."""
+        self._stopping = True
+        if self._end is None:
+            self._end = asyncio.create_task(self._drain_and_close(drain_ms))
+        await asyncio.shield(self._end)
 
     async def ack(self, *deliveries: Delivery) -> None:
         """Done with these; for iteration."""
@@ -143,9 +139,27 @@ class Consumer:
     ) -> None:
         await self.stop()
 
-    def _pauses_only(self) -> bool:
-        """Whether all that is left waits for a further attempt: no use in waiting with it."""
-        return len(self._pauses) >= self._window.count
+    async def _drain_and_close(self, drain_ms: int) -> None:
+        try:
+            for task in self._tasks[:1]:
+                task.cancel()  # the one that reads
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(drain_ms / 1000):
+                    while not self._is_drained():
+                        await self._clock.sleep(5)
+        finally:
+            for tasks in (self._tasks, list(self._pauses)):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            await self._flush_acks()
+            if self._reader:
+                with contextlib.suppress(EvermqError):
+                    await self._reader.close()
+
+    def _is_drained(self) -> bool:
+        """Whether waiting helps no further: what is held waits for a further attempt, or nobody is left to handle it."""
+        return len(self._pauses) >= self._window.count or all(task.done() for task in self._tasks)
 
     async def _open(self) -> Reader:
         if self._reader is None:
@@ -265,6 +279,9 @@ class Consumer:
             return
         try:
             await (await self._open()).ack(done)
+        except asyncio.CancelledError:  # by a stop, which acknowledges them: again is harmless
+            self._done = [*done, *self._done]
+            raise
         except EvermqError as error:
             self._tell(error)
             self._done = [*done, *self._done]
