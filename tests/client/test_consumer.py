@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from evermq.adapters.memory import MemoryQueue
 from evermq.adapters.memory.reader import MemoryReader
 from evermq.client import Backoff, Consumer
-from evermq.message import MessageFactory
+from evermq.errors import Rejected
+from evermq.message import Message, MessageFactory
 from evermq.port import Delivery
+from evermq.position import Position
 
 QUICK = Backoff(first_ms=1, max_ms=5)
 
@@ -130,3 +133,101 @@ async def test_acknowledgement_that_a_stop_interrupts_is_repeated(monkeypatch: p
         while not acks:
             await asyncio.sleep(0.001)
     assert await queue.backlog("g") == 0
+
+
+async def test_handler_that_ends_with_the_cancellation_of_something_else_has_failed() -> None:
+    queue, dead, told = await filled(4), MemoryQueue("dead"), []
+
+    async def handle(delivery: Delivery) -> None:
+        if delivery.message.body == b"0":
+            task = asyncio.create_task(asyncio.Event().wait())
+            task.cancel()
+            await task
+
+    options = {"concurrency": 1, "attempts_max": 2, "backoff": QUICK, "dead": dead, "on_error": told.append}
+    async with Consumer(queue, "g", handle, **options) as consumer:  # type: ignore[arg-type]
+        await settled(queue)
+    assert (consumer.progress.handled, consumer.progress.dead) == (3, 1)
+    assert [type(error) for error in told] == [asyncio.CancelledError] * 2
+
+
+async def test_handler_that_swallows_its_cancellation_does_not_hold_up_the_stop() -> None:
+    queue, begun = await filled(1), asyncio.Event()
+
+    async def handle(delivery: Delivery) -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        consumer = Consumer(queue, "g", handle)
+        await consumer.start()
+        await begun.wait()
+        await consumer.stop(drain_ms=1)
+
+
+async def test_callback_for_errors_that_fails_holds_up_nobody() -> None:
+    queue, failed, raised = await filled(4), set(), []
+
+    async def handle(delivery: Delivery) -> None:
+        if delivery.message.body not in failed:
+            failed.add(delivery.message.body)
+            raise ValueError("not yet")
+
+    def on_error(error: BaseException) -> None:
+        raise KeyError("broken")
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context["message"]))
+    async with Consumer(queue, "g", handle, concurrency=1, backoff=QUICK, on_error=on_error):
+        await settled(queue)
+    assert raised == ["on_error failed for ValueError('not yet')"] * 4
+
+
+class Fails(MemoryQueue):
+    """Dead letters that cannot be appended at first, for a reason that is no error of evermq."""
+
+    appends = 0
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.appends += 1
+        if self.appends <= 3:
+            raise OSError("no route")
+        return await super().append(messages)
+
+
+async def test_dead_letters_that_fail_are_tried_again() -> None:
+    queue, dead, told = await filled(2), Fails("dead"), []
+
+    async def handle(delivery: Delivery) -> None:
+        raise Rejected("never")
+
+    async with Consumer(queue, "g", handle, concurrency=1, backoff=QUICK, dead=dead, on_error=told.append):
+        await settled(queue)
+    assert await dead.backlog("ops") == 2
+    assert [str(error) for error in told if isinstance(error, OSError)] == ["no route"] * 3
+
+
+async def test_reason_of_a_dead_letter_can_be_stored_whatever_the_error_quotes() -> None:
+    queue, dead = await filled(1), MemoryQueue("dead")
+
+    async def handle(delivery: Delivery) -> None:
+        raise Rejected("half of \U0001f600 is \ud83d")
+
+    async with Consumer(queue, "g", handle, dead=dead):
+        await settled(queue)
+    [delivery] = await (await dead.reader("ops")).read(count_max=1, wait_ms=1_000)
+    assert delivery.message.headers["evermq-dead-reason"] == "Rejected: half of \U0001f600 is \\ud83d"
+
+
+async def test_reader_that_fails_is_tried_again_whatever_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, reads, read = await filled(1), [], MemoryReader.read
+
+    async def fails_at_first(reader: MemoryReader, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        reads.append(count_max)
+        if len(reads) == 1:
+            raise OSError("no route")
+        return await read(reader, count_max=count_max, wait_ms=wait_ms)
+
+    monkeypatch.setattr(MemoryReader, "read", fails_at_first)
+    async with Consumer(queue, "g", lambda delivery: None):
+        await settled(queue)

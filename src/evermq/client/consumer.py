@@ -14,6 +14,7 @@ from evermq.client.backoff import Backoff
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Rejected
+from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["Consumer", "Handler", "Progress"]
@@ -44,7 +45,8 @@ class Consumer:
     is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
     most. attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
     handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
-    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error): told of everything that failed and is tried again.
+    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error): told of everything that failed and is tried again;
+    what it raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Consumer:
         self._tasks: list[asyncio.Task[None]] = []
         self._pauses: set[asyncio.Task[None]] = set()
         self._failures: dict[Any, int] = {}
-        self._stopping = False
+        self._stopping = self._is_over = False
         self._end: asyncio.Task[None] | None = None
         self.progress = Progress()
 
@@ -148,6 +150,7 @@ class Consumer:
                     while not self._is_drained():
                         await self._clock.sleep(5)
         finally:
+            self._is_over = True
             for tasks in (self._tasks, list(self._pauses)):
                 for task in tasks:
                     task.cancel()
@@ -170,7 +173,7 @@ class Consumer:
         """Some deliveries, or none after a while; a reader that fails is tried again, and opened again if closed."""
         try:
             found = await (await self._open()).read(count_max=count_max, wait_ms=_POLL_MS)
-        except EvermqError as error:
+        except Exception as error:
             if isinstance(error, Closed):
                 self._reader = None
             self._tell(error)
@@ -185,18 +188,15 @@ class Consumer:
             self._window.add(await self._read(min(room, self._batch_count_max)))
 
     async def _work(self) -> None:
-        while True:
+        while not self._is_over:  # a handler may swallow the cancellation
             slot, delivery = await self._window.next()
-            try:
-                await self._handle(delivery)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                self._tell(error)
-                await self._failed(slot, delivery, error)
-            else:
+            error = await _error_of(self._handle(delivery))
+            if error is None:
                 self.progress.handled += 1
                 self._finish(slot, delivery)
+            else:
+                self._tell(error)
+                await self._failed(slot, delivery, error)
 
     async def _handle(self, delivery: Delivery) -> None:
         assert self._handler is not None
@@ -215,7 +215,7 @@ class Consumer:
         self._done.append(delivery)
         self._acks.set()
 
-    async def _failed(self, slot: Any, delivery: Delivery, error: Exception) -> None:
+    async def _failed(self, slot: Any, delivery: Delivery, error: BaseException) -> None:
         failures = self._failures[slot] = self._failures.get(slot, 0) + 1
         attempt = delivery.attempt + failures - 1
         if isinstance(error, Rejected) or attempt >= self._attempts_max:
@@ -237,30 +237,32 @@ class Consumer:
         self._pauses.add(task)
         task.add_done_callback(self._pauses.discard)
 
-    async def _bury(self, delivery: Delivery, attempt: int, error: Exception) -> bool:
-        message = delivery.message
-        headers = {
-            **message.headers,
-            "evermq-dead-topic": self._queue.name,
-            "evermq-dead-group": self._group,
-            "evermq-dead-attempts": str(attempt),
-            "evermq-dead-reason": f"{type(error).__name__}: {error}",
-        }
-        assert self._dead is not None
-        try:
-            await self._dead.append([message._replace(headers=headers)])
-        except EvermqError as refused:
+    async def _bury(self, delivery: Delivery, attempt: int, error: BaseException) -> bool:
+        refused = await _error_of(self._append_dead(delivery.message, attempt, error))
+        if refused:
             self._tell(refused)
             return False
         self.progress.dead += 1
         return True
 
+    async def _append_dead(self, message: Message, attempt: int, error: BaseException) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        headers = {
+            **message.headers,
+            "evermq-dead-topic": self._queue.name,
+            "evermq-dead-group": self._group,
+            "evermq-dead-attempts": str(attempt),
+            # An error may quote half a surrogate pair, which no queue can store.
+            "evermq-dead-reason": reason.encode(errors="backslashreplace").decode(),
+        }
+        assert self._dead is not None
+        await self._dead.append([message._replace(headers=headers)])
+
     async def _give_back(self, slot: Any, delivery: Delivery) -> None:
         """The queue holds the key up; what waits here of the key went back with it."""
         self._failures.pop(slot, None)
-        try:
-            await (await self._open()).release([delivery], delay_ms=self._backoff.max_ms)
-        except EvermqError as error:
+        error = await _error_of(self.release(delivery, delay_ms=self._backoff.max_ms))
+        if error:
             self._tell(error)
             self._pause(slot, self._backoff.max_ms)
             return
@@ -274,22 +276,40 @@ class Consumer:
             await self._flush_acks()
 
     async def _flush_acks(self) -> None:
-        done, self._done = self._done, []
+        done = tuple(self._done)
         if not done:
             return
-        try:
-            await (await self._open()).ack(done)
-        except asyncio.CancelledError:  # by a stop, which acknowledges them: again is harmless
-            self._done = [*done, *self._done]
-            raise
-        except EvermqError as error:
-            self._tell(error)
-            self._done = [*done, *self._done]
-            if not self._stopping:
-                await self._clock.sleep(_PAUSE_MS)
-                self._acks.set()
+        error = await _error_of(self.ack(*done))
+        if error is None:
+            del self._done[: len(done)]  # not before: a stop may come upon this, and again is harmless
+            return
+        self._tell(error)
+        if not self._stopping:
+            await self._clock.sleep(_PAUSE_MS)
+            self._acks.set()
 
     def _tell(self, error: BaseException) -> None:
         self.progress.errors += 1
-        if self._on_error:
+        if self._on_error is None:
+            return
+        try:
             self._on_error(error)
+        except Exception as raised:  # else nothing would be handled any more
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"on_error failed for {error!r}", "exception": raised}
+            )
+
+
+async def _error_of(work: Awaitable[Any]) -> BaseException | None:
+    """What it failed with, if it did. A cancellation goes up where it is one of this task, and counts as a failure where
+    it is that of something that the work waited for."""
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error
+    except Exception as error:
+        return error
+    return None
