@@ -90,6 +90,18 @@ async def test_run_returns_when_it_is_stopped() -> None:
     assert await queue.backlog("g") == 0
 
 
+async def test_handler_may_stop_its_own_consumer() -> None:
+    queue = await filled(2)
+
+    async def handle(delivery: Delivery) -> None:
+        await consumer.stop()
+
+    consumer = Consumer(queue, "g", handle)
+    async with asyncio.timeout(20):
+        await consumer.run()
+    assert await queue.backlog("g") == 0
+
+
 async def test_second_stop_waits_for_the_first() -> None:
     queue, held = await filled(4), Held()
     consumer = Consumer(queue, "g", held.__call__)

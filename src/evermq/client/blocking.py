@@ -156,8 +156,8 @@ class Consumer:
         run(_wait_for(self._open().release(deliveries, delay_ms=delay_ms)))
 
     def handle(self, handler: Callable[[Delivery], Any], **options: Any) -> None:
-        """Hand every message to `handler` until a KeyboardInterrupt, which goes up once what is held is finished, as the
-        asyncio Consumer's `stop` has it; a second one does not wait for that. Options as the asyncio Consumer's."""
+        """Hand every message to `handler` until a KeyboardInterrupt, which goes up once what is held is finished, as
+        the asyncio Consumer's `stop` has it; a second one does not wait for that. Options as the asyncio Consumer's."""
         consumer = AsyncConsumer(self._queue, self._group, handler, start=self._start, **options)
         try:
             run(consumer.run())

@@ -45,8 +45,8 @@ class Consumer:
     is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
     most. attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
     handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
-    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error): told of everything that failed and is tried again;
-    what it raises goes to the loop's exception handler.
+    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error):
+    told of everything that failed and is tried again; what it raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -113,11 +113,13 @@ class Consumer:
     async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
         """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back.
 
-        There is one stop, which the first call begins: all calls wait for it, and it goes on if they are cancelled."""
+        There is one stop, which the first call begins: all calls wait for it, and it goes on if they are cancelled. A
+        call by a handler of this consumer returns at once, since the stop waits for that handler."""
         self._stopping = True
         if self._end is None:
             self._end = asyncio.create_task(self._drain_and_close(drain_ms))
-        await asyncio.shield(self._end)
+        if asyncio.current_task() not in self._tasks:
+            await asyncio.shield(self._end)
 
     async def ack(self, *deliveries: Delivery) -> None:
         """Done with these; for iteration."""
@@ -161,7 +163,7 @@ class Consumer:
                     await self._reader.close()
 
     def _is_drained(self) -> bool:
-        """Whether waiting helps no further: what is held waits for a further attempt, or nobody is left to handle it."""
+        """Whether waiting helps no further: what is held waits for a further attempt, or nobody is left."""
         return len(self._pauses) >= self._window.count or all(task.done() for task in self._tasks)
 
     async def _open(self) -> Reader:
@@ -301,8 +303,8 @@ class Consumer:
 
 
 async def _error_of(work: Awaitable[Any]) -> BaseException | None:
-    """What it failed with, if it did. A cancellation goes up where it is one of this task, and counts as a failure where
-    it is that of something that the work waited for."""
+    """What it failed with, if it did. A cancellation of this task goes up; one of something that the work waited for is
+    a failure."""
     try:
         await work
     except asyncio.CancelledError as error:
