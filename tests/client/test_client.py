@@ -1,6 +1,8 @@
 """Producer and Consumer: batches, order per key, retries, dead letters, graceful stop."""
 
 import asyncio
+import signal
+import threading
 from collections import defaultdict
 
 import pytest
@@ -144,4 +146,24 @@ def test_blocking_twins_send_and_read() -> None:
         found = consumer.read()
         consumer.ack(*found)
     assert sorted(delivery.message.body for delivery in found) == [b"a", b"b"]
+    assert queue.backlog("g") == 0
+
+
+def test_blocking_handle_that_is_interrupted_finishes_what_is_held_first() -> None:
+    queue, ended = blocking.Queue(MemoryQueue("t")), []
+    main, interrupted = threading.main_thread().ident, threading.Event()
+    assert main
+    with blocking.Producer(queue) as producer:
+        producer.send_many([b"a", b"b", b"c"])
+
+    def handle(delivery: Delivery) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            signal.pthread_kill(main, signal.SIGINT)
+        threading.Event().wait(0.05)
+        ended.append(delivery.message.body)
+
+    with blocking.Consumer(queue, "g") as consumer, pytest.raises(KeyboardInterrupt):
+        consumer.handle(handle, concurrency=1)
+    assert sorted(ended) == [b"a", b"b", b"c"]
     assert queue.backlog("g") == 0

@@ -8,7 +8,7 @@ import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Producer
-from evermq.errors import Unavailable, Uncertain
+from evermq.errors import Closed, Unavailable, Uncertain
 from evermq.message import Message
 from evermq.position import Position
 
@@ -123,3 +123,15 @@ async def test_send_that_is_given_up_takes_no_other_with_it() -> None:
     assert [position.offset for position in positions] == [9, 10]
     sent = [body for bodies in queue.appended for body in bodies]
     assert sent == [*BODIES[:9], *BODIES[10:12], BODIES[9]]  # wait_for begins a turn of the loop later
+
+
+async def test_close_refuses_what_waits_for_room_and_settles_the_rest() -> None:
+    queue = Counted(1)
+    producer = Producer(queue, memory_bytes_max=3)
+    sends = [asyncio.create_task(producer.send(body)) for body in BODIES[:6]]
+    await asyncio.sleep(0)
+    await producer.close()
+    async with asyncio.timeout(20):
+        found = await asyncio.gather(*sends, return_exceptions=True)
+    assert [type(each) for each in found] == [Position, *[Closed] * 5]
+    assert queue.appended == [[BODIES[0]]]

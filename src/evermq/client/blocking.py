@@ -156,12 +156,13 @@ class Consumer:
         run(_wait_for(self._open().release(deliveries, delay_ms=delay_ms)))
 
     def handle(self, handler: Callable[[Delivery], Any], **options: Any) -> None:
-        """Hand every message to `handler` until it is interrupted; options as the asyncio Consumer's."""
-
-        async def serve() -> None:
-            await AsyncConsumer(self._queue, self._group, handler, start=self._start, **options).run()
-
-        run(serve())
+        """Hand every message to `handler` until a KeyboardInterrupt, which goes up once what is held is finished, as
+        the asyncio Consumer's `stop` has it; a second one does not wait for that. Options as the asyncio Consumer's."""
+        consumer = AsyncConsumer(self._queue, self._group, handler, start=self._start, **options)
+        try:
+            run(consumer.run())
+        finally:
+            run(consumer.stop())
 
     def close(self) -> None:
         """Give back what is not acknowledged; again is harmless."""

@@ -14,6 +14,7 @@ from evermq.client.backoff import Backoff
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Rejected
+from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["Consumer", "Handler", "Progress"]
@@ -44,7 +45,8 @@ class Consumer:
     is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
     most. attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
     handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
-    later, with everything behind it of its key. on_error(error): told of everything that failed and is tried again.
+    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error):
+    told of everything that failed and is tried again; what it raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class Consumer:
         self._tasks: list[asyncio.Task[None]] = []
         self._pauses: set[asyncio.Task[None]] = set()
         self._failures: dict[Any, int] = {}
-        self._stopping = False
+        self._stopping = self._is_over = False
+        self._end: asyncio.Task[None] | None = None
         self.progress = Progress()
 
     def __call__(self, handler: Handler) -> Handler:
@@ -96,30 +99,27 @@ class Consumer:
             self._tasks = [asyncio.create_task(job) for job in jobs]
 
     async def run(self) -> None:
-        """Handle until cancelled, then stop gracefully."""
+        """Handle until this is cancelled, or another task calls `stop`; either way it ends as `stop` has it."""
         await self.start()
         try:
-            await asyncio.gather(*self._tasks)
+            if self._tasks:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            await asyncio.shield(asyncio.ensure_future(self.stop()))
+            await self.stop()
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()  # a defect goes up
 
     async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
-        """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back; again is harmless."""
-        if not self._stopping:
-            self._stopping = True
-            if self._tasks:
-                self._tasks[0].cancel()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(drain_ms / 1000):
-                        while self._window.count and not self._pauses_only():
-                            await self._clock.sleep(5)
-            for task in (*self._tasks, *self._pauses):
-                task.cancel()
-            await asyncio.gather(*self._tasks, *self._pauses, return_exceptions=True)
-            await self._flush_acks()
-        if self._reader:
-            with contextlib.suppress(EvermqError):
-                await self._reader.close()
+        """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back.
+
+        There is one stop, which the first call begins: all calls wait for it, and it goes on if they are cancelled. A
+        call by a handler of this consumer returns at once, since the stop waits for that handler."""
+        self._stopping = True
+        if self._end is None:
+            self._end = asyncio.create_task(self._drain_and_close(drain_ms))
+        if asyncio.current_task() not in self._tasks:
+            await asyncio.shield(self._end)
 
     async def ack(self, *deliveries: Delivery) -> None:
         """Done with these; for iteration."""
@@ -143,9 +143,28 @@ class Consumer:
     ) -> None:
         await self.stop()
 
-    def _pauses_only(self) -> bool:
-        """Whether all that is left waits for a further attempt: no use in waiting with it."""
-        return len(self._pauses) >= self._window.count
+    async def _drain_and_close(self, drain_ms: int) -> None:
+        try:
+            for task in self._tasks[:1]:
+                task.cancel()  # the one that reads
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(drain_ms / 1000):
+                    while not self._is_drained():
+                        await self._clock.sleep(5)
+        finally:
+            self._is_over = True
+            for tasks in (self._tasks, list(self._pauses)):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            await self._flush_acks()
+            if self._reader:
+                with contextlib.suppress(EvermqError):
+                    await self._reader.close()
+
+    def _is_drained(self) -> bool:
+        """Whether waiting helps no further: what is held waits for a further attempt, or nobody is left."""
+        return len(self._pauses) >= self._window.count or all(task.done() for task in self._tasks)
 
     async def _open(self) -> Reader:
         if self._reader is None:
@@ -156,7 +175,7 @@ class Consumer:
         """Some deliveries, or none after a while; a reader that fails is tried again, and opened again if closed."""
         try:
             found = await (await self._open()).read(count_max=count_max, wait_ms=_POLL_MS)
-        except EvermqError as error:
+        except Exception as error:
             if isinstance(error, Closed):
                 self._reader = None
             self._tell(error)
@@ -171,22 +190,19 @@ class Consumer:
             self._window.add(await self._read(min(room, self._batch_count_max)))
 
     async def _work(self) -> None:
-        while True:
+        while not self._is_over:  # a handler may swallow the cancellation
             slot, delivery = await self._window.next()
-            try:
-                await self._handle(delivery)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                self._tell(error)
-                await self._failed(slot, delivery, error)
-            else:
+            error = await _error_of(self._handle(delivery))
+            if error is None:
                 self.progress.handled += 1
                 self._finish(slot, delivery)
+            else:
+                self._tell(error)
+                await self._failed(slot, delivery, error)
 
     async def _handle(self, delivery: Delivery) -> None:
         assert self._handler is not None
-        if delivery.attempt > self._attempts_max:
+        if self._dead is not None and delivery.attempt > self._attempts_max:
             raise Rejected(f"attempt {delivery.attempt} of {self._attempts_max}: earlier ones did not end")
         if inspect.iscoroutinefunction(self._handler):
             await self._handler(delivery)
@@ -201,7 +217,7 @@ class Consumer:
         self._done.append(delivery)
         self._acks.set()
 
-    async def _failed(self, slot: Any, delivery: Delivery, error: Exception) -> None:
+    async def _failed(self, slot: Any, delivery: Delivery, error: BaseException) -> None:
         failures = self._failures[slot] = self._failures.get(slot, 0) + 1
         attempt = delivery.attempt + failures - 1
         if isinstance(error, Rejected) or attempt >= self._attempts_max:
@@ -223,30 +239,32 @@ class Consumer:
         self._pauses.add(task)
         task.add_done_callback(self._pauses.discard)
 
-    async def _bury(self, delivery: Delivery, attempt: int, error: Exception) -> bool:
-        message = delivery.message
-        headers = {
-            **message.headers,
-            "evermq-dead-topic": self._queue.name,
-            "evermq-dead-group": self._group,
-            "evermq-dead-attempts": str(attempt),
-            "evermq-dead-reason": f"{type(error).__name__}: {error}",
-        }
-        assert self._dead is not None
-        try:
-            await self._dead.append([message._replace(headers=headers)])
-        except EvermqError as refused:
+    async def _bury(self, delivery: Delivery, attempt: int, error: BaseException) -> bool:
+        refused = await _error_of(self._append_dead(delivery.message, attempt, error))
+        if refused:
             self._tell(refused)
             return False
         self.progress.dead += 1
         return True
 
+    async def _append_dead(self, message: Message, attempt: int, error: BaseException) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        headers = {
+            **message.headers,
+            "evermq-dead-topic": self._queue.name,
+            "evermq-dead-group": self._group,
+            "evermq-dead-attempts": str(attempt),
+            # An error may quote half a surrogate pair, which no queue can store.
+            "evermq-dead-reason": reason.encode(errors="backslashreplace").decode(),
+        }
+        assert self._dead is not None
+        await self._dead.append([message._replace(headers=headers)])
+
     async def _give_back(self, slot: Any, delivery: Delivery) -> None:
         """The queue holds the key up; what waits here of the key went back with it."""
         self._failures.pop(slot, None)
-        try:
-            await (await self._open()).release([delivery], delay_ms=self._backoff.max_ms)
-        except EvermqError as error:
+        error = await _error_of(self.release(delivery, delay_ms=self._backoff.max_ms))
+        if error:
             self._tell(error)
             self._pause(slot, self._backoff.max_ms)
             return
@@ -260,19 +278,40 @@ class Consumer:
             await self._flush_acks()
 
     async def _flush_acks(self) -> None:
-        done, self._done = self._done, []
+        done = tuple(self._done)
         if not done:
             return
-        try:
-            await (await self._open()).ack(done)
-        except EvermqError as error:
-            self._tell(error)
-            self._done = [*done, *self._done]
-            if not self._stopping:
-                await self._clock.sleep(_PAUSE_MS)
-                self._acks.set()
+        error = await _error_of(self.ack(*done))
+        if error is None:
+            del self._done[: len(done)]  # not before: a stop may come upon this, and again is harmless
+            return
+        self._tell(error)
+        if not self._stopping:
+            await self._clock.sleep(_PAUSE_MS)
+            self._acks.set()
 
     def _tell(self, error: BaseException) -> None:
         self.progress.errors += 1
-        if self._on_error:
+        if self._on_error is None:
+            return
+        try:
             self._on_error(error)
+        except Exception as raised:  # else nothing would be handled any more
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"on_error failed for {error!r}", "exception": raised}
+            )
+
+
+async def _error_of(work: Awaitable[Any]) -> BaseException | None:
+    """What it failed with, if it did. A cancellation of this task goes up; one of something that the work waited for is
+    a failure."""
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error
+    except Exception as error:
+        return error
+    return None

@@ -138,8 +138,11 @@ class Producer:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Flush, then refuse everything with Closed; again is harmless. The queue stays open."""
+        """Flush, then refuse everything with Closed, and at once what waits for room; again is harmless. The queue
+        stays open."""
         self._closed = True
+        while self._for_room:
+            self._give_room()
         await self.flush()
         if self._task:
             self._task.cancel()
