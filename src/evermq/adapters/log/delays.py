@@ -14,7 +14,7 @@ from evermq.adapters.log.batch import Batch, load
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.frame import Entry, Kind
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
-from evermq.adapters.log.reading import LaneScan, Reading
+from evermq.adapters.log.reading import LaneScan, Reading, bytes_of
 from evermq.errors import EvermqError, Overloaded
 from evermq.message import Message
 
@@ -90,7 +90,7 @@ class Delays:
             if message is None:
                 heapq.heappop(self._heap)
                 continue
-            size += len(message.body)
+            size += bytes_of(message)
             if messages and size > self._move_bytes_max:
                 break
             due.append(heapq.heappop(self._heap))

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from evermq import errors
-from evermq.errors import EvermqError, Partial, Uncertain
+from evermq.errors import EvermqError, Partial, TooLarge, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery
 from evermq.position import Position
@@ -50,8 +50,13 @@ def decode(body: bytes) -> Any:
 
 
 def frame(content: object) -> bytes:
-    """The bytes of one frame."""
+    """The bytes of one frame. Raises TooLarge for what the other side would not take."""
     body = encode(content)
+    if len(body) > FRAME_BYTES_MAX:
+        raise TooLarge(
+            f"{len(body)} bytes are more than the {FRAME_BYTES_MAX} that cross the socket at once: "
+            "do it in parts, or in the process that owns the log"
+        )
     return _LENGTH.pack(len(body)) + body
 
 
