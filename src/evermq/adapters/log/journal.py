@@ -114,13 +114,15 @@ class Journal:
         """Take the oldest segment away; its file is used again.
 
         Those before it are gone for good by then: a delayed message must not come back without what says that it was
-        moved to its lane.
+        moved to its lane. Where its file cannot be taken away it stays, and so do those behind it: no gap is left.
         """
         self.disk.sync_names()
+        spare = self.spares.put_aside(name_of(segment.number))
         with self.lock:
             self.segments.remove(segment)
             self.state.index.forget(segment)
-        self.spares.take_back(name_of(segment.number))
+        if spare:
+            self.spares.offer(spare)
 
     def close(self) -> None:
         """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
