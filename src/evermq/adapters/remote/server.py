@@ -23,7 +23,7 @@ from evermq.adapters.remote.wire import (
     read_frame,
     unpack_messages,
 )
-from evermq.errors import Closed, EvermqError, Misconfigured, TooLarge
+from evermq.errors import Closed, EvermqError, Misconfigured, Rejected
 from evermq.port import Delivery, Place, Queue, Reader, Start
 
 __all__ = ["Server"]
@@ -135,8 +135,8 @@ class _Connection:
     async def _answer(self, number: int, error: list[Any] | None, result: Any) -> None:
         try:
             whole = frame([number, error, result])
-        except TooLarge as too_large:
-            whole = frame([number, encode_error(too_large), None])
+        except Rejected as refused:
+            whole = frame([number, encode_error(refused), None])
         with contextlib.suppress(ConnectionError):
             self._writer.write(whole)
             await self._writer.drain()
