@@ -101,7 +101,9 @@ class CursorMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 9), later_ms=st.integers(0, 60))
     def take_again(self, count: int, later_ms: int) -> None:
         self.now_ms += later_ms
+        wanted = self.cursor.again(count, self.now_ms)
         taken, change = self.cursor.take_again(count, self.now_ms)
+        assert taken == wanted
         assert len(taken) <= count
         assert not self.settled.intersection(taken)
         self.note(change)

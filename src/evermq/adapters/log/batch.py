@@ -22,10 +22,10 @@ from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position
 
-__all__ = ["Batch", "assemble", "due_times", "is_plain", "load", "piece_of"]
+__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "due_times", "is_plain", "load", "piece_of"]
 
 _new_piece = partial(tuple.__new__, Piece)
-_NOT_A_MESSAGE = (TypeError, AttributeError, OverflowError, ValueError, struct.error)
+NOT_A_MESSAGE = (TypeError, AttributeError, LookupError, OverflowError, ValueError, struct.error)
 
 
 class Batch:
@@ -64,11 +64,14 @@ class Batch:
 
 
 def is_plain(messages: Sequence[Message]) -> bool:
-    """Whether it is a single message that need not wait for its time."""
+    """Whether it is a single message that need not wait for its time, as far as it is a message."""
     if len(messages) != 1:
         return False
-    headers = messages[0][3]
-    return not headers or DELIVER_AT not in headers
+    try:
+        headers = messages[0][3]
+        return not headers or DELIVER_AT not in headers
+    except NOT_A_MESSAGE:
+        return False
 
 
 def due_times(headers: Sequence[Mapping[str, str]]) -> list[int]:
@@ -98,7 +101,7 @@ def load(
         else:
             made = Load(topic, buffers)
             made.add(topic.next_lane(), Kind.MESSAGES, len(keys), encode(columns, made.take))
-    except _NOT_A_MESSAGE as error:
+    except NOT_A_MESSAGE as error:
         raise Rejected(f"a message cannot be stored: {error}") from error
     if moved is not None:
         offsets = array("Q", moved)
@@ -108,11 +111,12 @@ def load(
 
 def piece_of(topic: TopicLanes, message: Message, end: Mapping[tuple[int, int], int]) -> Piece:
     """The one entry of a message that goes alone and need not wait. Raises Rejected."""
-    number, key = topic.number, message[1]
+    number = topic.number
     try:
+        key = message[1]
         encoded = encode_one(message)
         lane = topic.next_lane() if key is None else lane_of(key, topic.lanes)
-    except _NOT_A_MESSAGE as error:
+    except NOT_A_MESSAGE as error:
         raise Rejected(f"a message cannot be stored: {error}") from error
     offset = end.get((number, lane), 0)
     return _new_piece((number, lane, Kind.MESSAGES, 0, 1, offset, (encoded,), len(encoded)))

@@ -15,7 +15,7 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-from evermq.adapters.log.batch import Batch, assemble, is_plain, load, piece_of
+from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, is_plain, load, piece_of
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.commit import Commit, Joint, Latch
 from evermq.adapters.log.frame import Piece
@@ -102,8 +102,8 @@ class Committer:
             self._journal.check()
         try:
             size = len(message[2]) + _OVERHEAD_BYTES
-        except TypeError as error:
-            raise Rejected(f"a message's body is not bytes: {error}") from error
+        except NOT_A_MESSAGE as error:
+            raise Rejected(f"a message cannot be stored: {error}") from error
         if size > self._message_bytes_max:
             self._check_sizes([len(message[2])])
         loop = get_running_loop()
@@ -147,8 +147,8 @@ class Committer:
             return Batch(topic, messages, made.size, made)
         try:
             size = len(messages[0][2]) if count == 1 else sum([len(message[2]) for message in messages])
-        except TypeError as error:
-            raise Rejected(f"a message's body is not bytes: {error}") from error
+        except NOT_A_MESSAGE as error:
+            raise Rejected(f"a message cannot be stored: {error}") from error
         if size > self._message_bytes_max:
             self._check_sizes([len(message[2]) for message in messages])
         return Batch(topic, messages, size + _OVERHEAD_BYTES * count)

@@ -16,7 +16,8 @@ class Damage:
     """A stretch of a segment that is not intact.
 
     synced: whether it had been flushed, so that acknowledged messages are gone. first_sequence, last_sequence:
-    the groups that lay there; last_sequence 0: nobody can tell how many, or whether there were any.
+    the groups that lay there; last_sequence 0: nobody can tell how many, or whether there were any. missing: how many
+    segments from this one on are not there at all.
     """
 
     segment: int
@@ -25,12 +26,17 @@ class Damage:
     first_sequence: int
     last_sequence: int
     synced: bool
+    missing: int = 0
 
     def __str__(self) -> str:
-        cause = "was acknowledged as synced (bit rot)" if self.synced else "had not been synced"
         groups = f"groups {self.first_sequence} to {self.last_sequence}"
         if not self.last_sequence:
             groups = f"groups from {self.first_sequence} on, if there were any"
+        if self.missing:
+            last = self.segment + self.missing - 1
+            which = f"segment {self.segment} is" if self.missing == 1 else f"segments {self.segment} to {last} are"
+            return f"{which} missing, {groups}: removed by somebody else, or lost by the disk"
+        cause = "was acknowledged as synced (bit rot)" if self.synced else "had not been synced"
         return f"segment {self.segment}: {self.length} bytes at {self.position}, {groups}: not intact, {cause}"
 
 
@@ -51,6 +57,8 @@ class Trail:
         """The intact frames of a segment whose bytes these are."""
         found = 0
         for item in frames_of(buffer, segment.number):
+            if not found:
+                self._pass(segment.number, item.sequence if isinstance(item, Frame) else 0)
             found += 1
             if isinstance(item, Frame):
                 if self._number != segment.number:
@@ -62,17 +70,20 @@ class Trail:
                 self._number = segment.number
                 self._note(begin, stop, following.sequence - 1, following.synced)
         if not found:
+            self._pass(segment.number, 0)
             self._end, self._is_lost = HEADER_BYTES, True
         self._number, self._size, self._size_made = segment.number, len(buffer), segment.size_made
 
     def skip(self, segment: Segment) -> None:
         """A segment whose footer says what is in it."""
+        self._pass(segment.number, segment.first_sequence)
         self._enter(segment, segment.first_sequence, segment.first_sequence)
         self.last, self._number, self._end = segment.last_sequence, segment.number, segment.used
         self._size = self._size_made = segment.size
 
     def lost(self, number: int, size: int) -> None:
         """A file of which nothing is intact."""
+        self._pass(number, 0)
         self._number, self._end, self._size, self._size_made, self._is_lost = number, 0, size, size, True
 
     def end_at(self, used: int, last: int, synced: int) -> None:
@@ -93,6 +104,15 @@ class Trail:
         if sequence > self.last + 1 and follows and (self.last or self._is_lost):
             self._note(self._end, self._size_made or self._size, sequence - 1, synced)
         self._number, self._end, self._is_lost = segment.number, HEADER_BYTES, False
+
+    def _pass(self, number: int, sequence: int) -> None:
+        """On to this segment, whose first group is `sequence`, 0 where that is not known. Behind one that is there
+        none may be missing, since the oldest go first."""
+        missing = number - self._number - 1
+        if missing > 0 and self.last:
+            last = max(0, sequence - 1)
+            self.damages.append(Damage(self._number + 1, 0, 0, self.last + 1, last, True, missing))
+            self.last = max(self.last, last)
 
     def _note(self, begin: int, stop: int, last: int, synced: int) -> None:
         self.damages.append(Damage(self._number, begin, stop - begin, self.last + 1, last, synced >= last))

@@ -14,13 +14,14 @@ from evermq.adapters.log.batch import Batch, load
 from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.frame import Entry, Kind
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
-from evermq.adapters.log.reading import LaneScan, Reading
-from evermq.errors import EvermqError
+from evermq.adapters.log.reading import LaneScan, Reading, bytes_of
+from evermq.errors import EvermqError, Overloaded
 from evermq.message import Message
 
 __all__ = ["Delays"]
 
 _MOVE_COUNT_MAX = 500
+_PAUSE_MS = 1_000  # after a move for which there was no room
 
 
 class Delays:
@@ -34,6 +35,7 @@ class Delays:
         self._scan = LaneScan(reading, topic.number, DELAY_LANE)
         self._heap: list[tuple[int, int]] = []
         self._moving = 0
+        self._refused_ms = -_PAUSE_MS
 
     @property
     def count(self) -> int:
@@ -46,7 +48,8 @@ class Delays:
         return min((offset for _, offset in self._heap), default=None) if not self._moving else 0
 
     def next_due_ms(self) -> int | None:
-        return self._heap[0][0] if self._heap else None
+        """When to move something next."""
+        return max(self._heap[0][0], self._refused_ms + _PAUSE_MS) if self._heap else None
 
     def add(self, due_ms: int, offset: int) -> None:
         heapq.heappush(self._heap, (due_ms, offset))
@@ -63,26 +66,36 @@ class Delays:
                     self.add(due_ms, offset)
 
     async def move_due(self, now_ms: int) -> None:
-        """Append to their lanes what is due by now."""
+        """Append to their lanes what is due by now; where there is no room for it, later: readers make room."""
+        if abs(now_ms - self._refused_ms) < _PAUSE_MS:
+            return
         while self._heap and self._heap[0][0] <= now_ms:
-            due: list[tuple[int, int]] = []
-            messages: list[Message] = []
-            size = 0
-            while self._heap and self._heap[0][0] <= now_ms and len(due) < _MOVE_COUNT_MAX:
-                message = self._message(self._heap[0][1])
-                if message is None:
-                    heapq.heappop(self._heap)
-                    continue
-                size += len(message.body)
-                if messages and size > self._move_bytes_max:
-                    break
-                due.append(heapq.heappop(self._heap))
-                messages.append(message)
+            due, messages = self._take_due(now_ms)
             if messages:
                 # In a task of its own: a reader that is cancelled must not take along what it moves.
                 task = asyncio.ensure_future(self._move(due, messages))
                 task.add_done_callback(_see)
-                await asyncio.shield(task)
+                try:
+                    await asyncio.shield(task)
+                except Overloaded:
+                    self._refused_ms = now_ms
+                    return
+
+    def _take_due(self, now_ms: int) -> tuple[list[tuple[int, int]], list[Message]]:
+        due: list[tuple[int, int]] = []
+        messages: list[Message] = []
+        size = 0
+        while self._heap and self._heap[0][0] <= now_ms and len(due) < _MOVE_COUNT_MAX:
+            message = self._message(self._heap[0][1])
+            if message is None:
+                heapq.heappop(self._heap)
+                continue
+            size += bytes_of(message)
+            if messages and size > self._move_bytes_max:
+                break
+            due.append(heapq.heappop(self._heap))
+            messages.append(message)
+        return due, messages
 
     async def _move(self, due: list[tuple[int, int]], messages: list[Message]) -> None:
         self._moving += len(due)

@@ -10,7 +10,7 @@ from typing import Protocol
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.index import Location
 from evermq.adapters.log.lane_cursor import LaneCursor
-from evermq.adapters.log.reading import LaneScan, Reading
+from evermq.adapters.log.reading import LaneScan, Reading, bytes_of
 from evermq.message import Message
 
 __all__ = ["Group", "Handed", "Member"]
@@ -80,20 +80,24 @@ class Group:
     def take(self, reader: Member, lane: int, count_max: int, end: int, now_ms: int) -> tuple[Handed, list[Change]]:
         """Hand out what the reader may have of a lane: first what comes again, then what is new."""
         cursor = self.cursors[lane]
-        again, change = cursor.take_again(count_max, now_ms)
-        changes = [change] if change else []
+        wanted = cursor.again(count_max, now_ms) if cursor.returned or cursor.parks else []
+        changes: list[Change] = []
         messages: list[Message] = []
         attempts: list[int] | None = None
-        offsets = again
-        if again:
-            found = self.find(lane, again)
+        offsets: list[int] = []
+        taken = 0
+        if wanted:
+            found, taken = self.find(lane, wanted, _WINDOW_BYTES)
+            again, change = cursor.take_again(taken, now_ms)
+            changes += [change] if change else []
             offsets = [offset for offset in again if offset in found]
             messages = [found[offset] for offset in offsets]
             attempts = [cursor.attempt(offset) for offset in offsets]
             if len(offsets) < len(again) and (gone := cursor.settle(set(again) - found.keys())):
                 changes.append(gone)  # damaged, or never synced: there is nothing to wait for
-        if len(again) < count_max and not cursor.returned and cursor.next < end and self._has_room(cursor):
-            fresh, numbers = self._take_new(cursor, count_max - len(again), end, changes)
+        is_all = taken == len(wanted) and not cursor.returned
+        if is_all and taken < count_max and cursor.next < end and self._has_room(cursor):
+            fresh, numbers = self._take_new(cursor, count_max - taken, end, changes)
             messages, offsets = messages + fresh, offsets + numbers
             if attempts is not None:
                 attempts += [1] * len(fresh)
@@ -130,23 +134,27 @@ class Group:
             scan = self.scans[lane] = LaneScan(self.reading, self.topic, lane)
         return scan
 
-    def find(self, lane: int, offsets: list[int]) -> dict[int, Message]:
-        """The messages at these offsets, without those that are not stored any more."""
+    def find(self, lane: int, offsets: list[int], bytes_max: int = 0) -> tuple[dict[int, Message], int]:
+        """The messages at these offsets, without those that are not stored any more.
+
+        bytes_max: enough when so much was found, 0 for no limit; returns also how many offsets were looked for.
+        """
         scan = LaneScan(self.reading, self.topic, lane)
         found: dict[int, Message] = {}
-        at = 0
-        while at < len(offsets):
+        at = size = 0
+        while at < len(offsets) and not 0 < bytes_max <= size:
             stop = at + 1
             while stop < len(offsets) and offsets[stop] == offsets[at] + stop - at:
                 stop += 1
-            messages, ranges, _ = scan.fetch(offsets[at], stop - at)
+            messages, ranges, following = scan.fetch(offsets[at], stop - at, bytes_max)
             found.update(zip(chain.from_iterable(ranges), messages, strict=True))
-            at = stop
-        return found
+            size += sum(map(bytes_of, messages))
+            at = min(stop, at + following - offsets[at]) if messages else stop
+        return found, at
 
     def keys(self, lane: int, offsets: list[int]) -> list[bytes | None]:
         """The keys of the messages at these offsets, None where they are not stored any more."""
-        found = self.find(lane, offsets)
+        found, _ = self.find(lane, offsets)
         return [found[offset].key if offset in found else None for offset in offsets]
 
     def drop_hold(self, lane: int) -> None:

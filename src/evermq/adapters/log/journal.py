@@ -83,7 +83,7 @@ class Journal:
             raise TooLarge(f"a group of {length} bytes does not fit in a segment ({self.bytes_max} bytes at most)")
         segment = segments[-1] if segments else None
         if segment is None or segment.room < length + 64 * len(pieces):
-            segment = self._roll()
+            segment = self._roll(is_moving=any(piece.kind == Kind.DUE for piece in pieces))
         self._append(segment, pieces, length, sync=self.sync_every_write)
         return segment.number
 
@@ -114,13 +114,15 @@ class Journal:
         """Take the oldest segment away; its file is used again.
 
         Those before it are gone for good by then: a delayed message must not come back without what says that it was
-        moved to its lane.
+        moved to its lane. Where its file cannot be taken away it stays, and so do those behind it: no gap is left.
         """
         self.disk.sync_names()
+        spare = self.spares.put_aside(name_of(segment.number))
         with self.lock:
             self.segments.remove(segment)
             self.state.index.forget(segment)
-        self.spares.take_back(name_of(segment.number))
+        if spare:
+            self.spares.offer(spare)
 
     def close(self) -> None:
         """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
@@ -159,9 +161,12 @@ class Journal:
         self.failure = f"a write error ({error.strerror or error})"
         return Uncertain(f"the write failed: {error}; the log is closed, open it again to learn what is stored")
 
-    def _roll(self) -> Segment:
-        """Seal the last segment, flush it, begin the next one, flush that and its name: only then acknowledge."""
-        if not self.may_grow():
+    def _roll(self, *, is_moving: bool) -> Segment:
+        """Seal the last segment, flush it, begin the next one, flush that and its name: only then acknowledge.
+
+        is_moving: for delayed messages that are due. They may go beyond bytes_max, since what they leave is room.
+        """
+        if not is_moving and not self.may_grow():
             raise Overloaded("the log is at bytes_max and its messages are not settled: read them, or raise bytes_max")
         number = self.segments[-1].number + 1 if self.segments else 1
         try:

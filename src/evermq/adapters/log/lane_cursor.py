@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 
 from evermq.adapters.log.cursor_file import Change
 
@@ -68,6 +68,11 @@ class LaneCursor:
     def due_ms(self) -> int | None:
         """When the next parked message may go."""
         return min((park.due_ms for park in self.parks.values()), default=None)
+
+    def again(self, count_max: int, now_ms: int) -> list[int]:
+        """What `take_again` would hand out."""
+        due = chain.from_iterable(park.offsets for park in self.parks.values() if park.due_ms <= now_ms)
+        return list(islice(chain(self.returned, due), count_max))
 
     def take_again(self, count_max: int, now_ms: int) -> tuple[list[int], Change | None]:
         """Hand out up to `count_max` of what was given back or has become due."""

@@ -10,6 +10,7 @@ from itertools import repeat
 
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.group import Group, Handed
+from evermq.adapters.log.reading import bytes_of
 from evermq.adapters.log.topic import Topic
 from evermq.errors import Closed, Unavailable
 from evermq.port import Delivery
@@ -20,6 +21,7 @@ __all__ = ["LogReader"]
 _new_position = partial(tuple.__new__, Position)
 _new_delivery = partial(tuple.__new__, Delivery)
 _CLOCK_LOOK_MS = 1_000  # while something waits for its time: nobody tells that the clock was set
+_BYTES_ENOUGH = 32 << 20  # of one read: it has to be held in memory, and may have to cross a socket
 _NOWHERE: tuple[str, ...] = ()
 
 
@@ -101,6 +103,7 @@ class LogReader:
         now_ms = topic.time.now_ms()
         with topic.lock:
             changes: list[Change] = []
+            size = 0
             for lane in group.candidates(topic.end):
                 if not group.may_read(self, lane):
                     continue
@@ -109,6 +112,9 @@ class LogReader:
                 deliveries += _deliver(topic.names[lane], handed)
                 by_lane[topic.names[lane]] = handed[1]
                 if len(deliveries) >= count_max:
+                    break
+                size += sum(map(bytes_of, handed[0]))
+                if size >= _BYTES_ENOUGH:
                     break
             with contextlib.suppress(Unavailable):  # handed out all the same: a crash would forget this attempt
                 topic.record(changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evermq.adapters.log.columns import decode
@@ -14,7 +14,7 @@ from evermq.adapters.log.segment import HEADER_BYTES, Segment
 from evermq.errors import Unsupported
 from evermq.message import Message
 
-__all__ = ["LaneScan", "Reading"]
+__all__ = ["LaneScan", "Reading", "bytes_of"]
 
 _CHUNK_BYTES = 256 << 10
 _FRAMES_BYTES_MAX = 8 << 20
@@ -151,11 +151,13 @@ class LaneScan:
     def fetch(self, offset: int, count_max: int, window_bytes: int = 0) -> tuple[list[Message], list[range], int]:
         """Up to `count_max` messages from `offset` on, the ranges of their offsets, and the offset to fetch next.
 
-        window_bytes: come back with what was found when so much of the log was gone through, 0 for no limit.
+        window_bytes: come back with what was found when so much of the log was gone through, 0 for no limit; of a
+        larger frame so much is taken, but one message at least.
         """
         at = begin = self.place(offset)
         messages: list[Message] = []
         ranges: list[range] = []
+        is_enough = False
         if at is None or begin is None:
             return messages, ranges, offset
         for frame in self.reading.frames(at):
@@ -171,12 +173,35 @@ class LaneScan:
                 offset = max(offset, entry.offset)
                 stop = min(end, offset + count_max - len(messages))
                 shift = entry.first - entry.offset
-                messages += self.reading.messages(frame, entry)[offset + shift : stop + shift]
-                if stop == end:
-                    self.reading.used_up(frame, entry)
+                part = self.reading.messages(frame, entry)[offset + shift : stop + shift]
+                if 0 < window_bytes < frame.length:
+                    del part[_fitting(part, window_bytes) :]
+                    stop = offset + len(part)
+                messages += part
                 ranges.append(range(offset, stop))
                 offset = stop
-            if len(messages) >= count_max:
+                if stop < end:
+                    is_enough = True
+                    break
+                self.reading.used_up(frame, entry)
+            if is_enough or len(messages) >= count_max:
                 break
         self._next, self._at = offset, at
         return messages, ranges, offset
+
+
+def bytes_of(message: Message) -> int:
+    """What a message takes, roughly."""
+    _, key, body, headers, _ = message
+    size = len(body) + len(key or b"")
+    return size + sum(len(name) + len(text) for name, text in headers.items()) if headers else size
+
+
+def _fitting(messages: Sequence[Message], bytes_max: int) -> int:
+    """How many of them, from the first on, take no more than this; one at least."""
+    size = 0
+    for count, message in enumerate(messages):
+        size += bytes_of(message)
+        if count and size > bytes_max:
+            return count
+    return len(messages)

@@ -96,12 +96,15 @@ class Spares:
         self._disk.sync_names()
         return file
 
-    def take_back(self, name: str) -> None:
-        """Recycle a segment that nobody needs, or remove it where there are enough."""
+    def put_aside(self, name: str) -> str:
+        """Take away a segment that nobody needs. Returns the spare that it will be, "" where there are enough."""
         if len(self._names) + len(self._left) < self._spares_max:
-            spare = f"spare-{name}"
-            self._disk.rename(name, spare)
-            with self._lock:
-                self._names.append(spare)
-        else:
-            self._disk.remove(name)
+            self._disk.rename(name, f"spare-{name}")
+            return f"spare-{name}"
+        self._disk.remove(name)
+        return ""
+
+    def offer(self, spare: str) -> None:
+        """One that was put aside may be used again."""
+        with self._lock:
+            self._names.append(spare)

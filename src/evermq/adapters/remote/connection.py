@@ -70,7 +70,7 @@ class Connection:
         return bool(self._lost)
 
     def send(self, verb: str, *arguments: Any) -> asyncio.Future[Any]:
-        """Ask; the future gets the answer or the error. Raises ConnectionLost(sent=False) where it cannot."""
+        """Ask; the future gets the answer or the error. Raises Rejected, ConnectionLost(sent=False) where it cannot."""
         if self._lost:
             raise ConnectionLost(self._lost, sent=False)
         self._number += 1

@@ -23,7 +23,7 @@ from evermq.adapters.remote.wire import (
     read_frame,
     unpack_messages,
 )
-from evermq.errors import Closed, EvermqError, Misconfigured
+from evermq.errors import Closed, EvermqError, Misconfigured, Rejected
 from evermq.port import Delivery, Place, Queue, Reader, Start
 
 __all__ = ["Server"]
@@ -133,8 +133,12 @@ class _Connection:
             await self._answer(number, None, result)
 
     async def _answer(self, number: int, error: list[Any] | None, result: Any) -> None:
+        try:
+            whole = frame([number, error, result])
+        except Rejected as refused:
+            whole = frame([number, encode_error(refused), None])
         with contextlib.suppress(ConnectionError):
-            self._writer.write(frame([number, error, result]))
+            self._writer.write(whole)
             await self._writer.drain()
 
     async def _queue(self, topic: str) -> Queue:

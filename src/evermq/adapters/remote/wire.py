@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from evermq import errors
-from evermq.errors import EvermqError, Partial, Uncertain
+from evermq.errors import EvermqError, Partial, Rejected, TooLarge, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery
 from evermq.position import Position
@@ -28,6 +28,7 @@ __all__ += ["unpack_positions"]
 VERSION = 1
 FRAME_BYTES_MAX = 256 << 20
 _LENGTH = Struct("<I")
+_NO_VALUE = (TypeError, AttributeError, LookupError, OverflowError, ValueError)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 _new_message = partial(tuple.__new__, Message)
@@ -50,8 +51,16 @@ def decode(body: bytes) -> Any:
 
 
 def frame(content: object) -> bytes:
-    """The bytes of one frame."""
-    body = encode(content)
+    """The bytes of one frame. Raises TooLarge for more than the other side takes, Rejected for what has no bytes."""
+    try:
+        body = encode(content)
+    except _NO_VALUE as error:
+        raise Rejected(f"this cannot cross the socket: {error}") from error
+    if len(body) > FRAME_BYTES_MAX:
+        raise TooLarge(
+            f"{len(body)} bytes are more than the {FRAME_BYTES_MAX} that cross the socket at once: "
+            "do it in parts, or in the process that owns the log"
+        )
     return _LENGTH.pack(len(body)) + body
 
 
@@ -64,9 +73,14 @@ async def read_frame(stream: asyncio.StreamReader) -> bytes:
 
 
 def pack_messages(messages: Sequence[Message]) -> list[Any]:
-    """A batch as columns."""
-    if not messages:
-        return []
+    """A batch as columns. Raises Rejected where something in it is no message."""
+    try:
+        return _columns(messages) if messages else []
+    except _NO_VALUE as error:
+        raise Rejected(f"a message cannot be stored: {error}") from error
+
+
+def _columns(messages: Sequence[Message]) -> list[Any]:
     ids, keys, bodies, headers, created = zip(*messages, strict=True)
     packed: Any = None
     if headers.count(NO_HEADERS) != len(headers):

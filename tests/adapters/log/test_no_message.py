@@ -1,0 +1,64 @@
+"""What is no message is refused, and the log serves on: by its owner, through the socket, and to a calling thread."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evermq.adapters.open import open_log
+from evermq.errors import Rejected
+from evermq.message import MessageFactory
+from evermq.port import AppendsBlocking, Queue
+
+make = MessageFactory()
+good = make(b"good")
+BAD: dict[str, Any] = {
+    "text": "text",
+    "three letters": "abc",
+    "no text": "",
+    "bytes": b"abc",
+    "nothing": None,
+    "mapping": {"a": 1},
+    "too few fields": tuple(good)[:3],
+    "list of headers": good._replace(headers=["a"]),  # type: ignore[arg-type]
+    "number as headers": good._replace(headers=5),  # type: ignore[arg-type]
+    "time beyond 64 bits": good._replace(created_ms=1 << 70),
+    "id with half a character": good._replace(id="\ud800"),
+    "header with half a character": good._replace(headers={"name": "\ud800"}),
+}
+
+
+@asynccontextmanager
+async def opened(directory: Path, door: bool) -> AsyncIterator[Queue]:
+    owner = await open_log(directory)
+    guest = await open_log(directory) if door else owner
+    try:
+        yield await guest.queue("orders")
+    finally:
+        await guest.close()
+        await owner.close()
+
+
+@pytest.mark.parametrize("door", [False, True])
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+async def test_what_is_no_message_is_refused(tmp_path: Path, bad: Any, door: bool) -> None:
+    async with opened(tmp_path, door) as queue:
+        for batch in ([bad], [good, bad], [bad] * 100):
+            with pytest.raises(Rejected):
+                await queue.append(batch)
+        await queue.append([good])
+        assert await queue.backlog("billing") == 1
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+async def test_what_is_no_message_is_refused_to_a_thread(tmp_path: Path, bad: Any) -> None:
+    async with opened(tmp_path, door=False) as queue:
+        assert isinstance(queue, AppendsBlocking)
+        for batch in ([bad], [good, bad]):
+            with pytest.raises(Rejected):
+                await asyncio.to_thread(queue.append_blocking, batch)
+        await queue.append([good])
+        assert await queue.backlog("billing") == 1

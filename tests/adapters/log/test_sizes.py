@@ -1,0 +1,87 @@
+"""How much one read brings, and what is too large for the socket."""
+
+from pathlib import Path
+
+import pytest
+
+from evermq.adapters.log import reader as log_reader
+from evermq.adapters.log.place import LogPlace
+from evermq.adapters.open import open_log
+from evermq.adapters.remote import wire
+from evermq.errors import TooLarge
+from evermq.message import MessageFactory
+from evermq.port import Reader
+
+KIB = 1 << 10
+MIB = 1 << 20
+make = MessageFactory()
+
+
+async def sizes_of_reads(reader: Reader) -> tuple[list[int], list[bytes]]:
+    """The bytes that each read brings, and the first byte of every message in the order in which they come."""
+    sizes: list[int] = []
+    order: list[bytes] = []
+    while found := await reader.read(count_max=500, wait_ms=0):
+        sizes.append(sum(len(delivery.message.body) for delivery in found))
+        order += [delivery.message.body[:1] for delivery in found]
+    return sizes, order
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_read_is_bounded_by_bytes_new_and_again(tmp_path: Path, together: bool) -> None:
+    place = await LogPlace.open(tmp_path)
+    queue = await place.queue("orders")
+    messages = [make(b"%c" % n + b"x" * (300 * KIB), key="customer") for n in range(60)]
+    for batch in [messages] if together else [[each] for each in messages]:
+        await queue.append(batch)
+    for _ in ("new", "again"):
+        reader = await queue.reader("billing")
+        sizes, order = await sizes_of_reads(reader)
+        assert max(sizes) < 3 * MIB
+        assert order == [b"%c" % n for n in range(60)]
+        await reader.close()
+    await place.close()
+
+
+async def test_released_messages_come_in_order_whatever_they_weigh(tmp_path: Path) -> None:
+    place = await LogPlace.open(tmp_path)
+    queue = await place.queue("orders")
+    await queue.append([make(b"%c" % n + b"x" * (300 * KIB), key="customer") for n in range(20)])
+    reader = await queue.reader("billing")
+    held = await reader.read(count_max=5, wait_ms=0)
+    await reader.release(held)
+    sizes, order = await sizes_of_reads(reader)
+    assert max(sizes) < 3 * MIB
+    assert order == [b"%c" % n for n in range(20)]
+    await place.close()
+
+
+async def test_all_lanes_together_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reader, "_BYTES_ENOUGH", 100 * KIB)
+    place = await LogPlace.open(tmp_path)
+    queue = await place.queue("orders")
+    await queue.append([make(b"x" * (60 * KIB), key=str(n)) for n in range(100)])
+    sizes, order = await sizes_of_reads(await queue.reader("billing"))
+    assert len(order) == 100
+    assert max(sizes) < 2 * MIB
+    await place.close()
+
+
+async def test_what_does_not_fit_through_the_socket_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "FRAME_BYTES_MAX", 64 * KIB)
+    owner, guest = await open_log(tmp_path), await open_log(tmp_path)
+    mine, queue = await owner.queue("orders"), await guest.queue("orders")
+    reader = await queue.reader("billing")
+    with pytest.raises(TooLarge, match="cross the socket"):
+        await queue.append([make(b"x" * (100 * KIB))])
+    assert await queue.backlog("billing") == 0
+    await mine.append([make(b"x" * (100 * KIB))])
+    with pytest.raises(TooLarge, match="cross the socket"):
+        await reader.read(count_max=10, wait_ms=0)
+    await reader.close()
+    [delivery] = await (await mine.reader("billing")).read(count_max=10, wait_ms=0)
+    assert len(delivery.message.body) == 100 * KIB
+    await guest.close()
+    await owner.close()
