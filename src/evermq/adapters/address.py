@@ -78,6 +78,9 @@ def parse(url: str, *, topic_needed: bool = True) -> Address:
         raise Misconfigured(
             f"{parts.scheme}:// with a user or password: URLs get logged: give ?username=NAME&password=env:VARIABLE"
         )
+    last = parts.path if parts.scheme == "log" else parts.path.rpartition("/")[2]  # a vhost of RabbitMQ may have one
+    if "%2f" in last.lower() and (topic_needed or parts.scheme == "log"):
+        raise Misconfigured(f"{url}: %2F is a slash, which no topic has in its name: {shape}")
     path = unquote(parts.path)
     if parts.scheme == "log" and parts.netloc:
         raise Misconfigured(f"{url}: a log is a directory of this machine: write log:///{parts.netloc}{parts.path}")
