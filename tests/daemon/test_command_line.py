@@ -61,6 +61,19 @@ def test_wrong_use_is_one_line_and_a_status(arguments: list[str], status: int, w
     assert ran.stdout == b""
 
 
+@pytest.mark.parametrize("command", [["backlog", "orders"], ["topics", ""], ["topics", "reset", "orders"]])
+def test_looking_at_a_log_that_is_not_there_makes_none(tmp_path: Path, command: list[str]) -> None:
+    directory = tmp_path / "log"
+    *words, topic = command
+    more = ["--group", "g", "--to", "newest"] if "reset" in words else []
+    for _ in ("nothing is there", "an empty directory is there"):
+        ran = evermq(*words, f"log://{directory}/{topic}", *more)
+        assert ran.returncode == 2
+        assert f"{directory} holds no log".encode() in ran.stderr
+        assert not directory.exists() or not list(directory.iterdir())
+        directory.mkdir(exist_ok=True)
+
+
 def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     config = tmp_path / "evermq.toml"
     config.write_text('[topics.orders]\nuse = "failover"\nprimray = "log:///tmp/a/o"\nstandby = "log:///tmp/b/o"\n')

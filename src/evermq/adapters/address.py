@@ -81,6 +81,9 @@ def parse(url: str, *, topic_needed: bool = True) -> Address:
         )
     if "#" in url:
         raise Misconfigured(f"{shown}: '#' means nothing here: leave it out, or write it as %23")
+    last = parts.path if parts.scheme == "log" else parts.path.rpartition("/")[2]  # a vhost of RabbitMQ may have one
+    if "%2f" in last.lower() and (topic_needed or parts.scheme == "log"):
+        raise Misconfigured(f"{shown}: %2F is a slash, which no topic has in its name: {shape}")
     path = unquote(parts.path)
     if parts.scheme == "log" and parts.netloc:
         raise Misconfigured(f"{shown}: a log is a directory of this machine: write log:///{parts.netloc}{parts.path}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from evermq.adapters.address import Address, parse
 from evermq.adapters.inspection import Inspection
-from evermq.errors import Misconfigured
+from evermq.errors import Misconfigured, NoSuchTopic
 from evermq.half import HoldsHalves
 from evermq.port import AppendsBlocking, OrdersAppends, Place, Queue
 from evermq.settling import Bounded
@@ -19,9 +19,13 @@ __all__ = ["inspect", "open_log", "open_place", "open_queue"]
 _memory: dict[str, Place] = {}
 
 
-async def open_place(url: str) -> Place:
-    """The place that a URL without a topic names."""
-    return await _place(parse(url, topic_needed=False))
+async def open_place(url: str, *, existing: bool = False) -> Place:
+    """The place that a URL without a topic names. existing: NoSuchTopic for a log that would have to be made."""
+    address = parse(url, topic_needed=False)
+    if existing and address.scheme == "log" and not (Path(address.place) / "lock").exists():
+        _log_options(address)
+        raise NoSuchTopic(f"{address.place} holds no log: nothing was ever opened there")
+    return await _place(address)
 
 
 async def open_queue(url: str) -> Queue:
@@ -35,7 +39,7 @@ async def open_queue(url: str) -> Queue:
         raise
 
 
-async def open_log(directory: str | Path, *, silence_ms: int = 5_000, **options: Any) -> Place:
+async def open_log(directory: str | Path, /, *, silence_ms: int = 5_000, **options: Any) -> Place:
     """A log directory, shared with the other processes that open it: the first one owns and serves it."""
     from evermq.adapters.log.options import LogOptions
     from evermq.adapters.log.place import LogPlace
@@ -59,15 +63,24 @@ async def inspect(url: str) -> Inspection:
 
 async def _place(address: Address) -> Place:
     if address.scheme == "log":
-        named: dict[str, Any] = dict(address.options)
-        silence = named.pop("silence_ms", "5000")
-        if not silence.isdecimal() or not int(silence):
-            raise Misconfigured(f"log option silence_ms = {silence!r}: give a whole number from 1 on")
-        return await open_log(address.place, silence_ms=int(silence), **named)
+        silence_ms, named = _log_options(address)
+        return await open_log(address.place, silence_ms=silence_ms, **named)
     if address.scheme == "memory":
         return _open_memory(address)
     place: Place = await _engine(address, "connect").connect(address)
     return place
+
+
+def _log_options(address: Address) -> tuple[int, dict[str, Any]]:
+    """silence_ms, and the options of the log itself. Raises Misconfigured."""
+    from evermq.adapters.log.options import LogOptions
+
+    named: dict[str, Any] = dict(address.options)
+    silence = named.pop("silence_ms", "5000")
+    if not silence.isdecimal() or not int(silence):
+        raise Misconfigured(f"log option silence_ms = {silence!r}: give a whole number from 1 on")
+    LogOptions.of(named)
+    return int(silence), named
 
 
 def _engine(address: Address, module: str) -> Any:

@@ -134,7 +134,7 @@ def _bare(child: Child, rung: str = "") -> list[tuple[str, Child]]:
 async def _state(url: str) -> TopicState:
     address = parse(url)
     query = f"?{url.partition('?')[2]}" if "?" in url else ""
-    place = await open_place(f"{address.scheme}://{address.place}{query}")
+    place = await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
     try:
         return await place.describe(address.topic)
     finally:

@@ -38,7 +38,7 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
         address = parse(url)
         topic = address.topic
         query = f"?{url.partition('?')[2]}" if "?" in url else ""  # secrets and certificates among it
-        place = await open_place(f"{address.scheme}://{address.place}{query}")
+        place = await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
         try:
             state = await place.describe(address.topic)
         finally:

@@ -43,7 +43,7 @@ def list_(
 async def _list(place_url: str, json: bool) -> int:
     from evermq.adapters.open import open_place
 
-    place = await open_place(place_url)
+    place = await open_place(place_url, existing=True)
     try:
         for name in await place.topics():
             state = await place.describe(name)
@@ -112,7 +112,7 @@ async def _control(url: str, act: str, *arguments: object) -> int:
     address = parse(url)
     options = [part for part in url.partition("?")[2].split("&") if part and not part.startswith("lanes=")]
     query = f"?{'&'.join(options)}" if options else ""
-    place = await open_place(f"{address.scheme}://{address.place}{query}")
+    place = await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
     try:
         can = getattr(place, act, None)
         if can is None:
