@@ -81,9 +81,9 @@ WRONG: list[tuple[Any, str]] = [
     (("a", None, b"", {}, 1.5), "created_ms"),
     (("a", None, b"", None, 0), "headers"),
     (("a", None, b"", {"n": "\udcc3\udca9"}, 0), "n, .*decode"),
-    (("a", None, b"", {"n": "\ud800"}, 0), "n, .*surrogate"),
-    (("a", None, b"", {"\ud800": ""}, 0), "the name of a header, .*surrogate"),
-    (("a\ud800", None, b"", {}, 0), "its id, .*surrogate"),
+    (("a", None, b"", {"n": "\ud800"}, 0), "header 'n'"),
+    (("a", None, b"", {"\ud800": ""}, 0), "header .* text"),
+    (("a\ud800", None, b"", {}, 0), "its id"),
 ]
 
 
