@@ -148,7 +148,8 @@ async def test_acknowledgement_that_a_stop_interrupts_is_repeated(monkeypatch: p
 
 
 async def test_handler_that_ends_with_the_cancellation_of_something_else_has_failed() -> None:
-    queue, dead, told = await filled(4), MemoryQueue("dead"), []
+    queue, dead = await filled(4), MemoryQueue("dead")
+    told: list[BaseException] = []
 
     async def handle(delivery: Delivery) -> None:
         if delivery.message.body == b"0":
@@ -208,7 +209,8 @@ class Fails(MemoryQueue):
 
 
 async def test_dead_letters_that_fail_are_tried_again() -> None:
-    queue, dead, told = await filled(2), Fails("dead"), []
+    queue, dead = await filled(2), Fails("dead")
+    told: list[BaseException] = []
 
     async def handle(delivery: Delivery) -> None:
         raise Rejected("never")
