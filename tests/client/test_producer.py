@@ -3,12 +3,13 @@
 import asyncio
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Producer
-from evermq.errors import Closed, Unavailable, Uncertain
+from evermq.errors import Closed, Overloaded, Partial, Unavailable, Uncertain
 from evermq.message import Message
 from evermq.position import Position
 
@@ -135,3 +136,84 @@ async def test_close_refuses_what_waits_for_room_and_settles_the_rest() -> None:
         found = await asyncio.gather(*sends, return_exceptions=True)
     assert [type(each) for each in found] == [Position, *[Closed] * 5]
     assert queue.appended == [[BODIES[0]]]
+
+
+class Waits(Counted):
+    """Appends once it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.go = asyncio.Event()
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        await self.go.wait()
+        return await super().append(messages)
+
+
+@pytest.mark.parametrize("what", [{"key": b"k" * 1_000}, {"headers": {"h": "v" * 1_000}}, {}])
+async def test_memory_is_that_of_keys_headers_and_the_messages_themselves_too(what: dict[str, Any]) -> None:
+    queue = Waits()
+    async with Producer(queue, memory_bytes_max=10_000) as producer:
+        with pytest.raises(Overloaded):
+            send_50_nowait(producer, what)
+        queue.go.set()
+        await producer.flush()
+        for _ in range(50):  # what is settled takes none
+            await producer.send(b"", **what)
+            await producer.send_many([b"x", producer.message(b"", **what)])
+        producer.send_nowait(b"x" * 10_000)
+
+
+def send_50_nowait(producer: Producer, what: dict[str, Any]) -> None:
+    for _ in range(50):
+        producer.send_nowait(b"", **what)
+
+
+@pytest.mark.parametrize("appends_max", [1, 2])
+@pytest.mark.parametrize(("bounds", "count_max"), [({"batch_count_max": 100}, 100), ({"batch_bytes_max": 30}, 10)])
+async def test_many_that_are_sent_at_once_are_cut_into_appends(
+    appends_max: int, bounds: dict[str, int], count_max: int
+) -> None:
+    queue = Counted(appends_max)
+    async with Producer(queue, **bounds) as producer:  # type: ignore[arg-type]
+        first = asyncio.create_task(producer.send(b"one"))
+        await asyncio.sleep(0)
+        positions = await producer.send_many(BODIES)
+        await first
+    assert max(map(len, queue.appended)) == count_max
+    assert [body for bodies in queue.appended for body in bodies] == [b"one", *BODIES]
+    assert [position.offset for position in positions] == list(range(1, 301))
+
+
+async def test_message_beyond_the_bound_goes_alone() -> None:
+    queue = Counted(1)
+    async with Producer(queue, batch_bytes_max=10) as producer:
+        await producer.send_many([b"a", b"b" * 50, b"c", b"d"])
+    assert queue.appended == [[b"a"], [b"b" * 50], [b"c", b"d"]]
+
+
+async def test_many_of_which_one_append_fails_are_told_what_went_in() -> None:
+    class Second(Counted):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            if len(self.appended) == 1:
+                self.appended.append([])
+                raise Unavailable("down")
+            return await super().append(messages)
+
+    async with Producer(Second(1), batch_count_max=2) as producer:
+        with pytest.raises(Partial) as told:
+            await producer.send_many(BODIES[:5])
+    kinds = [type(outcome) for outcome in told.value.outcomes]
+    assert kinds == [Position, Position, Unavailable, Unavailable, Position]
+
+
+@pytest.mark.parametrize("bounds", [{"batch_count_max": 10}, {"batch_bytes_max": 30}])
+async def test_append_that_is_full_does_not_linger(bounds: dict[str, int]) -> None:
+    queue = Counted(1)
+    async with asyncio.timeout(20):
+        producer = Producer(queue, linger_ms=3_600_000, **bounds)  # type: ignore[arg-type]
+        for body in BODIES[:10]:
+            producer.send_nowait(body)
+            await asyncio.sleep(0)
+        await producer.close()
+    assert queue.appended == [BODIES[:10]]

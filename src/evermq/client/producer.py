@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from types import TracebackType
 from typing import Self
 
-from evermq.client.producer_batch import Outcome, ProducerBatch
+from evermq.client.producer_batch import Outcome, ProducerBatch, size_of, size_of_all
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
 from evermq.message import Message, MessageFactory
@@ -21,15 +21,17 @@ __all__ = ["OnOutcome", "Producer"]
 OnOutcome = Callable[[Message, Outcome], None]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
+_OVERHEAD = 256  # bytes of memory for a message of which body, key and headers are empty; its id is in them
 _PART = 64  # messages of a batch, where several appends may be under way: fewer are not worth an append of their own
 
 
 class Producer:
     """Use as `async with Producer(queue) as producer`.
 
-    batch_count_max, batch_bytes_max: bounds of one append. linger_ms: how long a first message waits for others
-    (0: until the end of this turn of the loop). memory_bytes_max: of messages not yet settled; beyond it sends wait
-    their turn and one-way sends raise Overloaded. retry_ms_max: how long a batch that is Unavailable or Uncertain
+    batch_count_max, batch_bytes_max: bounds of one append. linger_ms: how long a first message waits for others, unless
+    they fill an append before (0: until the end of this turn of the loop). memory_bytes_max: of messages not yet
+    settled, with 256 bytes for each beside body, key and headers; beyond it sends wait their turn and one-way sends
+    raise Overloaded. retry_ms_max: how long a batch that is Unavailable or Uncertain
     is sent again, under the same ids and before anything later (0: the error goes to the callers at once).
     on_outcome(message, outcome): called for each one-way send; what it raises goes to the loop's exception handler.
 
@@ -62,6 +64,7 @@ class Producer:
         self._for_room: deque[asyncio.Future[None]] = deque()
         self._bytes = 0  # of what is not settled
         self._news = asyncio.Event()
+        self._full = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,7 +86,7 @@ class Producer:
     ) -> Position:
         """Send one message and return where it landed once it is acknowledged; see `MessageFactory` and port.py."""
         message = self.message.make(body, key, headers, delay_ms, id)
-        size = len(message.body)
+        size = size_of(message) if key or headers else len(message.body)
         if self._bytes + size > self._memory_bytes_max or self._for_room or self._closed:
             return await self.send_message(message)
         batch = self._batch_for(1, size)
@@ -99,7 +102,7 @@ class Producer:
 
     async def send_message(self, message: Message) -> Position:
         """As `send`, for a message that is made already (`producer.message(...)`)."""
-        [outcome] = await self._send((message,), len(message.body))
+        [outcome] = await self._send((message,), size_of(message))
         return _position(outcome)
 
     async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
@@ -107,7 +110,7 @@ class Producer:
         made = [each if isinstance(each, Message) else self.message(each) for each in messages]
         if not made:
             return ()
-        outcomes = await self._send(made, sum([len(message.body) for message in made]))
+        outcomes = await self._send(made, size_of_all(made))
         errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
         if not errors:
             return outcomes  # type: ignore[return-value]
@@ -127,9 +130,10 @@ class Producer:
         """Send one way: returns at once, the outcome goes to on_outcome. Raises Overloaded at memory_bytes_max."""
         self._check()
         message = self.message.make(body, key, headers, delay_ms, id)
-        if self._for_room or self._bytes + len(message.body) > self._memory_bytes_max:
+        size = size_of(message)
+        if self._for_room or self._bytes + size > self._memory_bytes_max:
             raise Overloaded(f"memory_bytes_max = {self._memory_bytes_max} is full: await send(), or send less")
-        batch = self._enter((message,), len(message.body))
+        batch = self._enter((message,), size)
         batch.one_way.append(len(batch.messages) - 1)
         return message
 
@@ -161,10 +165,28 @@ class Producer:
         self._check()
         if self._is_short_of(size):
             await self._wait_for_room(size)
-        batch = self._enter(messages, size)
-        stop = len(batch.messages)
-        await batch.settled()
-        return batch.outcomes[stop - len(messages) : stop]
+        entered: list[tuple[ProducerBatch, int, int]] = []
+        for part, part_size in self._parts(messages, size):
+            batch = self._enter(part, part_size)
+            entered.append((batch, len(batch.messages) - len(part), len(batch.messages)))
+        outcomes: list[Outcome] = []
+        for batch, begin, stop in entered:
+            await batch.settled()
+            outcomes += batch.outcomes[begin:stop]
+        return outcomes
+
+    def _parts(self, messages: Sequence[Message], size: int) -> Iterator[tuple[Sequence[Message], int]]:
+        """In order, and each with its size, which is within the bounds of an append unless one message is not."""
+        if len(messages) <= self._batch_count_max and size <= self._batch_bytes_max:
+            yield messages, size
+            return
+        begin = size = 0
+        for at, more in enumerate(map(size_of, messages)):
+            if at > begin and (at - begin == self._batch_count_max or size + more > self._batch_bytes_max):
+                yield messages[begin:at], size
+                begin, size = at, 0
+            size += more
+        yield messages[begin:], size
 
     def _is_short_of(self, size: int) -> bool:
         """Whether so many bytes have to wait for room."""
@@ -209,7 +231,9 @@ class Producer:
         if batch is None or len(batch.messages) + count > self._part or batch.size + size > self._batch_bytes_max:
             batch = self._begin()
         batch.size += size
-        self._bytes += size
+        self._bytes += size + count * _OVERHEAD
+        if self._linger_ms and self._is_full(count):
+            self._full.set()
         return batch
 
     def _begin(self) -> ProducerBatch:
@@ -227,8 +251,8 @@ class Producer:
     async def _run(self) -> None:
         while True:
             await self._news.wait()
-            if self._linger_ms and not self._is_full():
-                await self._clock.sleep(self._linger_ms)
+            if self._linger_ms:
+                await self._linger()
             while self._waiting:
                 if self._appends_max == 1:
                     await self._append(self._take())
@@ -240,6 +264,18 @@ class Producer:
             if not self._under_way:
                 self._idle.set()
 
+    async def _linger(self) -> None:
+        """Wait for others, but not once they fill an append."""
+        self._full.clear()
+        if self._is_full():
+            return
+        ends = [asyncio.ensure_future(end) for end in (self._clock.sleep(self._linger_ms), self._full.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+
     def _append_beside(self, batches: list[ProducerBatch]) -> None:
         task = asyncio.create_task(self._append(batches))
         self._under_way.add(task)
@@ -250,9 +286,10 @@ class Producer:
         if not self._under_way and not self._waiting:
             self._idle.set()
 
-    def _is_full(self) -> bool:
-        count = sum([len(batch.messages) for batch in self._waiting])
-        return count >= self._batch_count_max or self._bytes >= self._batch_bytes_max
+    def _is_full(self, coming: int = 0) -> bool:
+        """Whether as much waits as an append may carry. coming: messages that are about to be put in their batch."""
+        count = coming + sum([len(batch.messages) for batch in self._waiting])
+        return count >= self._batch_count_max or sum([batch.size for batch in self._waiting]) >= self._batch_bytes_max
 
     def _take(self) -> list[ProducerBatch]:
         """What the next append carries; where many wait, a part, so that work on the others and the engine overlap."""
@@ -280,7 +317,7 @@ class Producer:
             outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
         at = 0
         for batch in batches:
-            self._bytes -= batch.size
+            self._bytes -= batch.size + len(batch.messages) * _OVERHEAD
             begin, at = at, at + len(batch.messages)
             batch.settle(outcomes[begin:at])
         self._give_room()

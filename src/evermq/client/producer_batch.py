@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evermq.errors import EvermqError
-from evermq.message import Message
+from evermq.message import NO_HEADERS, Message
 from evermq.position import Position
 from evermq.ticket import Ticket
 
-__all__ = ["Outcome", "ProducerBatch"]
+__all__ = ["Outcome", "ProducerBatch", "size_of", "size_of_all"]
 
 Outcome = Position | EvermqError
 
 
 class ProducerBatch:
-    """messages: in the order in which they were sent. size: bytes of their bodies. one_way: the rows that nobody waits
-    for. ticket: what everybody else waits for. outcomes: one a message, as soon as the ticket is settled."""
+    """messages: in the order in which they were sent. size: bytes of their bodies, keys and headers. one_way: the rows
+    that nobody waits for. ticket: what everybody else waits for. outcomes: one a message, as soon as the ticket is
+    settled."""
 
     __slots__ = ("messages", "one_way", "outcomes", "size", "ticket")
 
@@ -39,3 +40,24 @@ class ProducerBatch:
         """They are known."""
         self.outcomes = outcomes
         self.ticket.settle()
+
+
+def size_of(message: Message) -> int:
+    """Bytes of its body, key and headers, roughly: of text as many as it has characters."""
+    size = len(message.body) + len(message.key or b"")
+    return size + _size_of_headers(message.headers) if message.headers else size
+
+
+def size_of_all(messages: Sequence[Message]) -> int:
+    """The sum of their sizes, of one message at least: in columns, since most have nothing but a body."""
+    _, keys, bodies, headers, _ = zip(*messages, strict=True)
+    size = sum(map(len, bodies))
+    if any(keys):
+        size += sum(map(len, filter(None, keys)))
+    if headers.count(NO_HEADERS) < len(headers):
+        size += sum(map(_size_of_headers, headers))
+    return size
+
+
+def _size_of_headers(headers: Mapping[str, str]) -> int:
+    return sum([len(f"{name}{value}") for name, value in headers.items()])
