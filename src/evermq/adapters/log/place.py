@@ -193,6 +193,11 @@ class LogPlace:
             self._owner.release()
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The options that count for every process that uses the directory through this one."""
+        return {"fsync": self.options.fsync}
+
+    @property
     def damages(self) -> list[Damage]:
         """What was found not to be intact, when the directory was opened and while it was read."""
         with self.journal.lock:
