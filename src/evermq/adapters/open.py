@@ -40,7 +40,10 @@ async def open_queue(url: str) -> Queue:
 
 
 async def open_log(directory: str | Path, /, *, silence_ms: int = 5_000, **options: Any) -> Place:
-    """A log directory, shared with the other processes that open it: the first one owns and serves it."""
+    """A log directory, shared with the other processes that open it: the first one owns and serves it.
+
+    Raises Misconfigured where fsync is given and the owner has another one: what it keeps is what all get.
+    """
     from evermq.adapters.log.options import LogOptions
     from evermq.adapters.log.place import LogPlace
     from evermq.adapters.remote.shared import SharedPlace
@@ -51,7 +54,8 @@ async def open_log(directory: str | Path, /, *, silence_ms: int = 5_000, **optio
     async def own() -> Place:
         return await LogPlace.open(path, **options)
 
-    return await SharedPlace.open(own, path / "socket", silence_ms=silence_ms)
+    asked = {"fsync": str(options["fsync"])} if "fsync" in options else {}
+    return await SharedPlace.open(own, path / "socket", silence_ms=silence_ms, asked=asked)
 
 
 async def inspect(url: str) -> Inspection:

@@ -47,6 +47,10 @@ class Delays:
         """The first offset of the delay lane that is still needed, None if none is."""
         return min((offset for _, offset in self._heap), default=None) if not self._moving else 0
 
+    def waiting_below(self, end: int) -> int:
+        """How many of the delay lane wait below this offset."""
+        return sum(offset < end for _, offset in self._heap)
+
     def next_due_ms(self) -> int | None:
         """When to move something next."""
         return max(self._heap[0][0], self._refused_ms + _PAUSE_MS) if self._heap else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
+from collections import Counter
 from threading import Event, RLock, Thread
 from typing import Protocol
 
@@ -17,6 +19,8 @@ from evermq.errors import EvermqError, Fenced
 
 __all__ = ["House", "Housekeeper"]
 
+_log = logging.getLogger("evermq.log")
+
 
 class House(Protocol):
     """What is kept."""
@@ -29,13 +33,14 @@ class House(Protocol):
     cursor_file: CursorFile
 
     def is_settled(self, segment: Segment) -> bool: ...
+    def unread_of(self, segment: Segment) -> Counter[str]: ...
     def check_owner(self) -> None: ...
     def disown(self, reason: str) -> None: ...
 
 
 class Housekeeper:
     """A thread that looks after a place every interval, and at once when it is woken. Without threads, `tidy` is
-    the caller's to call."""
+    the caller's to call. `dropped`: how many messages of each topic went although somebody still needed them."""
 
     def __init__(self, place: House, *, threaded: bool) -> None:
         self._place = place
@@ -43,6 +48,7 @@ class Housekeeper:
         self._news = Event()
         self._ended = False
         self._disk_full = False
+        self.dropped: Counter[str] = Counter()
         self._thread: Thread | None = None
         if threaded:
             self._thread = Thread(target=self._serve, name="evermq-log-housekeeper", daemon=True)
@@ -94,10 +100,22 @@ class Housekeeper:
                     place.journal.time.now_ms(),
                     disk_full=self._disk_full and place.journal.spares.wanted,
                 )
+                unread = place.unread_of(oldest) if oldest else Counter()
             self._disk_full = False
             if oldest is None:
                 return
             place.journal.forget(oldest)
+            self._tell(unread)
+
+    def _tell(self, unread: Counter[str]) -> None:
+        """Messages went that somebody still needed: unread=drop."""
+        self.dropped += unread
+        for topic, count in unread.items():
+            _log.warning(
+                "topic %s: %d messages dropped that were not settled, %d since this log was opened: it is at bytes_max "
+                "with unread=drop, so read faster or raise bytes_max",
+                *(topic, count, self.dropped[topic]),
+            )
 
     def _prepare(self) -> None:
         journal = self._place.journal

@@ -51,6 +51,10 @@ class LaneCursor:
         """How many offsets below `next` are not settled."""
         return len(self.out) + len(self.returned) + sum(len(park.offsets) for park in self.parks.values())
 
+    def unsettled_in(self, first: int, end: int) -> int:
+        """How many offsets from `first` up to `end` are not settled, those that were never looked at included."""
+        return sum(first <= offset < end for offset in self._open()) + max(0, end - max(first, self.next))
+
     @property
     def low(self) -> int:
         """Everything below is settled."""

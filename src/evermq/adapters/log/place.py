@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -192,10 +193,21 @@ class LogPlace:
             self._owner.release()
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The options that count for every process that uses the directory through this one."""
+        return {"fsync": self.options.fsync}
+
+    @property
     def damages(self) -> list[Damage]:
         """What was found not to be intact, when the directory was opened and while it was read."""
         with self.journal.lock:
             return list(self.journal.state.damages)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many messages of each topic went by unread=drop although somebody still needed them, since it was
+        opened."""
+        return self._housekeeper.dropped
 
     def tidy(self) -> None:
         """Do now what is done from time to time: recycle segments, prepare spare ones, flush acknowledgements."""
@@ -208,6 +220,15 @@ class LogPlace:
             (topics[number], lane, marks.end) for (number, lane), marks in segment.marks.items() if number in topics
         ]
         return all(topic.has_settled(lane, end) for topic, lane, end in lanes)
+
+    def unread_of(self, segment: Segment) -> Counter[str]:
+        """How many messages of each topic in this segment somebody still needs."""
+        found: Counter[str] = Counter()
+        for (number, lane), marks in segment.marks.items():
+            topic = self.topics_by_number.get(number)
+            if topic:
+                found[topic.name] += topic.unread(lane, marks.offsets[0], marks.end)
+        return +found
 
     def check_owner(self) -> None:
         """Raise Fenced where somebody else may own the directory by now."""

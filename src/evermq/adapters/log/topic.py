@@ -150,6 +150,15 @@ class Topic:
             return low is None or low >= end
         return bool(self.groups) and all(group.cursors[lane].low >= end for group in self.groups.values())
 
+    def unread(self, lane: int, first: int, end: int) -> int:
+        """How many messages of a lane from `first` up to `end` are not settled by the group that is furthest behind."""
+        if lane == DUE_LANE:
+            return 0
+        if lane == DELAY_LANE:
+            return self.delays.waiting_below(end)
+        cursors = [group.cursors[lane] for group in self.groups.values()]
+        return max((cursor.unsettled_in(first, end) for cursor in cursors), default=end - first)
+
     def record(self, changes: list[Change]) -> None:
         """Write down what changed in groups of this topic."""
         if changes:

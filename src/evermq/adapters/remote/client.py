@@ -12,7 +12,7 @@ import msgspec
 from evermq.adapters.remote.connection import Connection, ConnectionLost, forget
 from evermq.adapters.remote.wire import pack_messages, unpack_deliveries, unpack_positions
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Uncertain
+from evermq.errors import Closed, Misconfigured, Uncertain
 from evermq.message import Message
 from evermq.port import Delivery, GroupState, Start, TopicState
 from evermq.position import Position
@@ -43,6 +43,14 @@ class RemotePlace:
     async def queue(self, topic: str) -> RemoteQueue:
         traits = msgspec.convert(await self._connection.ask("open", topic), Traits)
         return RemoteQueue(self._connection, topic, traits)
+
+    async def settings(self) -> dict[str, str]:
+        """Those of the owner's options that count for all, none of an owner that does not tell."""
+        try:
+            found: dict[str, str] = await self._connection.ask("settings")
+        except Misconfigured:
+            return {}
+        return found
 
     async def topics(self) -> list[str]:
         found: list[str] = await self._connection.ask("topics")

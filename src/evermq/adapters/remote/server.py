@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from evermq.adapters.remote.agreed import HasSettings
 from evermq.adapters.remote.path import socket_address
 from evermq.adapters.remote.wire import (
     VERSION,
@@ -193,6 +194,9 @@ class _Connection:
         if opened:
             await opened.close()
 
+    async def settings(self) -> dict[str, str]:
+        return dict(self._place.settings) if isinstance(self._place, HasSettings) else {}
+
     async def topics(self) -> list[str]:
         return await self._place.topics()
 
@@ -229,6 +233,7 @@ _VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
         _Connection.ack,
         _Connection.release,
         _Connection.close_reader,
+        _Connection.settings,
         _Connection.topics,
         _Connection.create,
         _Connection.drop,

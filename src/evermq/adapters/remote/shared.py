@@ -7,10 +7,12 @@ Appends under way at that moment are Uncertain; what was handed out and not ackn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
+from evermq.adapters.remote.agreed import check_agreed
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
 from evermq.adapters.remote.server import Server
@@ -31,14 +33,24 @@ Own = Callable[[], Awaitable[Place]]
 class SharedPlace:
     """See `Place`. own: opens the place as its owner, or raises an Unavailable that has the owner's `pid`.
 
-    silence_ms: how long an owner may be silent before calls fail with an error that names its process.
+    silence_ms: how long an owner may be silent before calls fail with an error that names its process. asked: settings
+    that an owner has to keep to.
     """
 
-    def __init__(self, own: Own, path: Path, *, silence_ms: int = 5_000, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        own: Own,
+        path: Path,
+        *,
+        silence_ms: int = 5_000,
+        clock: Clock = SYSTEM,
+        asked: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._own = own
         self._path = path
         self._silence_ms = silence_ms
         self._clock = clock
+        self._asked = asked
         self._place: Place | None = None
         self._server: Server | None = None
         self._changing = asyncio.Lock()
@@ -46,9 +58,17 @@ class SharedPlace:
         self.loop = asyncio.get_running_loop()
 
     @classmethod
-    async def open(cls, own: Own, path: Path, *, silence_ms: int = 5_000, clock: Clock = SYSTEM) -> SharedPlace:
-        """Own the place or connect to who does."""
-        shared = cls(own, path, silence_ms=silence_ms, clock=clock)
+    async def open(
+        cls,
+        own: Own,
+        path: Path,
+        *,
+        silence_ms: int = 5_000,
+        clock: Clock = SYSTEM,
+        asked: Mapping[str, str] = MappingProxyType({}),
+    ) -> SharedPlace:
+        """Own the place or connect to who does. Raises Misconfigured where that one keeps to other settings."""
+        shared = cls(own, path, silence_ms=silence_ms, clock=clock, asked=asked)
         await shared.current()
         return shared
 
@@ -83,12 +103,22 @@ class SharedPlace:
                 if pid is None:
                     raise
             try:
-                return await RemotePlace.connect(self._path, silence_ms=self._silence_ms, pid=pid)
+                return await self._connect(pid)
             except ConnectionLost as error:
                 # It may be about to serve, or about to be gone.
                 if error.silent or self._clock.monotonic_ms() > until_ms:
                     raise
             await self._clock.sleep(20)
+
+    async def _connect(self, pid: int) -> RemotePlace:
+        place = await RemotePlace.connect(self._path, silence_ms=self._silence_ms, pid=pid)
+        try:
+            if self._asked:
+                check_agreed(str(self._path.parent), self._asked, await place.settings(), place.pid)
+        except BaseException:
+            await place.close()
+            raise
+        return place
 
     async def _become_owner(self) -> Place:
         place = await self._own()
