@@ -71,7 +71,7 @@ class RedisQueue:
             spare = self._turn % len(lanes)
             batch = assemble(messages, spare, lanes, topic.options, topic.clock.now_ms())
             shared = pack(topic.id, topic.options.lane_count_max)
-            replies = await topic.wire.each(Request(_APPEND, batch.lanes, shared, batch.packed()), keeps=True)
+            replies = await topic.wire.each(Request(_APPEND, batch.lanes, shared, batch.packed()), waits=True)
             if not all(reply in _STALE for reply in replies):
                 break
             await topic.reload()  # nothing was appended: the lane count changed, or the topic is gone
