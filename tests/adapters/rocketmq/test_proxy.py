@@ -16,7 +16,7 @@ from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.errors import Uncertain
 
 
-class Silent(calls.MessagingServiceServicer):  # type: ignore[misc, name-defined]
+class Silent(calls.MessagingServiceServicer):  # type: ignore[misc]
     """Takes requests and never answers."""
 
     def __init__(self) -> None:
