@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.admission import admit
-from evermq.batch import Batch
+from evermq.batch import Batch, Columns
 from evermq.errors import TooLarge, Unsupported
 from evermq.message import DELIVER_AT, Message, MessageFactory
 
@@ -21,6 +22,23 @@ def test_batch_of_a_batch_is_the_same_one() -> None:
     batch = Batch.of([make(b"x")])
     assert Batch.of(batch) is batch
     assert admit(batch, LIMITS, 0) is batch
+
+
+@pytest.mark.parametrize("count", [1, 499, 500, 501, 1_203])
+def test_columns_are_the_messages_turned(count: int) -> None:
+    messages = [make(b"%d" % number, key=b"k") for number in range(count)]
+    columns = Columns.of(messages)
+    assert list(zip(*columns, strict=True)) == [tuple(each) for each in messages]
+    with pytest.raises((TypeError, ValueError)):
+        Columns.of([*messages, ("no", "message")])  # type: ignore[list-item]
+
+
+def test_large_batch_does_not_set_off_the_garbage_collector() -> None:
+    messages = [make(b"x") for _ in range(20_000)]
+    gc.collect()
+    before = gc.get_stats()[0]["collections"]
+    Columns.of(messages)
+    assert gc.get_stats()[0]["collections"] <= before + 1
 
 
 def test_batch_does_not_change_with_the_list_it_was_made_of() -> None:

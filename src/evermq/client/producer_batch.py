@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from evermq.batch import Columns
 from evermq.errors import EvermqError
 from evermq.message import NO_HEADERS, Message
 from evermq.position import Position
@@ -50,7 +51,7 @@ def size_of(message: Message) -> int:
 
 def size_of_all(messages: Sequence[Message]) -> int:
     """The sum of their sizes, of one message at least: in columns, since most have nothing but a body."""
-    _, keys, bodies, headers, _ = zip(*messages, strict=True)
+    _, keys, bodies, headers, _ = Columns.of(messages)
     size = sum(map(len, bodies))
     if any(keys):
         size += sum(map(len, filter(None, keys)))

@@ -76,7 +76,7 @@ class Admin:
     async def topic(self, name: str) -> Topic:
         """What there is to know of a topic. Raises NoSuchTopic."""
         futures = self._client.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)
-        found: Any = await self._wait(futures[name], f"topic {name}")
+        found: Any = await self._controlled(futures[name], f"topic {name}")
         return Topic(
             name=name,
             id=str(found.topic_id),
@@ -90,14 +90,14 @@ class Admin:
         new = NewTopic(name, lanes or -1, replicas or -1, config=dict(config))
         future = self._client.create_topics([new], request_timeout=_ANSWER_S)[name]
         try:
-            await self._wait(future, f"creating topic {name}")
+            await self._controlled(future, f"creating topic {name}")
         except EvermqError as error:
             if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
 
     async def drop(self, name: str) -> None:
         """Raises NoSuchTopic."""
-        await self._wait(self._client.delete_topics([name], request_timeout=_ANSWER_S)[name], f"topic {name}")
+        await self._controlled(self._client.delete_topics([name], request_timeout=_ANSWER_S)[name], f"topic {name}")
 
     async def bounds(self, topic: str, lanes: Iterable[int], at: OffsetSpec) -> dict[int, int]:
         """Offset of each lane; -1 where no message is at that time or later."""
@@ -153,6 +153,21 @@ class Admin:
             await asyncio.sleep(_PASSING_PAUSE_S)
             with contextlib.suppress(EvermqError):
                 await self._wait(in_thread(partial(self._client.list_topics, topic, timeout=_LOOK_S)), doing)
+
+    async def _controlled(self, future: Future[T], doing: str) -> T:
+        """As `_wait`, of what the controller answers. Where none is known, as when a broker had stood still, librdkafka
+        waits for one to the end, unless somebody lets it look again."""
+        looking = asyncio.ensure_future(self._look_on())
+        try:
+            return await self._wait(future, doing)
+        finally:
+            looking.cancel()
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(EvermqError):
+                await self._wait(in_thread(partial(self._client.list_topics, timeout=_LOOK_S)), "looking")
 
     async def _wait(self, future: Future[T], doing: str) -> T:
         """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""

@@ -23,6 +23,8 @@ from typing import Any
 
 import msgspec
 
+from evermq.batch import Batch
+from evermq.batch import Columns as BatchColumns
 from evermq.errors import Damaged, Rejected
 from evermq.message import NO_HEADERS, Message
 
@@ -46,11 +48,8 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 def transpose(messages: Sequence[Message]) -> Columns:
-    """The five columns of a batch that is not empty."""
-    columns = tuple(zip(*messages, strict=True))
-    if len(columns) != len(Message._fields):
-        raise ValueError("something in the batch is not a Message")
-    return columns  # type: ignore[return-value]
+    """The five columns of a batch that is not empty. Raises TypeError or ValueError for what is no message."""
+    return messages.columns if isinstance(messages, Batch) else BatchColumns.of(messages)
 
 
 def encode(columns: Columns, take: Callable[[int], bytearray] = bytearray) -> list[Part]:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from evermq.adapters.plain import plain_size
+from evermq.batch import Columns
 from evermq.errors import Damaged, Rejected
 from evermq.message import NO_HEADERS, Message
 
@@ -57,7 +58,7 @@ def _refusal(messages: Sequence[Message], error: object) -> Rejected:
 
 def encode(messages: Sequence[Message], now_ms: int) -> bytes:
     """One entry. Raises Rejected for what is no message."""
-    ids, keys, bodies, headers, created = zip(*messages, strict=True)
+    ids, keys, bodies, headers, created = Columns.of(messages)
     some_keys = keys if keys.count(None) != len(keys) else None
     try:
         some_headers = None if headers.count(NO_HEADERS) == len(headers) else [dict(each) for each in headers]

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from evermq import errors
+from evermq.batch import Columns
 from evermq.errors import EvermqError, Partial, Rejected, TooLarge, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery
@@ -81,7 +82,8 @@ def pack_messages(messages: Sequence[Message]) -> list[Any]:
 
 
 def _columns(messages: Sequence[Message]) -> list[Any]:
-    ids, keys, bodies, headers, created = zip(*messages, strict=True)
+    texts, keys, bodies, headers, created = Columns.of(messages)
+    ids: Any = texts
     packed: Any = None
     if headers.count(NO_HEADERS) != len(headers):
         packed = [dict(each) for each in headers]
