@@ -13,28 +13,45 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from evermq.port import Delivery
 
-__all__ = ["Ahead", "Bounded", "Held", "Part", "Progress", "Renewed", "Report", "States"]
+__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Part", "Progress", "Renewed", "Report", "States", "Wanted"]
 
+COPY, SENT = "copy", "sent"
 States = dict[int, dict[str, str]]  # by lane and stream, the packed state
 
 
 class Held(NamedTuple):
     """A number that a reader has and does not handle. open: numbers below it had landed when it left. rung: where it
-    was read; empty for what was given back to the engine and not seen again."""
+    was read; empty for what was given back to the engine and not seen again. last: where it is not 0, it stands for the
+    numbers up to this one of which a sender has copies, as far as they are not settled; rung then says COPY or, where
+    they were sent again not long ago, SENT."""
 
     stream: str
     seq: int
     open: int
     rung: str
+    last: int = 0
+
+    @property
+    def numbers(self) -> range:
+        return range(self.seq, max(self.seq, self.last) + 1)
+
+
+class Wanted(NamedTuple):
+    """Numbers, first to last, that a reader waits for and that no rung has any more, though a sender has copies."""
+
+    stream: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """at: by `rung/lane`, the offset that a reader will read next. Both belong together: what is below `at` is settled,
-    or held by somebody."""
+    """at: by `rung/lane`, the offset that a reader will read next. It belongs together with `held`: what is below `at`
+    is settled, or held by somebody."""
 
     at: Mapping[str, int] = field(default_factory=dict)
     held: Collection[Held] = ()
+    wanted: Collection[Wanted] = ()
 
 
 class Renewed(NamedTuple):

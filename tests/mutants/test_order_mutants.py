@@ -10,8 +10,11 @@ import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
 from evermq.errors import Uncertain
+from evermq.ha import retained
+from evermq.ha.copies import Copies
 from evermq.ha.drained import Drained
 from evermq.ha.host_rung import HostRung
+from evermq.ha.retained import Retained
 from evermq.numbering import land_all
 from evermq.numbers import VOID
 from evermq.policy import gate, ordered
@@ -27,7 +30,7 @@ from evermq.settled import Settled
 from evermq.settling import States
 from evermq.slot import HeldSlot
 from evermq.testing.worlds import order_host
-from evermq.testing.worlds.order_adoption import _Slots
+from evermq.testing.worlds.order_adoption import Slots
 from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
 
 Patch = pytest.MonkeyPatch
@@ -105,9 +108,9 @@ def adopter_sends_no_void(patch: Patch) -> None:
 
 def numbers_go_on_in_another_slot(patch: Patch) -> None:
     """A producer begins in a new slot with the counters of one that is being adopted."""
-    real = _Slots.own
+    real = Slots.own
 
-    async def own(self: _Slots) -> HeldSlot:
+    async def own(self: Slots) -> HeldSlot:
         count = len(self._disks)
         held = await real(self)
         adopted = [disk for disk in self._disks[:count] if disk.holder and disk.adoptions and disk.memory]
@@ -115,7 +118,7 @@ def numbers_go_on_in_another_slot(patch: Patch) -> None:
             self._disks[-1].memory = bytearray(adopted[-1].memory)
         return held
 
-    patch.setattr(_Slots, "own", own)
+    patch.setattr(Slots, "own", own)
 
 
 def every_reader_handles_every_lane(patch: Patch) -> None:
@@ -220,7 +223,33 @@ def ladder_returns_while_much_is_left_below(patch: Patch) -> None:
     patch.setattr(Drained, "saw", lambda self, backlogs, now_ms: True)
 
 
+def nothing_is_retained(patch: Patch) -> None:
+    async def keep(self: Retained, messages: Sequence[Any]) -> None:
+        return
+
+    patch.setattr(Retained, "keep", keep)
+
+
+def copies_are_settled_at_once(patch: Patch) -> None:
+    patch.setattr(Retained, "_is_needed", lambda self, copy: False)
+
+
+def copies_of_the_dead_are_left(patch: Patch) -> None:
+    async def adopt(self: Copies) -> None:
+        return
+
+    patch.setattr(Copies, "adopt", adopt)
+
+
+def readers_hear_of_no_copies(patch: Patch) -> None:
+    patch.setattr(retained, "spans", lambda copies, now_ms: [])
+
+
 MUTANTS = [
+    Mutant("nothing is retained", "lost", "order-retained", nothing_is_retained),
+    Mutant("copies are settled at once", "lost", "order-retained", copies_are_settled_at_once),
+    Mutant("copies of the dead are left", "stuck", "order-retained", copies_of_the_dead_are_left),
+    Mutant("readers hear of no copies", "out of order", "order-retained", readers_hear_of_no_copies),
     Mutant("slot is not sticky", "stuck", "order-pumped", slot_is_not_sticky),
     Mutant("refused number has no void", "stuck", "order-refused", refused_number_has_no_void),
     Mutant("uncertain number is given up", "stuck", "order-nothing-left", uncertain_number_is_given_up),

@@ -16,6 +16,7 @@ EXPECTED = {
     "rebalances": {"rebalance", "dropped", "returned"},
     "restarts": {"kill_producer", "send_unknown"},
     "adopted": {"kill_producer", "adopted", "voids"},
+    "retained": {"kill_producer", "lost by the standby", "replayed"},
     "effects": {"kill_consumer"},
     "store": {"kill_consumer"},
     "cut-off": {"cut_off", "fenced"},
@@ -24,7 +25,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", [*PLANS, "adopted", "any"])
+@pytest.mark.parametrize("name", [*PLANS, "adopted", "retained", "any"])
 def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     summary = run_world(f"order-{name}", range(1, SEEDS + 1))
     assert summary["failed"] == [], summary.get("reasons")

@@ -9,7 +9,7 @@ from pathlib import Path
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
 from evermq.compose.config import Child, TopicConfig, load
-from evermq.compose.host import host_rung, is_host_rung
+from evermq.compose.host import copies_of, host_rung, is_host_rung
 from evermq.compose.ordering import ordered
 from evermq.compose.rungs import check_strong
 from evermq.compose.switching import start_switch
@@ -59,7 +59,10 @@ async def build(topic: TopicConfig, *, producer: str | None = None) -> Queue:
     queue = await _open(topic.root, producer, check)
     try:
         check(queue)
-        return ordered(queue, topic.name, topic.order) if topic.order else queue
+        if not topic.order:
+            return queue
+        kept = partial(copies_of, url=topic.root.children["last"].url, bytes_max=topic.order.retained_bytes_max)
+        return ordered(queue, topic.name, topic.order, groups=topic.groups, copies_of=kept)
     except BaseException:
         await queue.close()
         raise

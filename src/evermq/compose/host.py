@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evermq.adapters.address import parse
+from evermq.adapters.address import Address, parse
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.slots import LogSlots
 from evermq.adapters.open import open_log, open_queue
@@ -18,7 +18,7 @@ from evermq.port import Queue, Reader, Start
 from evermq.position import Position
 from evermq.traits import Traits
 
-__all__ = ["host_rung", "hosts_of", "is_host_rung"]
+__all__ = ["copies_of", "host_rung", "hosts_of", "is_host_rung"]
 
 _SEGMENT_BYTES = 16 << 20  # a slot is one producer's, and empty nearly always
 
@@ -40,16 +40,26 @@ def hosts_of(child: Child) -> list[str]:
 def host_rung(url: str, producer: str | None = None) -> HostRung:
     """Opens nothing yet. producer: the name by which this process has its slot again after a restart."""
     address = parse(url)
-    options: dict[str, Any] = {"segment_bytes": str(_SEGMENT_BYTES), **address.options}
-    directory = Path(address.place)
-    slots = LogSlots(
-        directory / "slots" / address.topic,
+    slots = _slots(address, "slots", {"segment_bytes": str(_SEGMENT_BYTES), **address.options}, producer)
+    return HostRung(slots, name=address.topic, dead=_Unopened(f"log://{address.place}/{address.topic}.pump.dead"))
+
+
+def copies_of(key: str, url: str, bytes_max: int) -> LogSlots:
+    """Beside the slots of the host's rung, those for copies of what the rung `key` acknowledged. They need to survive
+    the process and not a loss of power, since that rung has the messages as well: nothing waits for a flush."""
+    segment_bytes = min(_SEGMENT_BYTES, max(_SEGMENT_BYTES // 16, bytes_max // 4))
+    options: dict[str, Any] = {"fsync": "never", "lanes": 1, "retain_bytes": 0, "segment_bytes": segment_bytes}
+    return _slots(parse(url), f"copies-{key}", {**options, "spares_max": 1, "bytes_max": bytes_max}, None)
+
+
+def _slots(address: Address, kind: str, options: dict[str, Any], producer: str | None) -> LogSlots:
+    return LogSlots(
+        Path(address.place) / kind / address.topic,
         address.topic,
         partial(open_log, **options),
         options=LogOptions.of(options),
         producer=producer,
     )
-    return HostRung(slots, name=address.topic, dead=_Unopened(f"log://{directory}/{address.topic}.pump.dead"))
 
 
 class _Unopened:

@@ -14,9 +14,10 @@ from evermq.ha.merged import Merged
 from evermq.ha.outcomes import settled
 from evermq.ha.pace import Pace
 from evermq.ha.pump import HOPS_BYTES_MAX
+from evermq.ha.retained import Retained
 from evermq.ha.route import Route
 from evermq.ha.steering import Choice, Steers
-from evermq.ha.together import together
+from evermq.ha.together import close_all, together
 from evermq.lanes import lane_of
 from evermq.message import Message
 from evermq.port import Queue, Start
@@ -42,6 +43,8 @@ class Failover(Route):
     append_ms_max, since nothing lies below it, and what passes it by overtakes what it holds. keeps_order: nothing
     passes it by then, and an append that it does not take fails.
 
+    retained: by rung, the copies that this host keeps of what that rung acknowledged.
+
     drain_per_s_max: how many messages a second this process reads from below the primary while the primary has traffic
     for it, so that the return leaves room for what is live; None for no bound.
     """
@@ -63,6 +66,7 @@ class Failover(Route):
             children["last"] = last
         self.choice: Steers = choice or Choice()
         self.keeps_order = False
+        self.retained: dict[str, Retained] = {}
         self._host = last if isinstance(last, HostRung) else None
         self._is_started = False
         unread = ("last",) if self._host else ()
@@ -80,6 +84,12 @@ class Failover(Route):
         """The last rung, where it is the host's own."""
         return self._host
 
+    def retain(self, key: str, copies: Retained) -> None:
+        """Leave copies of what this rung acknowledges from now on."""
+        self.retained[key] = copies
+        if self._is_started:
+            copies.start()
+
     @property
     def rungs(self) -> dict[str, Queue]:
         """Those that are read, by configuration key."""
@@ -90,6 +100,8 @@ class Failover(Route):
         if self._host and not self._is_started:
             self._is_started = True
             self._host.start(_Above(self, self._keys[:-1]))
+            for each in self.retained.values():
+                each.start()
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
         self.start()
@@ -107,6 +119,7 @@ class Failover(Route):
 
     async def close(self) -> None:
         await self.choice.close()
+        await close_all(self.retained.values())
         await super().close()
 
     async def append_above(self, messages: Sequence[Message]) -> Sequence[Position]:
@@ -158,8 +171,13 @@ class Failover(Route):
             positions = await super()._offer(key, messages)
         except EvermqError as error:
             steers.saw(key, messages, error, began_ms=began_ms, ended_ms=clock.monotonic_ms(), epoch=epoch)
+            if key in self.retained and isinstance(error, Partial):
+                placed = zip(messages, error.outcomes, strict=True)
+                await self.retained[key].keep([message for message, each in placed if isinstance(each, Position)])
             raise
         steers.saw(key, messages, None, began_ms=began_ms, ended_ms=clock.monotonic_ms(), epoch=epoch)
+        if key in self.retained:
+            await self.retained[key].keep(messages)
         return positions
 
 

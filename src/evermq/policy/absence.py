@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import Clock
@@ -10,13 +10,15 @@ from evermq.errors import EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.gate import ABSENT, Gate
 from evermq.policy.lane import Lane, Parked
 from evermq.port import Queue
-from evermq.settling import Bounded, Held, Part, Report
+from evermq.settled import Settled
+from evermq.settling import COPY, SENT, Bounded, Held, Part, Report, Wanted
 
 __all__ = ["Absence"]
 
 _PATIENCE_MS = 300
 _LANES_MAX = 16  # looked at in one turn
 _FRESH_MS = 500  # an answer that took longer says what was, not what is
+_COPIED_MS = 30_000  # for so long what a sender had a copy of is looked for behind what was read before
 
 
 @dataclass(slots=True)
@@ -37,7 +39,8 @@ class Absence:
     the group has nothing left in the lane. It is passed over by the reader that has claimed the lane, while the
     application has nothing of it, and once the store has said that the claim still holds: a reader that was not heard
     of for a while does not know what another one has settled since. A rung that does not tell its ends, or cannot be
-    asked, proves nothing.
+    asked, proves nothing. Where no rung has it and a sender has a copy, it is not passed over: it is asked for.
+    Sent again, it is behind what was read: for a while only the ends that the rungs have since prove that it is not.
     """
 
     patience_ms = _PATIENCE_MS
@@ -50,6 +53,8 @@ class Absence:
         self._clock = clock
         self._next = 0
         self._silent: set[str] = set()  # rungs that did not answer in this turn
+        self._wanted: dict[int, list[Wanted]] = {}  # by lane
+        self._copied: dict[str, int] = {}  # when a sender last had copies in a stream of what is waited for
 
     async def prove(self, reports: Sequence[Report], asked_ms: int) -> list[Lane]:
         """Go on with every search; returns the lanes in which something may move now.
@@ -58,7 +63,10 @@ class Absence:
         was claimed here, is in reports that were asked for later."""
         moved = []
         self._silent.clear()
+        old_ms = self._clock.monotonic_ms() - _COPIED_MS
+        self._copied = {stream: at_ms for stream, at_ms in self._copied.items() if at_ms > old_ms}
         for lane in self._turn():
+            self._wanted.pop(lane.number, None)
             if lane.proof is None:
                 lane.proof = await self._begin(lane)
             elif lane.claimed and not lane.out and lane.proof.began_ms < asked_ms:
@@ -68,6 +76,11 @@ class Absence:
                 if self._conclude(lane, past, reports):
                     moved.append(lane)
         return moved
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """What senders are asked for."""
+        return [each for found in self._wanted.values() for each in found]
 
     async def is_claimed(self, lanes: Sequence[Lane]) -> bool:
         """Whether these are this reader's, as the store says just now: by a write that changes nothing."""
@@ -153,13 +166,24 @@ class Absence:
             known = lane.streams.get(stream)
             if known is None or known.has(prev) or stream in found or prev >= self._gate.opened(stream):
                 continue
-            mine = [each for each in held if each.stream == stream and each.seq not in known.settled]
+            others = [each for each in held if each.stream == stream]
+            mine = [each for each in others if not each.last and each.seq not in known.settled]
             if any(each.seq < parked.number.seq for each in mine):
                 continue  # of its bucket, perhaps: it goes first
             read = {each.rung for each in mine if each.open > prev}
             if parked in search.held and prev < search.opened.get(stream, 0):
                 read |= past
-            if read >= self._rungs.keys():
+            copies = _copies_before(parked.number.seq, COPY, others, known.settled)
+            if copies or (
+                stream not in self._copied and _copies_before(parked.number.seq, SENT, others, known.settled)
+            ):
+                self._copied[stream] = self._clock.monotonic_ms()
+            if not read >= self._rungs.keys():
+                continue
+            if copies:
+                wanted = self._wanted.setdefault(lane.number, [])
+                wanted.append(Wanted(stream, copies[0], copies[-1]))
+            elif stream not in self._copied or (past >= self._rungs.keys() and search.began_ms > self._copied[stream]):
                 found[stream] = parked
         return found
 
@@ -167,7 +191,14 @@ class Absence:
         """Pass over what is nowhere."""
         found, held = self._absent(lane, past, reports), self._held(reports)
         for stream, parked in found.items():
-            self._gate.pass_over(lane, parked, ABSENT, {each.seq for each in held if each.stream == stream})
+            numbers = {number for each in held if each.stream == stream for number in each.numbers}
+            self._gate.pass_over(lane, parked, ABSENT, numbers)
         if found or past >= self._rungs.keys():
             lane.proof = None  # what is still held needs another search
         return bool(found)
+
+
+def _copies_before(seq: int, kind: str, others: Iterable[Held], settled: Settled) -> list[int]:
+    """What senders have copies of that a number may be waiting for."""
+    numbers = {number for each in others if each.last and each.rung == kind for number in each.numbers}
+    return sorted(number for number in numbers if number < seq and number not in settled)

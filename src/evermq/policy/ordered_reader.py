@@ -277,9 +277,8 @@ class OrderedReader:
         """Say that this reader lives, and give and take lanes; this asks the store alone, and no rung."""
         lost, quiet, asked_ms = set(self._lost), self._gate.quiet(), self._clock.monotonic_ms()
         try:
-            renewed = await self._part.renew(
-                Report(self._read_to.report(), self._gate.held(self._clock.monotonic_ms()))
-            )
+            held = self._gate.held(self._clock.monotonic_ms())
+            renewed = await self._part.renew(Report(self._read_to.report(), held, self._absence.wanted))
         except Fenced:
             self._fences += 1
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])

@@ -20,7 +20,7 @@ from evermq.progress.database import Database
 from evermq.progress.fresh import Fresh, fresh_of
 from evermq.progress.tables import claims, put, put_new, readers, settled, states
 from evermq.settled import Settled
-from evermq.settling import Held, Renewed, Report, States
+from evermq.settling import Held, Renewed, Report, States, Wanted
 
 __all__ = ["SqlPart"]
 
@@ -285,9 +285,10 @@ def _forget(own: dict[str, str]) -> Any:
 
 
 def _dump(report: Report) -> str:
-    return json.dumps({"at": dict(report.at), "held": [list(each) for each in report.held]})
+    return json.dumps({"at": dict(report.at), "held": list(report.held), "wanted": list(report.wanted)})
 
 
 def _load(text: str) -> Report:
     content = json.loads(text)
-    return Report(content["at"], [Held(*each) for each in content["held"]])
+    wanted = [Wanted(*each) for each in content.get("wanted", ())]
+    return Report(content["at"], [Held(*each) for each in content["held"]], wanted)

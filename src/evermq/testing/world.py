@@ -50,10 +50,11 @@ def worlds() -> dict[str, World]:
         log_rot,
         order,
         order_adoption,
+        order_retained,
     )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
-    each = (*logs, *composites.WORLDS, *order.WORLDS, *order_adoption.WORLDS)
+    each = (*logs, *composites.WORLDS, *order.WORLDS, *order_adoption.WORLDS, *order_retained.WORLDS)
     return {world.name: world for world in each}
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from evermq.errors import Closed
 from evermq.ha.failover import Choice, Failover
 from evermq.ha.host_rung import HostRung
+from evermq.ha.retained import Retained
 from evermq.message import Message
 from evermq.numbering import in_flight
 from evermq.policy.ordered import Ordered
@@ -25,20 +26,20 @@ from evermq.testing.worlds.order_plans import ADOPTED
 from evermq.testing.worlds.order_rung import Rung
 from evermq.traits import Traits
 
-__all__ = ["WORLDS", "AdoptingLadder", "AdoptionRun"]
+__all__ = ["WORLDS", "AdoptingLadder", "AdoptionRun", "Disk", "Slots"]
 
 _PUMP = "pump"
 _PRODUCERS = 3
 
 
 @dataclass(slots=True, eq=False)
-class _Disk:
+class Disk:
     """What of a slot outlives its process. holder: who has it locked."""
 
     name: str
     log: Rung
     memory: bytearray
-    holder: _Slots | None = None
+    holder: Slots | None = None
     is_empty: bool = True
     adoptions: int = 0
 
@@ -47,11 +48,12 @@ class _Disk:
         return self.log.left(_PUMP)
 
 
-class _Slots:
-    """See `Slots`: of one process."""
+class Slots:
+    """See `Slots`: of one process. window: how much of a log a reader may have at a time."""
 
-    def __init__(self, disks: list[_Disk], clock: SimulatedClock) -> None:
+    def __init__(self, disks: list[Disk], clock: SimulatedClock, window: int = 100) -> None:
         self._disks = disks
+        self._window = window
         self._clock = clock
         self._own: _Held | None = None
         self.readers: list[Reader] = []
@@ -66,7 +68,7 @@ class _Slots:
             disk = next((disk for disk in self._disks if disk.holder is None), None)
             if disk is None:
                 name = f"slot-{len(self._disks)}"
-                disk = _Disk(name, self._new_log(name), bytearray())
+                disk = Disk(name, self._new_log(name), bytearray())
                 self._disks.append(disk)
             disk.holder = self
             self._own = _Held(disk, self)
@@ -96,7 +98,7 @@ class _Slots:
                 disk.holder = None
 
     def _new_log(self, name: str) -> Rung:
-        return Rung(name, self._clock, lanes=1, window=100, prefix=True)
+        return Rung(name, self._clock, lanes=1, window=self._window, prefix=True)
 
 
 class _Held:
@@ -105,7 +107,7 @@ class _Held:
     incarnation = 1
     is_named = is_wanted = False
 
-    def __init__(self, disk: _Disk, process: _Slots) -> None:
+    def __init__(self, disk: Disk, process: Slots) -> None:
         self._disk = disk
         self._process = process
         self.name = disk.name
@@ -134,7 +136,7 @@ class _Held:
 class _Opened:
     """See `Queue`: the log of a slot as one process has it open."""
 
-    def __init__(self, log: Rung, process: _Slots) -> None:
+    def __init__(self, log: Rung, process: Slots) -> None:
         self._log = log
         self._process = process
         self.name = log.name
@@ -163,10 +165,12 @@ class AdoptingLadder(Ladder):
     """As applications have it, with the host's own last rung."""
 
     def __init__(
-        self, primary: Queue, standby: Queue, disks: list[_Disk], clock: SimulatedClock, choice: Choice
+        self, primary: Queue, standby: Queue, disks: list[Disk], clock: SimulatedClock, choice: Choice
     ) -> None:
         super().__init__(primary, standby, None, clock, choice)
-        self._slots = _Slots(disks, clock)
+        self._slots = Slots(disks, clock)
+        self._copies: Retained | None = None
+        self._slots_of_copies: Slots | None = None
         self._host = HostRung(self._slots, name="orders", clock=clock)
         self.failover = Failover(
             primary=primary, standby=standby, last=self._host, choice=choice, append_ms_max=200, clock=clock
@@ -178,19 +182,28 @@ class AdoptingLadder(Ladder):
         """The slot of this process."""
         return await self._host.slot()
 
+    def retain(self, copies: Retained, slots: Slots) -> None:
+        """Keep copies of what the standby acknowledges, in these slots."""
+        self._copies, self._slots_of_copies = copies, slots
+        self.failover.retain("standby", copies)
+
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         return await self.failover.append(messages)
 
     async def cut(self, share: float) -> None:
         """With its pumps; its locks are free when all of it is gone."""
         await super().cut(share)
-        await self._slots.end()
+        held = [self._slots, *([self._slots_of_copies] if self._slots_of_copies else [])]
+        for slots in held:
+            await slots.end()
         pump = self._host._pump
-        tasks = [*self._host._tasks, *([pump._task] if pump and pump._task else [])]
-        for task in tasks:
+        tasks = [*self._host._tasks, pump._task if pump else None, self._copies._task if self._copies else None]
+        under_way = [task for task in tasks if task]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._slots.close()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for slots in held:
+            await slots.close()
 
 
 class AdoptionRun(Run):
@@ -198,7 +211,7 @@ class AdoptionRun(Run):
 
     def queues(self) -> list[Callable[[], Ordered]]:
         """All on one host."""
-        self.disks: list[_Disk] = []
+        self.disks: list[Disk] = []
         return [self._adopting for _ in range(_PRODUCERS)]
 
     def _adopting(self) -> Ordered:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["ADOPTED", "PLANS", "Plan", "drawn"]
+__all__ = ["ADOPTED", "PLANS", "RETAINED", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,19 @@ _ALL = replace(
     hangs=True,
 )
 ADOPTED = replace(_BOTH, producer_kills=12, restart_ms_max=4_000, think_ms=100, count=60, lies=0.3)
+RETAINED = Plan(
+    primary_down=(1_000, 7_000),
+    tail_lost_ms=3_000,
+    unread=(2_000, 5_000),
+    unread_rung="standby",
+    producer_kills=3,
+    restart_ms_max=3_000,
+    consumer_kills=1,
+    window=500,
+    think_ms=200,
+    count=60,
+    flags=True,
+)
 PLANS = {
     "pumped": ("both rungs down: the local log is pumped behind what is newer", _BOTH),
     "windows": ("windows full of messages that wait for one in another lane", Plan(window=2, lies=0.3)),

@@ -1,0 +1,238 @@
+"""What a rung below the first has acknowledged stays on the sender's host as well, until every group has settled it.
+
+A standby that fails over, or is emptied, loses what it had acknowledged last; the numbers of the messages say what the
+groups have not settled, and what is then neither settled nor left in the rung is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from evermq.clock import SYSTEM, Clock
+from evermq.errors import EvermqError, Fenced, NoSuchTopic, Partial
+from evermq.ha.copies import Copies, Copy, spans
+from evermq.message import Message
+from evermq.port import Queue
+from evermq.position import Position
+from evermq.settled import Settled
+from evermq.settling import Bounded, Part, Progress, Report
+from evermq.slot import Slots
+
+__all__ = ["Retained", "RetainedCounts"]
+
+Send = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
+_TELL_MS = 200
+_TURNS_A_LOOK = 5
+_PATIENCE_MS = 2_000  # before the rung is asked what it has left
+_SENT_COUNT_MAX = 500
+_LANES_MAX = 16  # asked for one by one in one look
+_TIMES_MAX = 10  # a message is sent again: a group that begins later takes none of what was before its time
+_ALL = -1  # in the place of a lane: of the whole rung
+
+
+@dataclass(slots=True)
+class RetainedCounts:
+    """Messages. unkept: acknowledged without a copy, since the host's disk took none. dropped: copies that are not
+    needed any more. replayed: sent again, since the rung had lost them."""
+
+    kept: int = 0
+    unkept: int = 0
+    dropped: int = 0
+    replayed: int = 0
+
+
+class Retained:
+    """Copies of what one rung of a ladder has acknowledged. slots: of the host, for the copies alone.
+
+    groups: all that have to settle a message, as `progress` knows it, before its copy is dropped. send: where a message
+    goes again that the rung has lost. That is so where a group has fewer messages left in the rung, or in one of its
+    lanes, than there are copies that it has not settled: the rung is asked first, so that what is settled meanwhile is
+    missing from the copies and not from the rung. What cannot be asked says nothing.
+
+    Readers are told of the copies, so that none takes what the rung has lost for something that is nowhere: they ask
+    for it instead. A message that is sent again without need is a double by its number, and is dropped.
+
+    error: the last thing that went wrong.
+    """
+
+    def __init__(
+        self,
+        rung: Queue,
+        slots: Slots,
+        *,
+        progress: Progress,
+        groups: Collection[str],
+        send: Send,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.counts = RetainedCounts()
+        self.error = ""
+        self._rung = rung
+        self._copies = Copies(slots, clock)
+        self._progress = progress
+        self._groups = tuple(groups)
+        self._send = send
+        self._clock = clock
+        self._parts: dict[str, Part] = {}
+        self._turn = 0
+        self._replaying: set[str] = set()  # ids of what is being sent again
+        self._came_back: set[str] = set()  # and of what of it the rung has taken once more
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look after the copies from now on, those of processes that are gone included; again is harmless."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch())
+
+    async def keep(self, messages: Sequence[Message]) -> None:
+        """Copy what the rung has just acknowledged. Where that is not possible it is counted: the rung has them."""
+        if self._replaying:
+            self._came_back.update(each.id for each in messages if each.id in self._replaying)
+            messages = [each for each in messages if each.id not in self._replaying]
+        if not messages:
+            return
+        try:
+            await self._copies.keep(messages)
+        except EvermqError as error:
+            self.counts.unkept += len(messages)
+            self.error = str(error)
+        else:
+            self.counts.kept += len(messages)
+
+    async def look(self) -> None:
+        """Drop the copies of what is settled, and send again what is neither settled nor left in the rung."""
+        if self._copies.is_empty:
+            return
+        await self._copies.fill()
+        old_ms = self._clock.monotonic_ms() - _PATIENCE_MS
+        old = [copy for copy in self._copies.window if copy.since_ms <= old_ms]
+        backlogs = await self._backlogs(old)
+        await self._note_settled()
+        lost = self._lost(old, backlogs)
+        done = [copy for copy in self._copies.window if not self._is_needed(copy)]
+        await self._copies.drop(done)
+        self.counts.dropped += len(done)
+        await self._send_again([copy for copy in lost if self._is_needed(copy)])
+
+    async def tell(self) -> None:
+        """Tell the readers of every group which numbers may still come from here, and send what they ask for."""
+        if self._copies.is_empty:
+            await self._leave()
+            return
+        await self._copies.fill()
+        for group in self._groups:
+            part, now_ms = await self._part(group), self._clock.monotonic_ms()
+            open = [copy for copy in self._copies.window if group not in copy.settled_by]
+            try:
+                renewed = await part.renew(Report(held=spans(open, now_ms)))
+            except Fenced:
+                continue  # it was silent for too long, and is heard of again the next time
+            wanted = [each for report in renewed.reports for each in report.wanted]
+            if wanted:
+                await self._send_again([copy for copy in open if not copy.was_sent(now_ms) and copy.is_among(wanted)])
+
+    async def close(self) -> None:
+        """The copies stay where they are, for whoever has the topic open on this host."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._leave()
+        except EvermqError as error:
+            self.error = str(error)
+        await self._copies.close()
+
+    async def _watch(self) -> None:
+        for turn in count():
+            await self._clock.sleep(_TELL_MS)
+            try:
+                if turn % _TURNS_A_LOOK == 0:
+                    await self._copies.adopt()
+                    await self.look()
+                await self.tell()
+            except Exception as error:  # a watch that ended without a word would keep the copies for ever
+                self.error = repr(error)
+
+    async def _part(self, group: str) -> Part:
+        if group not in self._parts:
+            self._parts[group] = await self._progress.join(group)
+        return self._parts[group]
+
+    async def _leave(self) -> None:
+        parts, self._parts = self._parts, {}
+        for part in parts.values():
+            await part.leave()
+
+    async def _backlogs(self, old: Sequence[Copy]) -> dict[str, dict[int, int]]:
+        """By group and lane, what the rung has left; nothing of a group for which it does not say so."""
+        found: dict[str, dict[int, int]] = {}
+        lanes = self._lanes_in_turn(old)
+        for group in self._groups if old else ():
+            try:
+                found[group] = {_ALL: await self._rung.backlog(group)}
+                for lane in lanes if found[group][_ALL] else ():
+                    found[group][lane] = await self._rung.backlog(group, str(lane))
+            except NoSuchTopic:
+                found[group] = {_ALL: 0}
+            except EvermqError as error:
+                self.error = str(error)
+        return found
+
+    def _lanes_in_turn(self, old: Sequence[Copy]) -> list[int]:
+        """Some of the lanes, and others the next time; none of a rung that does not put numbers in lanes of its own."""
+        if not old or not isinstance(self._rung, Bounded):
+            return []
+        lanes = list(dict.fromkeys(self._lane(copy) for copy in old))
+        self._turn += 1
+        first = self._turn * _LANES_MAX % len(lanes)
+        return (lanes[first:] + lanes[:first])[:_LANES_MAX]
+
+    def _lane(self, copy: Copy) -> int:
+        return copy.lane % self._rung.traits.lanes
+
+    async def _note_settled(self) -> None:
+        lanes = {copy.lane for copy in self._copies.window}
+        for group in self._groups if lanes else ():
+            states = await (await self._part(group)).look(lanes)
+            packed = {name: text for streams in states.values() for name, text in streams.items()}
+            known: dict[str, Settled] = {}
+            for copy in self._copies.window:
+                stream = copy.number.stream
+                if stream in packed:
+                    known[stream] = known.get(stream) or Settled.unpack(packed[stream])
+                    if copy.number.seq in known[stream]:
+                        copy.settled_by.add(group)
+
+    def _is_needed(self, copy: Copy) -> bool:
+        if copy.is_elsewhere and not copy.was_sent(self._clock.monotonic_ms()):
+            return False
+        return len(copy.settled_by) < len(self._groups) and copy.times < _TIMES_MAX
+
+    def _lost(self, old: Sequence[Copy], backlogs: Mapping[str, Mapping[int, int]]) -> list[Copy]:
+        lost: set[Copy] = set()
+        for group, lefts in backlogs.items():
+            mine = [copy for copy in old if group not in copy.settled_by and not copy.is_elsewhere]
+            for lane, left in lefts.items():
+                there = mine if lane == _ALL else [copy for copy in mine if self._lane(copy) == lane]
+                if len(there) > left:
+                    lost.update(there)
+        return [copy for copy in old if copy in lost]
+
+    async def _send_again(self, copies: Sequence[Copy]) -> None:
+        for first in range(0, len(copies), _SENT_COUNT_MAX):
+            part = copies[first : first + _SENT_COUNT_MAX]
+            self._replaying = {copy.message.id for copy in part}
+            try:
+                await self._send([copy.message for copy in part])
+            except Partial as error:
+                part = [copy for copy, each in zip(part, error.outcomes, strict=True) if isinstance(each, Position)]
+            finally:
+                back, self._came_back, self._replaying = self._came_back, set(), set()
+            for copy in part:
+                copy.since_ms = copy.again_ms = self._clock.monotonic_ms()
+                copy.times += 1
+                copy.is_elsewhere = copy.message.id not in back
+            self.counts.replayed += len(part)

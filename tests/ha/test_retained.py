@@ -1,0 +1,211 @@
+"""Copies of what a standby acknowledged: dropped once every group has settled it, sent again where it was lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.policy.test_gate import delivery
+
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.slots import LogSlots
+from evermq.adapters.memory import MemoryQueue
+from evermq.adapters.open import open_log
+from evermq.errors import NoSuchTopic, Unavailable
+from evermq.ha.retained import Retained
+from evermq.message import Message
+from evermq.numbers import lane_of_stream, number_of
+from evermq.position import Position
+from evermq.progress.memory import MemoryProgress
+from evermq.settled import Settled
+from evermq.settling import COPY, SENT, Report, Wanted
+from evermq.testing.progressing import HandClock
+
+GROUPS = ("audit", "billing")
+
+
+class Rung(MemoryQueue):
+    """A standby that says what a group has left, or does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("orders", lanes=4)
+        self.left: dict[str, int] = dict.fromkeys(GROUPS, 0)
+        self.error: Exception | None = None
+
+    async def backlog(self, group: str, lane: str | None = None) -> int:
+        if self.error:
+            raise self.error
+        return self.left[group]
+
+
+class Host:
+    """One process, with two groups of readers somewhere else."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = HandClock()
+        self.rung = Rung()
+        self.progress = MemoryProgress(clock=self.clock)
+        self.sent: list[Message] = []
+        self.fails: Exception | None = None
+        self.comes_back = False
+        self.directory = directory
+        self.retained = self.process()
+
+    def process(self) -> Retained:
+        options = LogOptions(segment_bytes=1 << 20, fsync="never")
+        opened = partial(open_log, segment_bytes=options.segment_bytes, fsync=options.fsync)
+        slots = LogSlots(self.directory, "orders", opened, options=options)
+        return Retained(self.rung, slots, progress=self.progress, groups=GROUPS, send=self.send, clock=self.clock)
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[Position]:
+        if self.fails:
+            raise self.fails
+        self.sent += messages
+        if self.comes_back:
+            await self.retained.keep(messages)
+        return [Position("0", 0, ("primary",)) for _ in messages]
+
+    async def kept(self, *numbers: int) -> None:
+        await self.retained.keep([delivery(seq, back=0).message for seq in numbers])
+
+    async def settle(self, group: str, *numbers: int) -> None:
+        """What readers of a group write down."""
+        part = await self.progress.join(group)
+        found = number_of(delivery(1, back=0).message)
+        assert found
+        lane = lane_of_stream(found.stream)
+        await part.claim([lane])
+        state = Settled()
+        for seq in numbers:
+            state.add(seq)
+        await part.settle({lane: {found.stream: state.pack()}})
+        await part.leave()
+
+    async def look(self, later_ms: int = 5_000) -> list[int]:
+        """The numbers that are sent again."""
+        self.clock.ms += later_ms
+        await self.retained.look()
+        numbers = [number_of(message) for message in self.sent]
+        self.sent.clear()
+        return [number.seq for number in numbers if number]
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    found = Host(tmp_path)
+    yield found
+    await found.retained.close()
+
+
+async def test_what_the_rung_has_lost_is_sent_again(host: Host) -> None:
+    await host.kept(1, 2, 3)
+    host.rung.left = {"audit": 3, "billing": 3}
+    assert await host.look() == []
+    assert await host.look() == []
+    host.rung.left["billing"] = 0
+    assert await host.look() == [1, 2, 3]
+
+
+async def test_what_a_group_has_settled_is_not_missing(host: Host) -> None:
+    await host.kept(1, 2, 3)
+    await host.settle("billing", 1, 2)
+    host.rung.left = {"audit": 3, "billing": 1}
+    await host.look()
+    assert await host.look() == []
+    assert host.retained.counts.dropped == 0, "the other group has settled nothing"
+    await host.settle("audit", 1)
+    host.rung.left["audit"] = 2
+    assert await host.look() == []
+    assert host.retained.counts.dropped == 1
+
+
+async def test_copies_are_gone_once_all_is_settled(host: Host) -> None:
+    await host.kept(1, 2)
+    for group in GROUPS:
+        await host.settle(group, 1, 2)
+    assert await host.look() == []
+    assert host.retained.counts.dropped == 2
+    again = host.process()
+    await again.look()
+    await again._copies.adopt()
+    assert again._copies.is_empty
+    await again.close()
+
+
+async def test_rung_that_does_not_answer_has_lost_nothing(host: Host) -> None:
+    await host.kept(1)
+    host.rung.error = Unavailable("down")
+    await host.look()
+    assert await host.look() == []
+    host.rung.error = NoSuchTopic("flushed")
+    assert await host.look() == [1]
+
+
+async def test_what_could_not_be_sent_again_is_tried_the_next_time(host: Host) -> None:
+    await host.kept(1)
+    await host.look()
+    host.fails = Unavailable("nothing takes it")
+    with pytest.raises(Unavailable):
+        await host.look()
+    host.fails = None
+    assert await host.look() == [1]
+
+
+async def test_what_another_rung_took_is_let_go_and_what_the_same_took_is_watched_on(host: Host) -> None:
+    await host.kept(1)
+    host.comes_back = True
+    await host.look()
+    assert await host.look() == [1]
+    host.comes_back = False
+    assert await host.look() == [1], "lost once more"
+    assert await host.look() == []
+    assert await host.look(60_000) == []
+    assert host.retained.counts.dropped == 1
+    assert host.retained.counts.kept == 1
+
+
+async def test_it_is_not_sent_again_for_ever(host: Host) -> None:
+    """A group that began later takes none of what was before its time."""
+    await host.kept(1)
+    host.comes_back = True
+    await host.look()
+    times = 0
+    while await host.look():
+        times += 1
+    assert times == 10
+    assert host.retained.counts.dropped == 1
+
+
+async def test_copies_of_a_process_that_is_gone_are_taken_over(host: Host) -> None:
+    await host.kept(1, 2)
+    await host.retained.close()
+    host.retained = host.process()
+    await host.retained._copies.adopt()
+    await host.look()
+    assert await host.look() == [1, 2]
+
+
+async def test_readers_are_told_and_ask(host: Host) -> None:
+    await host.kept(4, 5, 6)
+    await host.retained.tell()
+    reader = await host.progress.join("billing")
+    held = [each for report in (await reader.renew(Report())).reports for each in report.held]
+    assert [(each.seq, each.last, each.rung) for each in held] == [(4, 6, COPY)]
+    await reader.renew(Report(wanted=[Wanted(held[0].stream, 5, 5)]))
+    await host.retained.tell()
+    assert [number.seq for message in host.sent if (number := number_of(message))] == [5]
+    await host.retained.tell()
+    told = [each for report in (await reader.renew(Report())).reports for each in report.held]
+    assert sorted((each.seq, each.last, each.rung) for each in told) == [(4, 6, COPY), (5, 5, SENT)]
+    assert len(host.sent) == 1, "it is on its way"
+
+
+async def test_disk_that_takes_no_copy_does_not_fail_the_append(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(messages: Sequence[Message]) -> None:
+        raise Unavailable("no room")
+
+    monkeypatch.setattr(host.retained._copies, "keep", keep)
+    await host.kept(1, 2)
+    assert (host.retained.counts.unkept, host.retained.error) == (2, "no room")
