@@ -11,17 +11,19 @@ __all__ = ["Settled"]
 class Settled:
     """next: all numbers below it are settled. floor: the first number that the group ever saw of the stream, so that
     what is older is from before its time. absent: numbers that were passed over, since they were nowhere. waived: below
-    it all were that are not settled; what still comes of these is late, and not a copy. tries: how often numbers that
+    it all were that are not settled; what still comes of these is late, and not a copy. passed: this one went past what
+    was nowhere, so that what is before it and comes all the same is late. tries: how often numbers that
     are not settled were begun, where that failed. day: since 1970, on which it was last written; 0 where that is not
     known."""
 
-    __slots__ = ("_starts", "_stops", "absent", "day", "floor", "next", "tries", "waived")
+    __slots__ = ("_starts", "_stops", "absent", "day", "floor", "next", "passed", "tries", "waived")
 
     def __init__(self, next: int = 1, floor: int = 1) -> None:
         self.next = next
         self.floor = floor
         self.absent: set[int] = set()
         self.waived = 0
+        self.passed = 0
         self.day = 0
         self.tries: dict[int, int] = {}
         self._starts: list[int] = []  # of the runs beyond `next`, in order; no two of them touch
@@ -82,13 +84,15 @@ class Settled:
         return 0
 
     def pack(self) -> str:
-        """As text: next, floor, the runs, what is absent, what is waived, tries, and the day; the inverse of `unpack`.
+        """As text: next, floor, runs, what is absent, waived, tries, day, what was passed; the inverse of `unpack`.
 
         What is not there is left out from the end."""
         runs = ",".join(f"{a:x}-{b:x}" for a, b in zip(self._starts, self._stops, strict=True))
         absent = ",".join(f"{seq:x}" for seq in sorted(self.absent))
         tries = ",".join(f"{seq:x}-{count:x}" for seq, count in self.tries.items()) if self.tries else ""
         text = f"{self.next:x};{self.floor:x};{runs};{absent}"
+        if self.passed >= self.next:
+            return f"{text};{self.waived:x};{tries};{self.day:x};{self.passed:x}"
         if self.day:
             return f"{text};{self.waived:x};{tries};{self.day:x}"
         if tries:
@@ -100,8 +104,9 @@ class Settled:
         """Raises ValueError."""
         following, floor, runs, absent, *rest = text.split(";")
         found = cls(int(following, 16), int(floor, 16))
-        waived, tries, day = [*rest, *("0", "", "0")[len(rest) :]]
+        waived, tries, day, passed = [*rest, *("0", "", "0", "0")[len(rest) :]]
         found.waived, found.tries, found.day = int(waived, 16), dict(_pairs(tries)), int(day, 16)
+        found.passed = int(passed, 16)
         for start, stop in _pairs(runs):
             found._starts.append(start)
             found._stops.append(stop)

@@ -12,7 +12,7 @@ from evermq.adapters.memory import MemoryQueue
 from evermq.errors import Fenced, Unavailable
 from evermq.policy.absence import Absence
 from evermq.policy.gate import Gate
-from evermq.settling import Held, Report
+from evermq.settling import COPY, SENT, Held, Report, Wanted
 from evermq.testing.progressing import HandClock
 
 RUNGS = ("primary", "standby")
@@ -104,6 +104,27 @@ async def test_number_that_some_reader_holds_is_somewhere(search: Searching) -> 
     assert not await search.proves(read_to(5), Report(held=[Held(STREAM, 2, 0, "")]))
     await search.absence.prove([], search.clock.monotonic_ms())  # all was read, so that another search begins
     assert await search.proves(read_to(5), Report())
+
+
+async def test_what_a_sender_has_a_copy_of_is_asked_for_and_not_passed_over(search: Searching) -> None:
+    copies = Report(held=[Held(STREAM, 1, 0, COPY, 3)])
+    assert not await search.proves(read_to(5), copies)
+    assert search.absence.wanted == [Wanted(STREAM, 2, 2)]
+    await search.absence.prove([read_to(5), copies], search.clock.monotonic_ms())  # another search begins
+    assert search.absence.wanted == []
+
+
+async def test_what_was_sent_again_is_looked_for_to_the_ends_that_there_are_since(search: Searching) -> None:
+    """It lies behind what was read before, so an older search says nothing of it."""
+    sent = Report(held=[Held(STREAM, 2, 0, SENT, 2)])
+    assert not await search.proves(read_to(5), sent)
+    assert search.absence.wanted == []
+    for rung in search.rungs.values():
+        rung.ends_at = 6
+    search.clock.ms += 20
+    await search.absence.prove([sent], search.clock.monotonic_ms())
+    assert not await search.proves(read_to(5), sent)
+    assert await search.proves(read_to(6), sent)
 
 
 async def test_rung_that_is_away_proves_nothing(search: Searching) -> None:

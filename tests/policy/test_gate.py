@@ -126,6 +126,18 @@ def test_what_was_nowhere_before_a_group_that_began_at_the_oldest_is_late_when_i
     assert (3 in again, 4 in again, again.is_passed_over(4)) == (True, False, True)
 
 
+def test_all_that_comes_behind_what_went_past_it_is_late_in_another_reader_too() -> None:
+    gate = claimed()
+    gate.offer([delivery(6)], 0)
+    lane = gate.lanes[LANE]
+    gate.pass_over(lane, lane.parked[0], ABSENT)
+    assert numbers(gate.woken(lane)) == [("m6", ABSENT)]
+    [stream] = lane.streams.values()
+    other = Gate()
+    other.offer([delivery(2), delivery(3)], 0)
+    assert numbers(other.claimed(LANE, {STREAM: stream.settled.pack()})) == [("m2", LATE), ("m3", LATE)]
+
+
 def test_what_is_from_before_the_time_of_a_new_group_is_dropped() -> None:
     gate = Gate(drops_older=True)
     gate.offer([delivery(8)], 0)

@@ -53,7 +53,7 @@ class Absence:
         self._clock = clock
         self._next = 0
         self._silent: set[str] = set()  # rungs that did not answer in this turn
-        self._wanted: dict[int, list[Wanted]] = {}  # by lane
+        self._wanted: dict[int, dict[str, Wanted]] = {}  # by lane and stream
         self._copied: dict[str, int] = {}  # when a sender last had copies in a stream of what is waited for
 
     async def prove(self, reports: Sequence[Report], asked_ms: int) -> list[Lane]:
@@ -80,7 +80,7 @@ class Absence:
     @property
     def wanted(self) -> list[Wanted]:
         """What senders are asked for."""
-        return [each for found in self._wanted.values() for each in found]
+        return [each for found in self._wanted.values() for each in found.values()]
 
     async def is_claimed(self, lanes: Sequence[Lane]) -> bool:
         """Whether these are this reader's, as the store says just now: by a write that changes nothing."""
@@ -181,8 +181,7 @@ class Absence:
             if not read >= self._rungs.keys():
                 continue
             if copies:
-                wanted = self._wanted.setdefault(lane.number, [])
-                wanted.append(Wanted(stream, copies[0], copies[-1]))
+                self._wanted.setdefault(lane.number, {})[stream] = Wanted(stream, copies[0], copies[-1])
             elif stream not in self._copied or (past >= self._rungs.keys() and search.began_ms > self._copied[stream]):
                 found[stream] = parked
         return found

@@ -275,6 +275,8 @@ class Gate:
         stream = self._stream(lane, number)
         settled = stream.settled
         stream.why[number.seq] = why
+        if why == ABSENT:
+            settled.passed = max(settled.passed, number.seq)
         before = min(number.open, settled.floor) if why == ABSENT and number.prev < settled.floor else 0
         if before and self._drops_older:
             settled.add_below(before, but=held)
@@ -374,7 +376,7 @@ class Gate:
             lane.changed.add(stream)
             self._drop(lane, delivery)
             return True
-        why = LATE if settled.is_passed_over(seq) else stream.why.pop(seq, "")
+        why = LATE if settled.is_passed_over(seq) or seq < settled.passed else stream.why.pop(seq, "")
         self.counts.flagged += bool(why)
         attempt = self._attempt(lane, stream, parked)
         ticket = stream.out[seq] = Ticket(delivery, lane, stream, seq, number.prev, attempt)

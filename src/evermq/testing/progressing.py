@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from evermq.clock import Clock
 from evermq.errors import Fenced
 from evermq.settled import Settled
-from evermq.settling import Held, Part, Progress, Report
+from evermq.settling import COPY, Held, Part, Progress, Report, Wanted
 
 __all__ = ["CHECKS", "SILENT_MS", "HandClock", "check", "packed"]
 
@@ -212,11 +212,13 @@ async def _reader_that_leaves_gives_everything_back(progress: Progress, clock: H
 @_check
 async def _reports_are_those_of_readers_that_are_there(progress: Progress, clock: HandClock) -> None:
     one, two = await progress.join("g"), await progress.join("g")
-    report = Report({"primary/1": 7}, {Held("s.1", 3, 2, "primary")})
+    held = {Held("s.1", 3, 2, "primary"), Held("s.1", 4, 0, COPY, 9)}
+    report = Report({"primary/1": 7}, held, [Wanted("s.1", 4, 6)])
     await one.renew(report)
     found = (await two.renew(Report())).reports
     assert [dict(each.at) for each in found if each.at] == [{"primary/1": 7}]
-    assert [set(each.held) for each in found if each.held] == [set(report.held)]
+    assert [set(each.held) for each in found if each.held] == [held]
+    assert [list(each.wanted) for each in found if each.wanted] == [report.wanted]
     await one.leave()
     assert not [each for each in (await two.renew(Report())).reports if each.at]
 
