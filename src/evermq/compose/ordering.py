@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evermq.adapters.address import parse
 from evermq.errors import Misconfigured
 from evermq.ha.failover import Failover
+from evermq.ha.switch import Switch
 from evermq.policy.deduped import Deduped
 from evermq.policy.ordered import Ordered
 from evermq.port import Queue
@@ -77,7 +78,10 @@ def ordered(queue: Queue, topic: str, config: OrderConfig) -> Ordered:
     kind = Ordered if config.has_order else Deduped
     queue.keeps_order = config.has_order
     progress = open_progress(config.progress, topic)
-    return kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
+    made = kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
+    if isinstance(queue.choice, Switch):
+        queue.choice.figures = made.figures
+    return made
 
 
 def open_progress(url: str, topic: str) -> SqlProgress:

@@ -153,8 +153,8 @@ class Quorum:
                 self._switch.probed(rung, error, took_ms=took_ms)
             await self._clock.sleep(pause_ms)
 
-    def _ballot(self) -> bytes:
-        return encode_vote(replace(self._switch.vote(), host=self._host))
+    def _ballot(self, figures: Mapping[str, int] | None = None) -> bytes:
+        return encode_vote(replace(self._switch.vote(), host=self._host, figures=figures or {}))
 
     async def _follow(self) -> None:
         assert self._coordinator
@@ -192,11 +192,12 @@ class Quorum:
         try:
             while True:
                 self._news.clear()
-                ballot = self._ballot()
+                ballot = self._ballot()  # figures alone are no news: they go along when the same is said again
+                told = self._ballot(self._switch.figures())
                 if membership is None:
-                    membership = await self._coordinator.join(self._name, ballot, ttl_ms=self._ttl_ms)
+                    membership = await self._coordinator.join(self._name, told, ttl_ms=self._ttl_ms)
                 else:
-                    await membership.update(ballot)
+                    await membership.update(told)
                 self._said = ballot
                 await self._until_news()
         finally:

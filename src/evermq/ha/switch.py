@@ -9,7 +9,7 @@ alone; beyond half of them the whole rung is away.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -80,7 +80,8 @@ class Switch:
 
     rungs: their keys, the primary first. lanes: how many the primary has. warm: rungs that the trickle goes through,
     all below the primary if None. `tick` is to be called a few times a second.
-    runner: closed with it. clear: whether nothing stands in the way of going back to normal.
+    runner: closed with it. clear: whether nothing stands in the way of going back to normal. figures: what this process
+    counts of its messages, to be told to whoever watches.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Switch:
         self.changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
         self.runner: _Closes | None = None
         self.clear = True
+        self.figures: Callable[[], Mapping[str, int]] = dict
         self._clock = clock
         self._lanes_of_primary = lanes
         self._warm = [rung for rung, key in enumerate(rungs) if rung and (warm is None or key in warm)]

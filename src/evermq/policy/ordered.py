@@ -16,6 +16,7 @@ from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, U
 from evermq.message import DELIVER_AT, Message
 from evermq.numbering import Numbering, land_all, lanes_for, voids_in_flight
 from evermq.policy.collector import DAY_MS
+from evermq.policy.figures import Figures
 from evermq.policy.flights import Call, Flights
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Queue, Start
@@ -72,6 +73,7 @@ class Ordered:
         self._day = -1  # on which numbers were given last
         self._starting: asyncio.Task[Flights] | None = None
         self._readers: list[OrderedReader] = []
+        self._figures = Figures()
         self._closed = False
 
     @property
@@ -103,6 +105,10 @@ class Ordered:
     def readers(self) -> Sequence[OrderedReader]:
         """The readers that are open, with their counts."""
         return [reader for reader in self._readers if not reader.closed]
+
+    def figures(self) -> dict[str, int]:
+        """What was done to the messages of this process: see `Figures.sums`."""
+        return self._figures.sums(self._readers, self._flights)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self._check()
@@ -144,6 +150,7 @@ class Ordered:
             drops_older=start.at != Start.OLDEST.at,
             clock=self._clock,
         )
+        self._figures.leave([each for each in self._readers if each.closed])
         self._readers = [*self.readers, reader]
         return reader
 
