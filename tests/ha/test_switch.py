@@ -170,6 +170,18 @@ def test_poison_diverts_nobody() -> None:
     assert stand.switch.state is State.NORMAL
 
 
+def test_lane_that_is_away_is_shunned_but_for_its_trials() -> None:
+    stand = Stand()
+    for _ in range(10):
+        batch = lane_batch(1, 2, 3, 4)
+        stand.saw(partial(batch, 3), after_ms=100, messages=batch)
+    assert not stand.switch.shuns()  # a trial is due
+    assert stand.switch.tries(3)
+    assert stand.switch.shuns() == {3}
+    stand.clock.at_ms += 2_000
+    assert not stand.switch.shuns()
+
+
 def test_one_lane_that_fails_is_diverted_alone_and_comes_back() -> None:
     stand = Stand()
     for _ in range(10):

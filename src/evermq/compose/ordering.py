@@ -78,9 +78,17 @@ def ordered(queue: Queue, topic: str, config: OrderConfig) -> Ordered:
     kind = Ordered if config.has_order else Deduped
     queue.keeps_order = config.has_order
     progress = open_progress(config.progress, topic)
-    made = kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
-    if isinstance(queue.choice, Switch):
-        queue.choice.figures = made.figures
+    switch = queue.choice if isinstance(queue.choice, Switch) else None
+    made = kind(
+        queue,
+        progress=progress,
+        slot=host.slot,
+        rungs=queue.rungs,
+        hold_ms_max=config.hold_ms_max,
+        shuns=switch.shuns if switch else tuple,
+    )
+    if switch:
+        switch.figures = made.figures
     return made
 
 

@@ -153,6 +153,11 @@ class Switch:
             return ()
         return self._away_lanes
 
+    def shuns(self) -> Collection[int]:
+        """Lanes that are away and are not to be tried yet: what belongs to no lane should go to another one."""
+        away = self.away()
+        return {lane for lane in away if self._clock.monotonic_ms() < self._away_lanes[lane].try_ms} if away else ()
+
     def tries(self, lane: int) -> bool:
         scope = self._away_lanes[lane]
         scope.turn += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import NoneType
@@ -38,7 +38,8 @@ class Ordered:
     stand, at the first append; None for a queue that is only read. progress: what the groups have settled. rungs: by
     configuration key, those that are read; their lane counts decide the lanes of the numbers, unless `lanes` says it.
     hold_ms_max: after so long a message goes on, flagged, although nothing proves that what is before it is nowhere;
-    None waits. window_count_max: how many messages of a lane are held at most.
+    None waits. shuns: lanes of the first rung that messages without a key should not be given now.
+    window_count_max: how many messages of a lane are held at most.
 
     An append returns once every message has landed. After append_ms_max what has not left yet is Unavailable, and what
     was sent is Uncertain: it is sent on all the same. Sent again meanwhile under its id, it is the same message. A
@@ -58,9 +59,11 @@ class Ordered:
         append_ms_max: int = 10_000,
         hold_ms_max: int | None = None,
         window_count_max: int = 10_000,
+        shuns: Callable[[], Collection[int]] = tuple,
         clock: Clock = SYSTEM,
     ) -> None:
         self._queue = queue
+        self._shuns = shuns
         self._progress = progress
         self._slot = slot
         self._rungs = dict(rungs)
@@ -210,6 +213,7 @@ class Ordered:
             except EvermqError:
                 await self._clock.sleep(100)
         numbering = Numbering(memory, lanes=lanes, incarnation=slot.incarnation, token=self._clock.token)
+        numbering.shuns, numbering.lanes_of_first = self._shuns, next(iter(self._lanes_of_rungs().values()))
         self._flights = Flights(numbering, self._append, batch_count_max=count_max, clock=self._clock)
         return self._flights
 
