@@ -84,6 +84,10 @@ def _switch(seen: TopicSeen) -> Iterator[Metric]:
     for lane, count in seen.switch.lanes.items():
         lanes.add_metric([seen.topic, lane], count)
     yield lanes
+    failing = GaugeMetricFamily("evermq_rung_failing_processes", "Processes it fails for.", labels=["topic", "rung"])
+    for rung in seen.switch.rungs:
+        failing.add_metric([seen.topic, rung], len(seen.switch.failing.get(rung, ())))
+    yield failing
     yield _gauge("evermq_switch_epoch", "How often the agreement has changed.", seen.topic, seen.switch.epoch)
     yield _gauge("evermq_switch_up", "Whether the coordinator answers.", seen.topic, seen.switch.reachable)
     yield _gauge("evermq_switch_pinned", "Whether a rung is chosen by hand.", seen.topic, bool(seen.switch.pin))

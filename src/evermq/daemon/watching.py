@@ -57,7 +57,8 @@ class MemberSeen(msgspec.Struct, kw_only=True):
 class SwitchSeen(msgspec.Struct, kw_only=True):
     """What is agreed of a ladder. since: of the last change, None before the first. reachable: else it is what was said
     last. pin: by hand. processes: that take part, members: what each of them says. lanes: that are diverted, each with
-    the number of processes that do so."""
+    the number of processes that do so. failing: rungs below the primary that failed when they were tried last, and what
+    processes say of each."""
 
     at: str
     reachable: bool
@@ -70,6 +71,7 @@ class SwitchSeen(msgspec.Struct, kw_only=True):
     processes: int | None
     rungs: dict[str, str]
     lanes: dict[str, int] = {}
+    failing: dict[str, list[str]] = {}
     members: dict[str, MemberSeen] = {}
 
 
@@ -195,6 +197,8 @@ async def _switch(root: Child) -> SwitchSeen | None:
 def _fill_members(seen: SwitchSeen, agreed: Agreement, members: Mapping[str, bytes]) -> None:
     votes = {name: vote for name, value in sorted(members.items()) if (vote := _vote(value))}
     seen.members = {name: MemberSeen(host=vote.host, figures=dict(vote.figures)) for name, vote in votes.items()}
+    for rung in dict.fromkeys(rung for vote in votes.values() for rung in vote.troubles):
+        seen.failing[rung] = [vote.troubles[rung] for vote in votes.values() if rung in vote.troubles]
     diverted = {scope for vote in votes.values() for scope in vote.away} | agreed.away.keys()
     seen.lanes = {
         scope: len(votes) if agreed.away.get(scope) else sum(bool(vote.away.get(scope)) for vote in votes.values())

@@ -131,6 +131,9 @@ def _switch(seen: TopicSeen) -> list[Text]:
         lines.append(Text(f"         {switch.by + ': ' if switch.by else ''}{switch.why}"))
     if switch.pin:
         lines.append(Text(f"         pinned to {switch.pin} by hand", style="yellow"))
+    for rung, why in switch.failing.items():
+        who = f"{len(why)} of {len(switch.members)} processes"
+        lines.append(Text(f"         {rung} fails for {who}: {why[0]}", style="red"))
     for lane, count in switch.lanes.items():
         who = f"{count} of {len(switch.members)} processes"
         lines.append(Text(f"         lane {lane} is diverted by {who}", style="yellow"))
