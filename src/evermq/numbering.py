@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import lcm
 from zlib import crc32
 
@@ -38,7 +38,8 @@ def _buckets(lanes: int) -> int:
 
 class Numbering:
     """memory: of `size_bytes(lanes)`, zeros at first. incarnation: a change begins new streams, since what the memory
-    says was not true any more. token: sixteen hexadecimal characters, to name the new streams."""
+    says was not true any more. token: sixteen hexadecimal characters, to name the new streams. shuns: which lanes of
+    the first rung, of which there are `lanes_of_first`, messages without a key should not be given now."""
 
     def __init__(self, memory: memoryview, *, lanes: int, incarnation: int, token: Callable[[], str]) -> None:
         if not 1 <= lanes <= LANES_MAX:
@@ -56,6 +57,9 @@ class Numbering:
         self._streams = [_stream(words[4], lane) for lane in range(lanes)]
         self._places: dict[bytes, Place] = {}
         self._turn = 0
+        self.shuns: Callable[[], Collection[int]] = tuple
+        self.lanes_of_first = 1
+        self._shunned: Collection[int] = ()
 
     @staticmethod
     def size_bytes(lanes: int) -> int:
@@ -65,6 +69,7 @@ class Numbering:
     def places(self, messages: Iterable[Message]) -> list[Place]:
         """Lane and bucket of each; messages without a key take lanes in turn, and have bucket -1."""
         known, find = self._places, self._find
+        self._shunned = self.shuns()
         return [(known.get(m[1]) or find(m[1])) if m[1] is not None else self._next_turn() for m in messages]
 
     def number(self, messages: Sequence[Message], places: Sequence[Place]) -> list[Message]:
@@ -109,7 +114,13 @@ class Numbering:
 
     def _next_turn(self) -> Place:
         self._turn += 1
+        if self._shunned:
+            well = (turn for turn in range(self._turn, self._turn + self.lanes) if not self._is_shunned(turn))
+            self._turn = next(well, self._turn)
         return self._turn % self.lanes, -1
+
+    def _is_shunned(self, turn: int) -> bool:
+        return turn % self.lanes % self.lanes_of_first in self._shunned
 
     def _find(self, key: bytes) -> Place:
         lane = (murmur2(key) & 0x7FFFFFFF) % self.lanes

@@ -15,8 +15,8 @@ from evermq.message import Message
 from evermq.position import Position
 from evermq.traits import Traits
 
-__all__ = ["AppendsBlocking", "Bounds", "Delivery", "Fetched", "GroupState", "Log", "OrdersAppends", "Place"]
-__all__ += ["Queue", "Reader", "Start", "TopicState"]
+__all__ = ["AppendsBlocking", "Bounds", "Delivery", "Fetched", "GroupState", "HasNodes", "Log", "OrdersAppends"]
+__all__ += ["Place", "Queue", "Reader", "Start", "TopicState"]
 
 
 class Delivery(NamedTuple):
@@ -112,6 +112,15 @@ class OrdersAppends(Protocol):
 
     @property
     def appends_max(self) -> int: ...
+
+
+@runtime_checkable
+class HasNodes(Protocol):
+    """A place whose topics are shared out among servers, lane by lane."""
+
+    async def nodes(self) -> int:
+        """How many there are now, as far as they know each other."""
+        ...
 
 
 class Fetched(NamedTuple):

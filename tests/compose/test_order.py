@@ -9,7 +9,10 @@ import pytest
 from evermq.compose.build import build
 from evermq.compose.config import TopicConfig, parse
 from evermq.errors import Misconfigured
+from evermq.ha.agreement import Agreement
+from evermq.ha.breaker import State
 from evermq.ha.failover import Failover
+from evermq.ha.switch import Switch
 from evermq.message import Message, MessageFactory
 from evermq.numbers import SEQ
 from evermq.policy.deduped import Deduped
@@ -62,6 +65,22 @@ async def test_order_is_kept_over_a_restart_of_a_named_producer(tmp_path: Path, 
 async def test_dedupe_alone_holds_nothing(tmp_path: Path) -> None:
     queue = await build(topic(tmp_path, f'dedupe = "producer"\nprogress = "log://{tmp_path}/progress"'))
     assert isinstance(queue, Deduped)
+    await queue.close()
+
+
+async def test_messages_without_a_key_go_to_lanes_of_the_primary_that_are_well(tmp_path: Path) -> None:
+    more = f'order = "key"\nprogress = "log://{tmp_path}/progress"\n[topics.orders.switch]\nprobe_ms = 3600000'
+    queue = await build(topic(tmp_path, more))
+    assert isinstance(queue, Ordered)
+    assert isinstance(queue._queue, Failover)
+    switch = queue._queue.choice
+    assert isinstance(switch, Switch)
+    switch.adopt(Agreement(epoch=1, away={"primary/3": State.DEGRADED}))
+    assert switch.tries(3)  # the one trial there is
+    positions = [(await queue.append([make(b"x")]))[0] for _ in range(40)]
+    assert {position.via for position in positions} == {("primary",)}
+    assert len({position.lane for position in positions} - {"3"}) == 15
+    assert "3" not in {position.lane for position in positions}
     await queue.close()
 
 

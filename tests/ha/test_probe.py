@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 import pytest
 
-from evermq.adapters.memory import MemoryPlace
+from evermq.adapters.memory import MemoryPlace, MemoryQueue
 from evermq.errors import Denied, Unavailable
 from evermq.ha import probe as probe_module
 from evermq.ha.breaker import Pace, State
 from evermq.ha.probe import Probe
 from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
-from evermq.message import MessageFactory
+from evermq.lanes import lane_of
+from evermq.message import Message, MessageFactory
 from evermq.port import Place
+from evermq.position import Position
 
 TOPIC = "evermq-probe.host.1"
 make = MessageFactory()
@@ -30,7 +33,7 @@ class Rung:
     """A place that can be away."""
 
     def __init__(self) -> None:
-        self.place = Lasting()
+        self.place: Lasting = Lasting()
         self.away: Exception | None = None
         self.silent = False
         self.connected = 0
@@ -109,6 +112,65 @@ async def test_message_that_does_not_come_back_is_a_failure() -> None:
     with pytest.raises(Unavailable, match="did not come back"):
         await probe.trip()
     await stealing
+
+
+class Servers(Lasting):
+    """A place of several servers, of which each has the lanes whose number it divides; one of them may be away."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.away: int | None = None
+
+    async def nodes(self) -> int:
+        return self.count
+
+    async def queue(self, topic: str) -> MemoryQueue:
+        found = await super().queue(topic)
+        append = found.append
+
+        async def some(messages: Sequence[Message]) -> Sequence[Position]:
+            lanes = {lane_of(message.key or b"", found.traits.lanes) for message in messages}
+            if self.away is not None and self.away in {lane % self.count for lane in lanes}:
+                raise Unavailable("one of them is away")
+            return await append(messages)
+
+        found.append = some  # type: ignore[method-assign]
+        return found
+
+
+@pytest.mark.parametrize("away", range(3))
+async def test_every_server_is_tried_and_one_that_is_away_is_seen(away: int) -> None:
+    rung = Rung()
+    rung.place = place = Servers(3)
+    probe = Probe(rung.connect, TOPIC)
+    await probe.trip()
+    assert (await place.describe(TOPIC)).lanes == 3
+    place.away = away
+    with pytest.raises(Unavailable, match="one of them is away"):
+        await probe.trip()
+    place.away = None
+    await probe.trip()
+    await probe.close()
+    assert await place.topics() == []
+
+
+async def test_servers_that_come_and_go_are_tried_and_waited_for_no_longer() -> None:
+    rung = Rung()
+    rung.place = place = Servers(2)
+    probe = Probe(rung.connect, TOPIC)
+    for count in (2, 3):
+        place.count = count
+        await probe.trip()
+        [topic] = await place.topics()
+        assert (await place.describe(topic)).lanes == count
+    place.away = 2
+    with pytest.raises(Unavailable):
+        await probe.trip()
+    place.count = 2  # the others have given it up
+    await probe.trip()
+    await probe.close()
+    assert await place.topics() == []
 
 
 async def steered(rung: Rung, *, until: State) -> Switch:

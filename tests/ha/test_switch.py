@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from evermq import Message, MessageFactory
 from evermq.clock import SystemClock
-from evermq.errors import EvermqError, Partial, TooLarge, Unavailable
+from evermq.errors import Denied, EvermqError, Overloaded, Partial, TooLarge, Unavailable
 from evermq.ha.agreement import Agreement, Pin
 from evermq.ha.breaker import State
 from evermq.ha.switch import Settings, Switch
@@ -168,6 +168,54 @@ def test_poison_diverts_nobody() -> None:
     for _ in range(10_000):
         stand.saw(TooLarge("no"), after_ms=100)
     assert stand.switch.state is State.NORMAL
+
+
+def test_standby_that_fails_while_nothing_needs_it_is_told_of() -> None:
+    stand = Stand(Settings(warm_ms=60_000))
+    assert not stand.switch.is_to_be_probed("standby")
+    stand.clock.at_ms += 60_000
+    assert stand.switch.is_to_be_probed("standby")
+    assert not stand.switch.is_to_be_probed("primary")
+    stand.switch.probed("standby", Overloaded("no room"), took_ms=1)
+    assert (stand.switch.states["standby"], stand.switch.vote().troubles) == (State.NORMAL, {"standby": "no room"})
+    assert stand.switch.is_to_be_probed("standby")  # until it is well
+    stand.saw(TooLarge("no"), "standby")
+    assert stand.switch.troubles
+    stand.saw(None, "standby")
+    assert not stand.switch.troubles
+    assert not stand.switch.is_to_be_probed("standby")
+    stand.saw(DOWN, "primary")
+    assert not stand.switch.troubles
+
+
+def test_rung_that_says_no_to_this_process_gets_no_trickle() -> None:
+    stand = Stand(Settings(trickle=10))
+    stand.saw(Denied("another password"), "standby")
+    assert stand.switch.troubles == {"standby": "another password"}
+    assert stand.begins(100) == {0: 90, 2: 10}
+    stand.switch.probed("standby", None, took_ms=1)
+    assert stand.begins(100) == {0: 90, 1: 5, 2: 5}
+
+
+def test_rung_that_no_probe_may_try_is_doubted_until_a_message_did() -> None:
+    stand = Stand()
+    stand.switch.doubt("standby", "no probe may go there")
+    assert stand.switch.troubles == {"standby": "no probe may go there"}
+    stand.saw(None, "standby")
+    stand.switch.doubt("standby", "no probe may go there")
+    assert not stand.switch.troubles
+
+
+def test_lane_that_is_away_is_shunned_but_for_its_trials() -> None:
+    stand = Stand()
+    for _ in range(10):
+        batch = lane_batch(1, 2, 3, 4)
+        stand.saw(partial(batch, 3), after_ms=100, messages=batch)
+    assert not stand.switch.shuns()  # a trial is due
+    assert stand.switch.tries(3)
+    assert stand.switch.shuns() == {3}
+    stand.clock.at_ms += 2_000
+    assert not stand.switch.shuns()
 
 
 def test_one_lane_that_fails_is_diverted_alone_and_comes_back() -> None:

@@ -11,6 +11,7 @@ from evermq.adapters.address import parse
 from evermq.errors import Misconfigured
 from evermq.ha.failover import Failover
 from evermq.ha.retained import Retained
+from evermq.ha.switch import Switch
 from evermq.policy.deduped import Deduped
 from evermq.policy.ordered import Ordered
 from evermq.port import Queue
@@ -100,7 +101,18 @@ def ordered(
         for key, rung in [*queue.rungs.items()][1:]:
             copies = Retained(rung, copies_of(key), progress=progress, groups=groups, send=queue.append)
             queue.retain(key, copies)
-    return kind(queue, progress=progress, slot=host.slot, rungs=queue.rungs, hold_ms_max=config.hold_ms_max)
+    switch = queue.choice if isinstance(queue.choice, Switch) else None
+    made = kind(
+        queue,
+        progress=progress,
+        slot=host.slot,
+        rungs=queue.rungs,
+        hold_ms_max=config.hold_ms_max,
+        shuns=switch.shuns if switch else tuple,
+    )
+    if switch:
+        switch.figures = made.figures
+    return made
 
 
 def open_progress(url: str, topic: str) -> SqlProgress:

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["Exposition", "serve_metrics"]
 
 _STATES = ("normal", "degraded", "returning")
+_SUMS = {
+    "held": "Messages that had to wait for another one.",
+    "doubles": "Copies of messages that were set aside.",
+    "voids": "Numbers read that no message has.",
+    "flagged": "Messages handed out although something before them is missing.",
+    "foreign": "Messages read that have no number.",
+    "returned": "Lanes given to another reader that asked for them.",
+    "voids_sent": "Numbers given that no message will have.",
+    "repeated": "Messages sent again under the number they had.",
+}
 _VERDICTS = ("PASS", "FAIL", "INVALID")
 
 
@@ -28,6 +38,7 @@ class Exposition:
         if self.seen:
             yield from _rungs(self.seen)
             yield from _switch(self.seen)
+            yield from _order(self.seen)
             yield from _drill(self.seen)
 
 
@@ -69,11 +80,40 @@ def _switch(seen: TopicSeen) -> Iterator[Metric]:
         for each in _STATES:
             state.add_metric([seen.topic, rung, each], float(each == current))
     yield state
+    lanes = GaugeMetricFamily("evermq_lane_diverted_processes", "Processes that divert it.", labels=["topic", "lane"])
+    for lane, count in seen.switch.lanes.items():
+        lanes.add_metric([seen.topic, lane], count)
+    yield lanes
+    failing = GaugeMetricFamily("evermq_rung_failing_processes", "Processes it fails for.", labels=["topic", "rung"])
+    for rung in seen.switch.rungs:
+        failing.add_metric([seen.topic, rung], len(seen.switch.failing.get(rung, ())))
+    yield failing
     yield _gauge("evermq_switch_epoch", "How often the agreement has changed.", seen.topic, seen.switch.epoch)
     yield _gauge("evermq_switch_up", "Whether the coordinator answers.", seen.topic, seen.switch.reachable)
     yield _gauge("evermq_switch_pinned", "Whether a rung is chosen by hand.", seen.topic, bool(seen.switch.pin))
     if seen.switch.processes is not None:
         yield _gauge("evermq_switch_processes", "Processes that vote.", seen.topic, seen.switch.processes)
+
+
+def _order(seen: TopicSeen) -> Iterator[Metric]:
+    """What order and dedupe do, by process."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    members = seen.switch.members if seen.switch else {}
+    labels = ["topic", "host", "process"]
+    for name, about in _SUMS.items():
+        counter = CounterMetricFamily(f"evermq_order_{name}", about, labels=labels)
+        for process, member in members.items():
+            if name in member.figures:
+                counter.add_metric([seen.topic, member.host, process], member.figures[name])
+        yield counter
+    held = GaugeMetricFamily("evermq_order_holding_messages", "Messages that wait for another one.", labels=labels)
+    age = GaugeMetricFamily("evermq_order_holding_seconds", "How long the oldest of them has.", labels=labels)
+    for process, member in members.items():
+        if member.figures:
+            held.add_metric([seen.topic, member.host, process], member.figures.get("holding", 0))
+            age.add_metric([seen.topic, member.host, process], member.figures.get("hold_ms", 0) / 1000)
+    yield from (held, age)
 
 
 def _drill(seen: TopicSeen) -> Iterator[Metric]:

@@ -20,9 +20,10 @@ from evermq.compose.switching import connect
 from evermq.coordination.open import parse as parse_coordinator
 from evermq.errors import Damaged, EvermqError, Unavailable, Uncertain
 from evermq.ha.agreement import Agreement, decode
+from evermq.ha.votes import Vote, decode_vote
 from evermq.port import TopicState
 
-__all__ = ["RungSeen", "SwitchSeen", "TopicSeen", "Watcher"]
+__all__ = ["MemberSeen", "RungSeen", "SwitchSeen", "TopicSeen", "Watcher"]
 
 _LOOK_S = 3.0  # a rung that does not answer in this time is not reachable
 
@@ -46,9 +47,18 @@ class RungSeen(msgspec.Struct, kw_only=True):
     handled_per_s: dict[str, float | None] = {}
 
 
+class MemberSeen(msgspec.Struct, kw_only=True):
+    """A process that votes. figures: what order and dedupe did there, at most some ten seconds ago."""
+
+    host: str
+    figures: dict[str, int] = {}
+
+
 class SwitchSeen(msgspec.Struct, kw_only=True):
     """What is agreed of a ladder. since: of the last change, None before the first. reachable: else it is what was said
-    last. pin: by hand. processes: that take part."""
+    last. pin: by hand. processes: that take part, members: what each of them says. lanes: that are diverted, each with
+    the number of processes that do so. failing: rungs below the primary that failed when they were tried last, and what
+    processes say of each."""
 
     at: str
     reachable: bool
@@ -60,6 +70,9 @@ class SwitchSeen(msgspec.Struct, kw_only=True):
     pin: str
     processes: int | None
     rungs: dict[str, str]
+    lanes: dict[str, int] = {}
+    failing: dict[str, list[str]] = {}
+    members: dict[str, MemberSeen] = {}
 
 
 class TopicSeen(msgspec.Struct, kw_only=True):
@@ -171,12 +184,34 @@ async def _switch(root: Child) -> SwitchSeen | None:
     try:
         async with asyncio.timeout(_LOOK_S):
             stored, members = await coordinator.get(), await coordinator.members()
-        return _said(root, _decoded(stored.value), True, len(members))
+        seen = _said(root, _decoded(stored.value), True, len(members))
+        _fill_members(seen, _decoded(stored.value), members)
+        return seen
     except (Unavailable, Uncertain, TimeoutError) as error:
         kept = coordinator.kept()
         return _said(root, _decoded(kept.value if kept else b""), False, None, str(error))
     finally:
         await coordinator.close()
+
+
+def _fill_members(seen: SwitchSeen, agreed: Agreement, members: Mapping[str, bytes]) -> None:
+    votes = {name: vote for name, value in sorted(members.items()) if (vote := _vote(value))}
+    seen.members = {name: MemberSeen(host=vote.host, figures=dict(vote.figures)) for name, vote in votes.items()}
+    for rung in dict.fromkeys(rung for vote in votes.values() for rung in vote.troubles):
+        seen.failing[rung] = [vote.troubles[rung] for vote in votes.values() if rung in vote.troubles]
+    diverted = {scope for vote in votes.values() for scope in vote.away} | agreed.away.keys()
+    seen.lanes = {
+        scope: len(votes) if agreed.away.get(scope) else sum(bool(vote.away.get(scope)) for vote in votes.values())
+        for scope in sorted(diverted)
+        if "/" in scope
+    }
+
+
+def _vote(value: bytes) -> Vote | None:
+    try:
+        return decode_vote(value)
+    except Damaged:
+        return None  # of a member of another version, or a forged one
 
 
 def _decoded(value: bytes) -> Agreement:

@@ -13,7 +13,7 @@ from pathlib import Path
 from evermq.adapters.open import open_log, open_queue
 from evermq.client.producer import Producer
 from evermq.compose.build import open as open_topic
-from evermq.drills.roles import handle, send, tell
+from evermq.drills.roles import end_with_conductor, handle, send, tell
 from evermq.errors import EvermqError
 from evermq.ha.failover import Choice, Failover
 from evermq.message import Message
@@ -125,4 +125,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    end_with_conductor()
     main(sys.argv[1:])

@@ -17,7 +17,7 @@ from evermq.adapters.address import parse
 from evermq.adapters.open import open_log
 from evermq.client.producer import Producer
 from evermq.compose.build import open as open_queue
-from evermq.drills.roles import delivered, handle, send, tell
+from evermq.drills.roles import delivered, end_with_conductor, handle, send, tell
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery, Queue, Reader
@@ -199,4 +199,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    end_with_conductor()
     main(sys.argv[1:])

@@ -1,8 +1,15 @@
-"""What producers and consumers of a run do with every batch: write down what they try, then what came of it."""
+"""What producers and consumers of a run do with every batch: write down what they try, then what came of it.
+
+Every process of a run ends with the conductor that started it, however that ends.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import select
+import signal
 import time
 from collections.abc import Sequence
 
@@ -14,7 +21,20 @@ from evermq.port import Delivery
 from evermq.position import Position
 from evermq.testing.history import Event, Recorder, digest
 
-__all__ = ["delivered", "handle", "send", "tell"]
+__all__ = ["delivered", "end_with_conductor", "handle", "send", "tell"]
+
+
+_PR_SET_PDEATHSIG = 1  # of sys/prctl.h
+
+
+def end_with_conductor() -> None:
+    """From now on the kernel kills this process when the one that started it is gone, even one that is stopped or
+    hangs. Standard input is the conductor's: that it is closed says that the conductor was gone before."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    conductor = select.poll()
+    conductor.register(0, 0)
+    if conductor.poll(0):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def tell(**numbers: object) -> None:

@@ -1,4 +1,8 @@
-"""Is a rung back? A message is produced on a topic of its own there, and read back: no consumer ever sees a probe."""
+"""Is a rung back? A message is produced on a topic of its own there, and read back: no consumer ever sees a probe.
+
+Where a place says how many servers share its topics, the topic has a lane for each, and a message goes into every one:
+else the one server that happens to have the probe's lane would speak for those that are away.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from typing import Any, TypeVar
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Unavailable
 from evermq.message import MessageFactory
-from evermq.port import Place, Queue, Reader
+from evermq.numbers import key_of_lane
+from evermq.port import HasNodes, Place, Queue, Reader
 
 __all__ = ["PREFIX", "Probe"]
 
@@ -18,6 +23,7 @@ T = TypeVar("T")
 PREFIX = "evermq-probe."  # topics that begin so are probes'
 _FIRST_MS_MAX = 15_000  # making a topic and joining a group take their time
 _CLOSE_MS_MAX = 3_000
+_LANES_MAX = 32
 
 
 class Probe:
@@ -26,6 +32,7 @@ class Probe:
     connect: to the rung's place; tried again with each trip until it works. topic: for this process alone, so that it
     reads back what it produced; made when it is first needed, and dropped with `close`. Its group is for this process
     alone as well: Kafka has one group of a name for all topics, and whoever joins or leaves makes all the others stop.
+    Where servers come or go, the topic is made anew under one more name, with a lane for each of those that are there.
     trip_ms_max: how long a round trip may take once the topic is there.
     """
 
@@ -46,6 +53,8 @@ class Probe:
         self._place: Place | None = None
         self._queue: Queue | None = None
         self._reader: Reader | None = None
+        self._lanes = 1
+        self._made_anew = 0
         self._hanging: set[asyncio.Future[Any]] = set()
 
     async def trip(self) -> int:
@@ -84,10 +93,10 @@ class Probe:
             async with asyncio.timeout(self._trip_ms_max / 1000):
                 return await self._go(queue, reader)
         except TimeoutError:
-            await self._let_go(drop=False)
+            await self._let_go(drop=self._lanes > 1)
             raise Unavailable(f"a probe of {self._topic} did not come back in time") from None
         except BaseException:
-            await self._let_go(drop=False)
+            await self._let_go(drop=self._lanes > 1)
             raise
 
     async def close(self) -> None:
@@ -96,26 +105,37 @@ class Probe:
             await self._within(self._let_go(drop=True), 3 * _CLOSE_MS_MAX)
 
     async def _open(self) -> tuple[Queue, Reader]:
+        if self._place and await _nodes(self._place) > self._lanes:
+            await self._let_go(drop=True)
         if self._queue is None or self._reader is None:
             self._place = await self._connect()
-            await self._place.create(self._topic, groups=(self._group,), lanes=1)
-            self._queue = await self._place.queue(self._topic)
+            self._lanes = await _nodes(self._place)
+            await self._place.create(self._name, groups=(self._group,), lanes=self._lanes)
+            self._queue = await self._place.queue(self._name)
             self._reader = await self._queue.reader(self._group)
         return self._queue, self._reader
 
+    @property
+    def _name(self) -> str:
+        """Of the topic: another one each time, since one that is dropped may take its time to go."""
+        return f"{self._topic}.{self._made_anew}" if self._made_anew else self._topic
+
     async def _go(self, queue: Queue, reader: Reader) -> int:
-        message = self._make(b"probe")
+        lanes = queue.traits.lanes
+        messages = [self._make(b"probe", key=key_of_lane(lane, lanes)) for lane in range(lanes)]
+        left = {message.id for message in messages}
         began_ms = self._clock.monotonic_ms()
-        await queue.append([message])
-        while True:
+        await queue.append(messages)
+        while left:
             found = await reader.read(count_max=100, wait_ms=self._trip_ms_max)
             await reader.ack(found)  # what earlier trips gave up, too
-            if any(delivery.message.id == message.id for delivery in found):
-                return self._clock.monotonic_ms() - began_ms
+            left -= {delivery.message.id for delivery in found}
+        return self._clock.monotonic_ms() - began_ms
 
     async def _let_go(self, *, drop: bool) -> None:
         """Close everything; an engine that is away keeps the topic, which the next process of this host sweeps."""
-        place, queue, reader = self._place, self._queue, self._reader
+        place, queue, reader, name = self._place, self._queue, self._reader, self._name
+        self._made_anew += drop
         self._place = self._queue = self._reader = None
         with contextlib.suppress(EvermqError, TimeoutError):
             async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
@@ -123,8 +143,12 @@ class Probe:
                     if each:
                         await each.close()
                 if drop and place:
-                    await place.drop(self._topic)
+                    await place.drop(name)
         if place:
             with contextlib.suppress(EvermqError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_MS_MAX / 1000):
                     await place.close()
+
+
+async def _nodes(place: Place) -> int:
+    return min(max(1, await place.nodes()), _LANES_MAX) if isinstance(place, HasNodes) else 1

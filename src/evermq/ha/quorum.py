@@ -8,6 +8,7 @@ agreed last goes on to hold, and each process diverts itself by what it sees.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,8 @@ from evermq.ha.switch import Switch
 from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
 
 __all__ = ["Counts", "Quorum"]
+
+_log = logging.getLogger("evermq.switch")
 
 _PAUSE_MS = 1_000
 _SAY_AGAIN_MS = 10_000
@@ -76,6 +79,7 @@ class Quorum:
         self._unfit = False
         self._changed_ms = clock.monotonic_ms()
         self._said: bytes | None = None
+        self._warned: set[str] = set()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -113,9 +117,19 @@ class Quorum:
     async def _tick(self) -> None:
         while True:
             self._switch.tick()
+            self._warn()
             if self._ballot() != self._said:
                 self._news.set()
             await self._clock.sleep(self._tick_ms)
+
+    def _warn(self) -> None:
+        """Of a fallback that fails one should hear before it is needed."""
+        troubles = self._switch.troubles
+        for rung in troubles.keys() - self._warned:
+            _log.warning("the rung %s, which appends fall back to, fails: %s", rung, troubles[rung])
+        for rung in self._warned - troubles.keys():
+            _log.warning("the rung %s is well again", rung)
+        self._warned = set(troubles)
 
     async def _measure(self) -> None:
         """What a rung below does not tell is not waited for: it may be gone for good."""
@@ -135,16 +149,17 @@ class Quorum:
             await self._clock.sleep(_PAUSE_MS)
 
     async def _probe(self, rung: str, probe: Probe) -> None:
-        """Try a rung while it is away; where no probe may go there, the traffic tries it."""
+        """Try a rung while it is away, and a lower one now and then; where no probe may go, the traffic tries it."""
         pause_ms = self._switch.settings.probe_ms
         while True:
-            if self._switch.states[rung]:
+            if self._switch.is_to_be_probed(rung):
                 took_ms, error = 0, None
                 try:
                     took_ms = await probe.trip()
                 except Rejected as refused:
                     self.trouble = f"{rung} is tried by the traffic, as no probe may go there: {refused}"
                     self._switch.leave_to_probe(rung, False)
+                    self._switch.doubt(rung, f"no probe may go there: {refused}")
                     await self._clock.sleep(_REFUSED_PAUSE_MS)
                     continue
                 except EvermqError as failed:
@@ -153,8 +168,8 @@ class Quorum:
                 self._switch.probed(rung, error, took_ms=took_ms)
             await self._clock.sleep(pause_ms)
 
-    def _ballot(self) -> bytes:
-        return encode_vote(replace(self._switch.vote(), host=self._host))
+    def _ballot(self, figures: Mapping[str, int] | None = None) -> bytes:
+        return encode_vote(replace(self._switch.vote(), host=self._host, figures=figures or {}))
 
     async def _follow(self) -> None:
         assert self._coordinator
@@ -192,11 +207,12 @@ class Quorum:
         try:
             while True:
                 self._news.clear()
-                ballot = self._ballot()
+                ballot = self._ballot()  # figures alone are no news: they go along when the same is said again
+                told = self._ballot(self._switch.figures())
                 if membership is None:
-                    membership = await self._coordinator.join(self._name, ballot, ttl_ms=self._ttl_ms)
+                    membership = await self._coordinator.join(self._name, told, ttl_ms=self._ttl_ms)
                 else:
-                    await membership.update(ballot)
+                    await membership.update(told)
                 self._said = ballot
                 await self._until_news()
         finally:

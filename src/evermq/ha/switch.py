@@ -9,12 +9,12 @@ alone; beyond half of them the whole rung is away.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import EvermqError, Partial
+from evermq.errors import Closed, Denied, EvermqError, NoSuchTopic, Partial, Rejected
 from evermq.ha.agreement import Agreement
 from evermq.ha.breaker import Breaker, Pace, State
 from evermq.ha.health import Health, Limits, tells
@@ -25,6 +25,7 @@ from evermq.message import Message
 __all__ = ["Change", "Settings", "Switch"]
 
 _CHANGES_KEPT = 100
+_WHY_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Settings:
     little, patience_ms: a rung is not taken up again while the ones below hold more messages of a group, unless these
     have not become fewer for so long. trickle: one batch in so many begins one rung lower while all is well, so that no
     fallback is ever cold; 0 for none. evidence_ms: what was seen longer ago counts for nothing when others ask.
+    warm_ms: a lower rung of which nothing was heard for so long is probed, though all is well.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -42,6 +44,7 @@ class Settings:
     canary: int = 100
     probe_ms: int = 2_000
     trickle: int = 1_000
+    warm_ms: int = 60_000
     evidence_ms: int = 10_000
     little: int = 1_000
     patience_ms: int = 10_000
@@ -72,6 +75,10 @@ class _Scope:
         self.try_ms = 0
         self.probed = False
         self.turn = 0  # of a lane: how often something was to go there while it was away
+        self.trouble = ""  # why it failed when it was tried last
+        self.refuses = False  # it did not fail, but said no
+        self.told_ms = now_ms
+        self.was_told = False
         self.follows = False  # it is away because others said so, and nothing bad was seen of it here
 
 
@@ -80,7 +87,8 @@ class Switch:
 
     rungs: their keys, the primary first. lanes: how many the primary has. warm: rungs that the trickle goes through,
     all below the primary if None. `tick` is to be called a few times a second.
-    runner: closed with it. clear: whether nothing stands in the way of going back to normal.
+    runner: closed with it. clear: whether nothing stands in the way of going back to normal. figures: what this process
+    counts of its messages, to be told to whoever watches.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class Switch:
         self.changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
         self.runner: _Closes | None = None
         self.clear = True
+        self.figures: Callable[[], Mapping[str, int]] = dict
         self._clock = clock
         self._lanes_of_primary = lanes
         self._warm = [rung for rung, key in enumerate(rungs) if rung and (warm is None or key in warm)]
@@ -133,7 +142,7 @@ class Switch:
         self.home = 0
         if self._calm:
             trickle = self.settings.trickle
-            return self._lower() if trickle and not self._turn % trickle and self._warm else 0
+            return self._lower() if trickle and not self._turn % trickle else 0
         if self._pinned is not None:
             self.home = self._pinned
             return self._pinned
@@ -150,6 +159,11 @@ class Switch:
         if not self._away_lanes or self._primary.state or self._pinned is not None:
             return ()
         return self._away_lanes
+
+    def shuns(self) -> Collection[int]:
+        """Lanes that are away and are not to be tried yet: what belongs to no lane should go to another one."""
+        away = self.away()
+        return {lane for lane in away if self._clock.monotonic_ms() < self._away_lanes[lane].try_ms} if away else ()
 
     def tries(self, lane: int) -> bool:
         scope = self._away_lanes[lane]
@@ -168,6 +182,7 @@ class Switch:
         ended_ms: int,
         epoch: int,
     ) -> None:
+        self._note(rung, error, ended_ms)
         if epoch != self.epoch:
             return  # it began before the last change, and speaks of another time
         scope = self._scopes[rung]
@@ -183,11 +198,42 @@ class Switch:
     def probed(self, rung: str, error: EvermqError | None, *, took_ms: int) -> None:
         """A probe went to a rung and came back; or it did not, or took too long."""
         scope, now_ms = self._scopes[rung], self._clock.monotonic_ms()
+        self._note(rung, error, now_ms)
         if scope.breaker.state:
             self._heard(scope, (), error, took_ms, now_ms)
             self.tick()
         elif error is None and took_ms < self.settings.limits.slow_ms and not scope.health.fails:
             scope.good_ms = now_ms
+
+    def is_to_be_probed(self, rung: str) -> bool:
+        """What is away, and of the others what failed last, or was not heard of for long."""
+        scope = self._scopes[rung]
+        silent_ms = self._clock.monotonic_ms() - scope.told_ms
+        return bool(scope.state or scope.trouble or (self._is_warm(rung) and silent_ms >= self.settings.warm_ms))
+
+    def doubt(self, rung: str, why: str) -> None:
+        """Nothing can try a rung but messages, and none ever did."""
+        scope = self._scopes[rung]
+        if self._is_warm(rung) and not scope.was_told:
+            scope.trouble = scope.trouble or why[:_WHY_MAX]
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Rungs below the primary that failed when they were tried last, though they may count as normal, and why."""
+        return {rung: self._scopes[rung].trouble for rung in self.rungs if self._scopes[rung].trouble}
+
+    def _is_warm(self, rung: str) -> bool:
+        return self.rungs.index(rung) in self._warm
+
+    def _note(self, rung: str, error: EvermqError | None, now_ms: int) -> None:
+        """A lower rung was tried. What is wrong with a message says nothing of the rung."""
+        of_message = isinstance(error, Rejected) and not isinstance(error, Denied | NoSuchTopic)
+        if of_message or isinstance(error, Partial | Closed) or not self._is_warm(rung):
+            return
+        scope = self._scopes[rung]
+        scope.told_ms, scope.was_told = now_ms, True
+        scope.trouble = (scope.trouble or str(error)[:_WHY_MAX]) if error else ""
+        scope.refuses = isinstance(error, Rejected)
 
     def leave_to_probe(self, rung: str, probed: bool) -> None:
         """Whether a probe tries the rung while it is away, so that no traffic has to."""
@@ -219,7 +265,7 @@ class Switch:
             for key, scope in self._scopes.items()
             if scope.breaker.state and (scope.breaker.heard_ms or -1) >= since_ms - 2 * self.settings.probe_ms
         }
-        return Vote("", frozenset(seen - away.keys()), away, self.agreed.epoch)
+        return Vote("", frozenset(seen - away.keys()), away, self.agreed.epoch, troubles=self.troubles)
 
     def tick(self) -> None:
         """Time passes."""
@@ -267,8 +313,9 @@ class Switch:
         return True
 
     def _lower(self) -> int:
-        """The rung whose turn it is to be kept warm."""
-        return self._warm[self._turn // self.settings.trickle % len(self._warm)]
+        """The rung whose turn it is to be kept warm; a refusal would be the message's, so what refuses is left out."""
+        warm = [rung for rung in self._warm if not self._scopes[self.rungs[rung]].refuses]
+        return warm[self._turn // self.settings.trickle % len(warm)] if warm else 0
 
     def _heard(
         self, scope: _Scope, messages: Sequence[Message], error: EvermqError | None, took_ms: int, now_ms: int

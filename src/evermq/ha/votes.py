@@ -22,12 +22,15 @@ _NAMES = {state.name.lower(): state for state in State}
 @dataclass(frozen=True, slots=True)
 class Vote:
     """Of one process. seen: rungs that answered it lately; away: scopes that it finds otherwise. epoch: of the last
-    agreement that it follows."""
+    agreement that it follows. figures: what it counts, for whoever watches; nothing is decided by them.
+    troubles: rungs below the primary that failed when they were tried last, and why; they may count as normal."""
 
     host: str
     seen: frozenset[str] = frozenset()
     away: Mapping[str, State] = field(default_factory=dict)
     epoch: int = 0
+    figures: Mapping[str, int] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, scope: str) -> State | None:
         """None: nothing to say."""
@@ -92,7 +95,8 @@ def encode_vote(vote: Vote) -> bytes:
     """As a member says it."""
     away = {scope: state.name.lower() for scope, state in vote.away.items()}
     content = {"host": vote.host, "seen": sorted(vote.seen), "away": away, "epoch": vote.epoch}
-    return json.dumps(content, sort_keys=True).encode()
+    told = {"figures": dict(vote.figures), "troubles": dict(vote.troubles)}
+    return json.dumps(content | {name: each for name, each in told.items() if each}, sort_keys=True).encode()
 
 
 def decode_vote(value: bytes) -> Vote:
@@ -100,6 +104,9 @@ def decode_vote(value: bytes) -> Vote:
     try:
         content = json.loads(value)
         away = {str(scope): _NAMES[state] for scope, state in content["away"].items()}
-        return Vote(str(content["host"]), frozenset(map(str, content["seen"])), away, int(content["epoch"]))
+        figures = {str(name): int(value) for name, value in content.get("figures", {}).items()}
+        troubles = {str(rung): str(why) for rung, why in content.get("troubles", {}).items()}
+        seen = frozenset(map(str, content["seen"]))
+        return Vote(str(content["host"]), seen, away, int(content["epoch"]), figures, troubles)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"it is no vote: {error!r}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import NoneType
@@ -16,6 +16,7 @@ from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, U
 from evermq.message import DELIVER_AT, Message
 from evermq.numbering import Numbering, land_all, lanes_for, voids_in_flight
 from evermq.policy.collector import DAY_MS
+from evermq.policy.figures import Figures
 from evermq.policy.flights import Call, Flights
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Queue, Start
@@ -37,7 +38,8 @@ class Ordered:
     stand, at the first append; None for a queue that is only read. progress: what the groups have settled. rungs: by
     configuration key, those that are read; their lane counts decide the lanes of the numbers, unless `lanes` says it.
     hold_ms_max: after so long a message goes on, flagged, although nothing proves that what is before it is nowhere;
-    None waits. window_count_max: how many messages of a lane are held at most.
+    None waits. shuns: lanes of the first rung that messages without a key should not be given now.
+    window_count_max: how many messages of a lane are held at most.
 
     An append returns once every message has landed. After append_ms_max what has not left yet is Unavailable, and what
     was sent is Uncertain: it is sent on all the same. Sent again meanwhile under its id, it is the same message. A
@@ -57,9 +59,11 @@ class Ordered:
         append_ms_max: int = 10_000,
         hold_ms_max: int | None = None,
         window_count_max: int = 10_000,
+        shuns: Callable[[], Collection[int]] = tuple,
         clock: Clock = SYSTEM,
     ) -> None:
         self._queue = queue
+        self._shuns = shuns
         self._progress = progress
         self._slot = slot
         self._rungs = dict(rungs)
@@ -72,6 +76,7 @@ class Ordered:
         self._day = -1  # on which numbers were given last
         self._starting: asyncio.Task[Flights] | None = None
         self._readers: list[OrderedReader] = []
+        self._figures = Figures()
         self._closed = False
 
     @property
@@ -103,6 +108,10 @@ class Ordered:
     def readers(self) -> Sequence[OrderedReader]:
         """The readers that are open, with their counts."""
         return [reader for reader in self._readers if not reader.closed]
+
+    def figures(self) -> dict[str, int]:
+        """What was done to the messages of this process: see `Figures.sums`."""
+        return self._figures.sums(self._readers, self._flights)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self._check()
@@ -144,6 +153,7 @@ class Ordered:
             drops_older=start.at != Start.OLDEST.at,
             clock=self._clock,
         )
+        self._figures.leave([each for each in self._readers if each.closed])
         self._readers = [*self.readers, reader]
         return reader
 
@@ -203,6 +213,7 @@ class Ordered:
             except EvermqError:
                 await self._clock.sleep(100)
         numbering = Numbering(memory, lanes=lanes, incarnation=slot.incarnation, token=self._clock.token)
+        numbering.shuns, numbering.lanes_of_first = self._shuns, next(iter(self._lanes_of_rungs().values()))
         self._flights = Flights(numbering, self._append, batch_count_max=count_max, clock=self._clock)
         return self._flights
 

@@ -73,6 +73,11 @@ class OrderedReader:
         return self._gate.counts
 
     @property
+    def holding(self) -> int:
+        """How many messages are held now."""
+        return sum(len(lane.parked) for lane in self._gate.lanes.values())
+
+    @property
     def hold_ms(self) -> int:
         """How long the oldest message that is held has waited; 0 where there is none."""
         oldest = min((p.since_ms for lane in self._gate.lanes.values() for p in lane.parked), default=None)

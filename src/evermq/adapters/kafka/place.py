@@ -57,6 +57,11 @@ class KafkaPlace:
         self._queues.append(queue)
         return queue
 
+    async def nodes(self) -> int:
+        """See `HasNodes`."""
+        self.check()
+        return await self.admin.ping()
+
     async def topics(self) -> list[str]:
         self.check()
         return await self.admin.topics()

@@ -48,8 +48,7 @@ class KafkaQueue:
         if not messages:
             return ()
         ticket = self._ticket(messages)
-        self._turn = (self._turn + 1) % self._topic.lanes
-        rows = deal(ticket.columns.keys, self._lane_of, self._turn)
+        rows = deal(ticket.columns.keys, self._lane_of, self._next_turn())
         self._sending += 1
         try:
             await self._place.sender.send(self.name, ticket, rows)
@@ -110,6 +109,16 @@ class KafkaQueue:
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader
+
+    def _next_turn(self) -> int:
+        """The lane of what has no key: the next one that takes it, or merely the next where none does."""
+        first = self._turn = (self._turn + 1) % self._topic.lanes
+        takes = self._place.sender.takes
+        while not takes(self.name, self._turn):
+            self._turn = (self._turn + 1) % self._topic.lanes
+            if self._turn == first:
+                break
+        return self._turn
 
     def _ticket(self, messages: Sequence[Message]) -> Ticket:
         topic = self._topic

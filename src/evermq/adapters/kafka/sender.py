@@ -46,6 +46,8 @@ __all__ = ["Sender"]
 _BACKOFF_MS = 50
 _SEQUENCES = 1 << 31
 _REQUEST_BYTES_MAX = 4 << 20
+_PATIENCE_S = 0.5  # what may go anywhere goes to no lane that has taken nothing for so long
+_TRY_S = 2.0
 _AT_ONCE_BYTES = 64 << 10  # so much does not wait for what the turn of the loop may still bring
 _DUPLICATE = KafkaError.DUPLICATE_SEQUENCE_NUMBER
 # The broker does not know, or no longer knows, what the producer sent before.
@@ -56,7 +58,8 @@ _AT_FAULT = frozenset(code for code, kind in CLASSES.items() if kind in (Rejecte
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """One lane of one topic as the sender sees it. batch: the one whose turn it is."""
+    """One lane of one topic as the sender sees it. batch: the one whose turn it is. since_s: when the first one
+    was tried that no answer followed, 0 after an answer; try_s: when what may go anywhere may try the lane again."""
 
     partition: TopicPartition
     waiting: deque[LaneBatch] = field(default_factory=deque)
@@ -64,6 +67,8 @@ class _Lane:
     producer_id: int = -1
     epoch: int = -1
     sequence: int = 0
+    since_s: float = 0.0
+    try_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -101,6 +106,17 @@ class Sender:
         """Keep the leaders of a topic at hand."""
         if not self._failure:
             self.client.add_topic(topic)
+
+    def takes(self, topic: str, number: int) -> bool:
+        """Whether what may go to any lane should go to this one: not to one that is silent, but for a try now and then,
+        by which it is seen that it is well again."""
+        lane = self._lanes.get((topic, number))
+        if lane is None or not lane.since_s:
+            return True
+        now_s = asyncio.get_running_loop().time()
+        if lane.batch is None and not lane.waiting:
+            return now_s >= lane.try_s
+        return now_s < lane.since_s + _PATIENCE_S
 
     async def send(self, topic: str, ticket: Ticket, rows: Mapping[int, Sequence[int]]) -> None:
         """Send rows of the ticket, by lane: each of its shares has its outcome when this returns, and when it is
@@ -194,6 +210,8 @@ class Sender:
                 self._settle(lane, batch, Unavailable, "given up")
             elif batch.is_whole or batch.uncertain:
                 lane.batch = batch  # another attempt at what may have landed has to be the same
+                now_s = asyncio.get_running_loop().time()
+                lane.since_s, lane.try_s = lane.since_s or now_s, now_s + _TRY_S
             else:
                 lane.waiting.extendleft(reversed(batch.again(apart=False)))
 
@@ -294,6 +312,8 @@ class Sender:
             assert batch
             lane.set_sent(False)
             _, code, base, *_ = found.get(tuple(lane.partition), (0, KafkaError.NETWORK_EXCEPTION, -1))
+            if code in (KafkaError.NO_ERROR, _DUPLICATE) or code in _AT_FAULT:
+                lane.since_s = 0.0
             if code in (KafkaError.NO_ERROR, _DUPLICATE):
                 lane.sequence = (lane.sequence + batch.count) % _SEQUENCES
                 batch.appended(base)

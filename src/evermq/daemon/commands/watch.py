@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from evermq.compose.config import load
 from evermq.daemon.running import config_path, is_terminal, run, say, show
-from evermq.daemon.watching import RungSeen, TopicSeen, Watcher
+from evermq.daemon.watching import RungSeen, SwitchSeen, TopicSeen, Watcher
 from evermq.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _WIDTH = 160  # where nobody says how wide it may be
+_SUMS = ("held", "doubles", "flagged", "voids", "voids_sent", "repeated", "returned", "foreign")
 _COLOURS = {"normal": "green", "degraded": "red", "returning": "yellow", "": "default"}
 
 
@@ -129,7 +131,26 @@ def _switch(seen: TopicSeen) -> list[Text]:
         lines.append(Text(f"         {switch.by + ': ' if switch.by else ''}{switch.why}"))
     if switch.pin:
         lines.append(Text(f"         pinned to {switch.pin} by hand", style="yellow"))
-    return lines
+    for rung, why in switch.failing.items():
+        who = f"{len(why)} of {len(switch.members)} processes"
+        lines.append(Text(f"         {rung} fails for {who}: {why[0]}", style="red"))
+    for lane, count in switch.lanes.items():
+        who = f"{count} of {len(switch.members)} processes"
+        lines.append(Text(f"         lane {lane} is diverted by {who}", style="yellow"))
+    return lines + _order(switch)
+
+
+def _order(switch: SwitchSeen) -> list[Text]:
+    """What order and dedupe did in all processes that vote."""
+    told = [member.figures for member in switch.members.values() if member.figures]
+    if not told:
+        return []
+    sums = Counter[str]()
+    for figures in told:
+        sums.update(figures)
+    oldest_s = max(figures.get("hold_ms", 0) for figures in told) / 1000
+    shown = ", ".join(f"{sums[name]:,} {name.replace('_', ' ')}" for name in _SUMS)
+    return [Text(f"order    holds {sums['holding']:,}, the oldest for {oldest_s:.1f} s; {shown}")]
 
 
 def _drill(seen: TopicSeen) -> Text:
