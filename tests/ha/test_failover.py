@@ -6,7 +6,7 @@ import pytest
 
 from evermq import Message, MessageFactory
 from evermq.adapters.memory import MemoryQueue
-from evermq.errors import EvermqError, Partial, TooLarge, Unavailable
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, TooLarge, Unavailable
 from evermq.ha.failover import Choice, Failover
 from evermq.lanes import lane_of
 from evermq.position import Position
@@ -140,3 +140,25 @@ async def test_what_fails_at_a_rung_that_is_kept_warm_goes_where_it_would_have_b
     assert position.via == ("primary",)
     assert [rung for rung, *_ in choice.heard] == ["standby", "primary"]
     await queue.close()
+
+
+@pytest.mark.parametrize("error", [Denied("wrong password"), NoSuchTopic("nobody made it")])
+async def test_rung_below_that_may_not_be_used_refuses_no_message(error: EvermqError) -> None:
+    class Refusing(MemoryQueue):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            raise error
+
+    class Trickling(Listening):
+        home = 0
+
+    choice = Trickling()
+    choice.rung = 1
+    queue = Failover(primary=MemoryQueue("t"), standby=Refusing("t"), choice=choice)
+    [position] = await queue.append([make("x")])
+    assert position.via == ("primary",)
+    assert choice.heard == [("standby", 1, type(error).__name__), ("primary", 1, "")]
+    await queue.close()
+    refused = Failover(primary=Refusing("t"), standby=MemoryQueue("t"))
+    with pytest.raises(type(error)):
+        await refused.append([make("x")])
+    await refused.close()

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import EvermqError, Partial
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Unavailable
 from evermq.ha.host_rung import HostRung
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import settled
@@ -174,6 +174,9 @@ class Failover(Route):
             if key in self.retained and isinstance(error, Partial):
                 placed = zip(messages, error.outcomes, strict=True)
                 await self.retained[key].keep([message for message, each in placed if isinstance(each, Position)])
+            if isinstance(error, Denied | NoSuchTopic) and key != self._keys[min(steers.home, len(self._keys) - 1)]:
+                # That is of the rung, and not of the message: what only keeps it warm goes where it would have gone.
+                raise Unavailable(f"{key} refuses what it is given: {error}") from error
             raise
         steers.saw(key, messages, None, began_ms=began_ms, ended_ms=clock.monotonic_ms(), epoch=epoch)
         if key in self.retained:
