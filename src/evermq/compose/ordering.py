@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,8 +111,17 @@ def ordered(
         shuns=switch.shuns if switch else tuple,
     )
     if switch:
-        switch.figures = made.figures
+        switch.figures = lambda: made.figures() | _of_copies(queue.retained.values())
     return made
+
+
+def _of_copies(retained: Iterable[Retained]) -> dict[str, int]:
+    counts = [each.counts for each in retained]
+    return {
+        "copied": sum(each.kept for each in counts),
+        "uncopied": sum(each.unkept for each in counts),
+        "replayed": sum(each.replayed for each in counts),
+    }
 
 
 def open_progress(url: str, topic: str) -> SqlProgress:

@@ -23,6 +23,9 @@ _SUMS = {
     "returned": "Lanes given to another reader that asked for them.",
     "voids_sent": "Numbers given that no message will have.",
     "repeated": "Messages sent again under the number they had.",
+    "copied": "Messages of which a copy is kept, since only a lower rung had them.",
+    "uncopied": "Messages that a lower rung alone had and that no copy was kept of.",
+    "replayed": "Messages sent again since a lower rung had lost them.",
 }
 _VERDICTS = ("PASS", "FAIL", "INVALID")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _WIDTH = 160  # where nobody says how wide it may be
-_SUMS = ("held", "doubles", "flagged", "voids", "voids_sent", "repeated", "returned", "foreign")
+_SUMS = ("held", "doubles", "flagged", "voids", "voids_sent", "repeated", "returned", "foreign", "replayed", "uncopied")
 _COLOURS = {"normal": "green", "degraded": "red", "returning": "yellow", "": "default"}
 
 
