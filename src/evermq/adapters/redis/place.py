@@ -15,7 +15,6 @@ from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, NoSuchTopic
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
-from evermq.traits import Durable
 
 __all__ = ["RedisPlace"]
 
@@ -23,12 +22,11 @@ _LANES = 128
 
 
 class RedisPlace:
-    """See `Place`. durable: what the settings of the servers keep."""
+    """See `Place`."""
 
-    def __init__(self, wire: Wire, options: RedisOptions, durable: Durable, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, wire: Wire, options: RedisOptions, *, clock: Clock = SYSTEM) -> None:
         self._wire = wire
         self._options = options
-        self._durable = durable
         self._clock = clock
         self._topics: dict[str, Topic] = {}
         self._queues: list[RedisQueue] = []
@@ -44,7 +42,7 @@ class RedisPlace:
             found = self._topics.setdefault(topic, self._topic(topic))
             await found.make(self._options.lanes or _LANES, [], keep=True)
         found.check_lanes()
-        queue = RedisQueue(found, self._durable)
+        queue = RedisQueue(found)
         self._queues.append(queue)
         return queue
 
