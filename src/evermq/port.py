@@ -7,8 +7,9 @@ as durable as `traits` says; it raises `Unavailable` or `Rejected`, and then not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from evermq.message import Message
@@ -154,11 +155,15 @@ class GroupState(NamedTuple):
 
 
 class TopicState(NamedTuple):
-    """What a place says of a topic; appended: how many messages in all, None where the engine does not count them."""
+    """What a place says of a topic; appended: how many messages in all, None where the engine does not count them.
+
+    settings: how it is kept (replicas, retention, limits), in the engine's own words; what may not be seen is
+    `unknown`."""
 
     lanes: int
     groups: dict[str, GroupState]
     appended: int | None = None
+    settings: Mapping[str, str] = MappingProxyType({})
 
 
 class Place(Protocol):

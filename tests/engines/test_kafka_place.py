@@ -119,13 +119,28 @@ async def test_message_over_the_limit_is_told_with_the_setting(place: KafkaPlace
 
 
 async def test_retention_and_lanes_are_those_of_the_url(kafka_server: Engine, topic: str) -> None:
-    place = await open_place(f"{kafka_server.url()}?lanes=3&replicas=1&retention_ms=60000")
+    place = await open_place(f"{kafka_server.url()}?lanes=3&replicas=1&retention_ms=60000&retention_bytes=4096")
     assert isinstance(place, KafkaPlace)
     assert await place.create(topic) == []
     found = await place.admin.topic(topic)
     assert (found.lanes, found.replicas, found.config["retention.ms"]) == (3, 1, "60000")
     [said] = await place.create(topic, lanes=4)
     assert topic in said
+    described = (await place.describe(topic)).settings
+    assert {name: described[name] for name in list(described)[:6]} == {
+        "partitions": "3",
+        "replication.factor": "1",
+        "min.insync.replicas": "1",
+        "cleanup.policy": "delete",
+        "retention.ms": "60000",
+        "retention.bytes": "4096",
+    }
+    await place.close()
+    place = await open_place(f"{kafka_server.url()}?retention_ms=-1&retention_bytes=-1")
+    assert [said.partition(" has ")[2] for said in await place.create(topic)] == [
+        "retention.ms = 60000, not -1; it keeps it",
+        "retention.bytes = 4096, not -1; it keeps it",
+    ]
     await place.close()
 
 

@@ -64,6 +64,7 @@ async def test_topics_are_made_listed_and_dropped(place: RabbitPlace, rabbitmq_s
     assert topic in await other.topics()
     state = await other.describe(topic)
     assert (state.lanes, set(state.groups)) == (2, {"a", "b"})
+    assert set(state.settings.values()) == {"unknown"}  # AMQP tells none of it
     await other.drop(topic)
     assert topic not in await other.topics()
     for act in (other.drop, other.describe, other.queue):
@@ -271,6 +272,18 @@ async def test_queue_that_deletes_by_itself_is_told_at_start_and_by_the_doctor(
     assert queue.traits.durable == Durable.MEMORY
     assert "max-length = 3" in caplog.text
     await queue.close()
+    seeing = await open_place(url.replace(f"/{topic}", "/"))
+    assert (await seeing.describe(topic)).settings == {
+        "x-queue-type": "quorum",
+        "members": "1",
+        "max-length": "3",
+        "max-length-bytes": "none",
+        "message-ttl": "60000",
+        "expires": "none",
+        "delivery-limit": "1000000000",
+        "overflow": "drop-head",
+    }
+    await seeing.close()
     with pytest.raises(Misconfigured, match="max-length = 3"):
         await open_queue(url + "&require=disk")
     await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "DELETE")

@@ -184,6 +184,18 @@ async def test_lane_count_changes_with_a_backlog(redis_server: Redis, topic: str
             assert not [key async for key in client.scan_iter(f"evermq:{{{topic}.1.*")]
 
 
+async def test_topic_is_described_with_what_its_server_keeps(redis_server: Redis, topic: str) -> None:
+    async with placed(redis_server) as place:
+        await place.create(topic, groups=["one"], lanes=3)
+        async with told(redis_server, maxmemory="1073741824"):
+            state = await place.describe(topic)
+    shown = {name: state.settings[name] for name in ("appendfsync", "maxmemory", "maxmemory-policy", "replicas")}
+    assert (state.lanes, shown) == (
+        3,
+        {"appendfsync": "always", "maxmemory": "1073741824", "maxmemory-policy": "noeviction", "replicas": "0"},
+    )
+
+
 async def test_what_is_in_hand_while_the_lane_count_changes_is_not_handed_out_again(
     redis_server: Redis, topic: str
 ) -> None:

@@ -45,6 +45,9 @@ async def test_topics_are_made_listed_and_dropped(place: RocketPlace, rocketmq_s
     assert not [name for name in await other.topics() if "RMQ" in name or "rmq" in name or "%" in name]
     state = await other.describe(f"{topic}.dead")
     assert (state.lanes, set(state.groups)) == (2, {"a.b", "c"})
+    [broker] = (await place.find(f"{topic}.dead")).queues
+    assert (state.settings["message.type"], state.settings["queues"]) == ("NORMAL", f"{broker}=2")
+    assert state.settings["fileReservedTime"].isdecimal()
     await other.drop(f"{topic}.dead")
     assert f"{topic}.dead" not in await other.topics()
     for act in (other.drop, other.describe, other.queue):

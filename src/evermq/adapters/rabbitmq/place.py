@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from evermq.adapters.inspection import over_all
 from evermq.adapters.rabbitmq.link import Link
 from evermq.adapters.rabbitmq.management import Management, demand
 from evermq.adapters.rabbitmq.options import RabbitOptions
@@ -11,10 +12,10 @@ from evermq.adapters.rabbitmq.publisher import Publisher
 from evermq.adapters.rabbitmq.queue import RabbitQueue
 from evermq.adapters.rabbitmq.readers import Readers
 from evermq.adapters.rabbitmq.registry import Registry
-from evermq.adapters.rabbitmq.seen import Seen
+from evermq.adapters.rabbitmq.seen import SHOWN, Seen
 from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic
+from evermq.errors import Closed, Denied, Misconfigured, NoSuchTopic, Unavailable
 from evermq.port import GroupState, TopicState
 from evermq.topics import check_group, check_topic
 
@@ -89,7 +90,18 @@ class RabbitPlace:
         states = {}
         for group in found.groups:
             states[group] = GroupState(await self.backlog(found, group, range(found.lanes)), None)
-        return TopicState(found.lanes, states)
+        return TopicState(found.lanes, states, settings=await self._settings(topic))
+
+    async def _settings(self, topic: str) -> dict[str, str]:
+        """Of the queues of all its groups; AMQP tells none of them."""
+        unknown = dict.fromkeys(SHOWN, "unknown")
+        if self._management is None:
+            return unknown
+        try:
+            queues = await self._management.queues(topic)
+        except (Denied, Unavailable):
+            return unknown
+        return over_all(each.shown for each in queues.values())
 
     async def find(self, topic: str) -> Topic:
         """What the registry says of a topic. Raises NoSuchTopic."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evermq.adapters.inspection import over_all
 from evermq.adapters.redis.entry import appended_ms
 from evermq.adapters.redis.lane import TOPICS
 from evermq.adapters.redis.options import RedisOptions
 from evermq.adapters.redis.queue import RedisQueue
+from evermq.adapters.redis.settings import Settings
 from evermq.adapters.redis.topic import Topic
 from evermq.adapters.redis.wire import Wire
 from evermq.clock import SYSTEM, Clock
@@ -92,7 +94,8 @@ class RedisPlace:
         states = [state for state in await found.state(found.every_lane) if state]
         now_ms = self._clock.now_ms()
         groups = {group: _group_state(states, group, now_ms) for group in found.groups}
-        return TopicState(len(found.lanes), groups, sum(end for _, _, _, end, *_ in states))
+        appended = sum(end for _, _, _, end, *_ in states)
+        return TopicState(len(found.lanes), groups, appended, await self._settings())
 
     async def close(self) -> None:
         if not self._closed:
@@ -100,6 +103,10 @@ class RedisPlace:
             for queue in self._queues:
                 await queue.close()
             await self._wire.close()
+
+    async def _settings(self) -> dict[str, str]:
+        """Of all servers that take writes. A topic has none of its own: what every group has settled goes."""
+        return over_all([(await Settings.read(each)).shown for each in await self._wire.topology.servers()])
 
     async def _find(self, topic: str) -> Topic:
         self._check()

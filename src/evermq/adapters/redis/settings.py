@@ -83,6 +83,13 @@ class Settings:
         """Messages are thrown away when memory is short."""
         return self.said.get("maxmemory-policy", "noeviction") != "noeviction"
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """What `describe` shows."""
+        return {"replicas": self.info.get("connected_slaves", "unknown")} | {
+            name: self.said.get(name, "unknown") for name in _WANTED
+        }
+
     def check(self) -> None:
         """Raises Misconfigured where it would lose messages in silence, Unsupported for a version that is too old."""
         digits = self.version.split(".")[:2]
