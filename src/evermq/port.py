@@ -148,7 +148,8 @@ class Log(Protocol):
 
 
 class GroupState(NamedTuple):
-    """A group of a topic; oldest_ms: age of the oldest message that is not settled, None if there is none."""
+    """A group of a topic; oldest_ms: age of the oldest message that is not settled, None if there is none, or the
+    engine does not tell."""
 
     backlog: int
     oldest_ms: int | None

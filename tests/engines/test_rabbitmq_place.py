@@ -21,7 +21,7 @@ from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
 from evermq.errors import Denied, Misconfigured, NoSuchTopic, Partial, Unavailable, Unsupported
 from evermq.message import MessageFactory
-from evermq.port import Delivery
+from evermq.port import Delivery, Start
 from evermq.traits import Durable
 
 message = MessageFactory()
@@ -71,6 +71,18 @@ async def test_topics_are_made_listed_and_dropped(place: RabbitPlace, rabbitmq_s
         with pytest.raises(NoSuchTopic, match=topic):
             await act(topic)
     await other.close()
+
+
+async def test_group_that_cannot_be_moved_stays_and_is_told_why(place: RabbitPlace, topic: str) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    await (await place.queue(topic)).append([message("x")])
+    with pytest.raises(NoSuchTopic, match="no group b"):
+        await place.reset(topic, "b", Start.NEWEST)
+    for start in (Start.OLDEST, Start.NEWEST, Start("time", 1), Start("offset", 0)):
+        with pytest.raises(Unsupported, match="cannot be moved"):
+            await place.reset(topic, "a", start)
+    assert (await place.describe(topic)).groups["a"] == (1, None)
+    await place.drop(topic)
 
 
 async def test_many_make_topics_at_the_same_time(place: RabbitPlace, topic: str) -> None:
