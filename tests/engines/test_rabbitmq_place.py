@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiormq.connection import Connection
 from pamqp import commands
+from tests.engines.any_engine import BILLED, billed
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
@@ -389,3 +390,7 @@ async def test_secured_server_lets_in_who_may_and_says_why_not(
     printed = capfd.readouterr()
     assert password not in printed.out + printed.err
     assert "aiormq" not in printed.err
+
+
+async def test_example_for_any_engine_runs(rabbitmq_server: RabbitMQ, topic: str) -> None:
+    assert await billed(rabbitmq_server.url(topic)) == BILLED

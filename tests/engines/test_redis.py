@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis as Client
+from tests.engines.any_engine import BILLED, billed
 
 from evermq.adapters.open import inspect, open_place, open_queue
 from evermq.adapters.redis.place import RedisPlace
@@ -347,3 +348,7 @@ async def test_foreign_removal_of_entries_is_told(redis_server: Redis, topic: st
         await client.delete(f"evermq:{{{topic}.1.0}}:list")
         with pytest.raises(Damaged, match="somebody else removed entries"):
             await (await queue.reader("one")).read(count_max=1, wait_ms=1000)
+
+
+async def test_example_for_any_engine_runs(redis_server: Redis, topic: str) -> None:
+    assert await billed(redis_server.url(topic)) == BILLED

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.engines.any_engine import BILLED, billed
 from tests.engines.rocketmq_places import place_with
 
 from evermq.adapters.address import parse
@@ -245,3 +246,7 @@ async def test_secured_server_lets_in_who_may_and_says_why_not(
         assert "a-wrong-password" not in str(caught.value)
     printed = capfd.readouterr()
     assert password not in printed.out + printed.err
+
+
+async def test_example_for_any_engine_runs(rocketmq_server: RocketMQ, topic: str) -> None:
+    assert await billed(rocketmq_server.url(topic)) == BILLED
