@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from evermq.daemon.commands import topics
+from evermq.port import GroupState, TopicState
+
 EVERMQ = [sys.executable, "-m", "evermq.daemon.cli"]
 
 
@@ -106,6 +109,18 @@ def test_topic_is_described_with_how_it_is_kept(tmp_path: Path) -> None:
     assert [(name, group["backlog"]) for name, group in found["groups"].items()] == [("billing", 2), ("shipping", 2)]
     kept = {name: found["settings"][name] for name in ("fsync", "retain_bytes", "retain_ms", "unread")}
     assert kept == {"fsync": "always", "retain_bytes": "1048576", "retain_ms": "60000", "unread": "refuse"}
+
+
+def test_description_for_people_has_a_line_for_each_group_and_setting() -> None:
+    groups = {"shipping": GroupState(0, None), "billing": GroupState(2, 1_500)}
+    state = TopicState(4, groups, 7, {"fsync": "always", "retain_ms": "60000"})
+    assert list(topics._lines("log:///d/t", state)) == [
+        "log:///d/t  4 lanes  7 messages ever",
+        "  group billing  2 messages, oldest 1.5 s",
+        "  group shipping  0 messages",
+        "  fsync      always",
+        "  retain_ms  60000",
+    ]
 
 
 def test_every_queue_of_a_topic_is_described(tmp_path: Path) -> None:

@@ -32,13 +32,13 @@ async def inspect(address: Address) -> Inspection:
             if settings.evicts:
                 durable = Durable.MEMORY
             for replica in settings.replicas:
-                findings += await _replica(opener(address, options)(replica), settings)
+                findings += await _replica(opener(address, options)(replica), settings, bool(options.sentinel))
     finally:
         await servers.close()
     return Inspection(durable, findings)
 
 
-async def _replica(server: Server, master: Settings) -> list[Finding]:
+async def _replica(server: Server, master: Settings, sentinels: bool) -> list[Finding]:
     """What is weaker there than at its master, whose place it may take."""
     try:
         settings = await Settings.read(server)
@@ -46,6 +46,8 @@ async def _replica(server: Server, master: Settings) -> list[Finding]:
         return [Finding(f"replica {server.where}", "unknown", f"it may take over, and cannot be asked: {error}")]
     finally:
         await server.close()
+    if sentinels and settings.info.get("slave_priority") == "0":
+        return []  # they never promote it; a cluster does not ask
     known = master.weaknesses()
     weaker = [each for each in settings.weaknesses() if each not in known]
     needed, there = (int(each.said.get(_NEEDED, "0")) for each in (master, settings))
