@@ -7,8 +7,9 @@ as durable as `traits` says; it raises `Unavailable` or `Rejected`, and then not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from evermq.message import Message
@@ -156,18 +157,23 @@ class Log(Protocol):
 
 
 class GroupState(NamedTuple):
-    """A group of a topic; oldest_ms: age of the oldest message that is not settled, None if there is none."""
+    """A group of a topic; oldest_ms: age of the oldest message that is not settled, None if there is none, or the
+    engine does not tell."""
 
     backlog: int
     oldest_ms: int | None
 
 
 class TopicState(NamedTuple):
-    """What a place says of a topic; appended: how many messages in all, None where the engine does not count them."""
+    """What a place says of a topic; appended: how many messages in all, None where the engine does not count them.
+
+    settings: how it is kept (replicas, retention, limits), in the engine's own words; what may not be seen is
+    `unknown`."""
 
     lanes: int
     groups: dict[str, GroupState]
     appended: int | None = None
+    settings: Mapping[str, str] = MappingProxyType({})
 
 
 class Place(Protocol):

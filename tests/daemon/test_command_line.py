@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from evermq.daemon.commands import topics
+from evermq.port import GroupState, TopicState
+
 EVERMQ = [sys.executable, "-m", "evermq.daemon.cli"]
 
 
@@ -61,7 +64,9 @@ def test_wrong_use_is_one_line_and_a_status(arguments: list[str], status: int, w
     assert ran.stdout == b""
 
 
-@pytest.mark.parametrize("command", [["backlog", "orders"], ["topics", ""], ["topics", "reset", "orders"]])
+@pytest.mark.parametrize(
+    "command", [["backlog", "orders"], ["topics", ""], ["topics", "reset", "orders"], ["topics", "describe", "orders"]]
+)
 def test_looking_at_a_log_that_is_not_there_makes_none(tmp_path: Path, command: list[str]) -> None:
     directory = tmp_path / "log"
     *words, topic = command
@@ -91,6 +96,41 @@ def test_group_is_made_where_it_reads_and_the_pump_s_where_that_does(tmp_path: P
     assert made.returncode == 0, made.stderr
     groups = [json.loads(evermq("topics", place).stdout)["groups"] for place in (local, remote)]
     assert groups == [["pump"], ["billing"]]
+
+
+def test_topic_is_described_with_how_it_is_kept(tmp_path: Path) -> None:
+    url = f"log://{tmp_path}/log/orders"
+    evermq("topics", "create", f"{url}?lanes=4", "--groups", "billing,shipping")
+    evermq("send", url, given=b"a\nb\n")
+    described = evermq("topics", "describe", f"{url}?retain_ms=60000&retain_bytes=1048576", "--json")
+    assert described.returncode == 0, described.stderr
+    found = json.loads(described.stdout)
+    assert (found["topic"], found["lanes"], found["appended"]) == ("orders", 4, 2)
+    assert [(name, group["backlog"]) for name, group in found["groups"].items()] == [("billing", 2), ("shipping", 2)]
+    kept = {name: found["settings"][name] for name in ("fsync", "retain_bytes", "retain_ms", "unread")}
+    assert kept == {"fsync": "always", "retain_bytes": "1048576", "retain_ms": "60000", "unread": "refuse"}
+
+
+def test_description_for_people_has_a_line_for_each_group_and_setting() -> None:
+    groups = {"shipping": GroupState(0, None), "billing": GroupState(2, 1_500)}
+    state = TopicState(4, groups, 7, {"fsync": "always", "retain_ms": "60000"})
+    assert list(topics._lines("log:///d/t", state)) == [
+        "log:///d/t  4 lanes  7 messages ever",
+        "  group billing  2 messages, oldest 1.5 s",
+        "  group shipping  0 messages",
+        "  fsync      always",
+        "  retain_ms  60000",
+    ]
+
+
+def test_every_queue_of_a_topic_is_described(tmp_path: Path) -> None:
+    config = tmp_path / "evermq.toml"
+    primary, standby = f"log://{tmp_path}/a/o?fsync=never", f"log://{tmp_path}/b/o"
+    config.write_text(f'[topics.orders]\nuse = "failover"\nprimary = "{primary}"\nstandby = "{standby}"\n')
+    evermq("topics", "create", "orders", "--config", str(config))
+    described = evermq("topics", "describe", "orders", "--config", str(config))
+    found = [json.loads(line)["settings"]["fsync"] for line in described.stdout.splitlines()]
+    assert found == ["never", "always"]
 
 
 def test_sigterm_flushes_and_reports(tmp_path: Path) -> None:

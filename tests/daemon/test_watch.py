@@ -12,7 +12,7 @@ import pytest
 
 import evermq
 from evermq.daemon.exposition import Exposition, serve_metrics
-from evermq.daemon.watching import Watcher
+from evermq.daemon.watching import RungSeen, TopicSeen, Watcher
 from evermq.drills.engines.ports import free_port
 
 message = evermq.MessageFactory()
@@ -64,6 +64,15 @@ async def test_rung_that_is_away_is_said_to_be_so_and_is_no_error(tmp_path: Path
     assert seen.rungs[2].backlog == {"pump": 0}
     assert seen.switch
     assert (seen.switch.state, seen.switch.epoch, seen.switch.since) == ("normal", 0, None)
+
+
+def test_age_that_nobody_knows_is_no_age_of_nought() -> None:
+    exposition = Exposition()
+    backlog = {"done": 0, "waits": 3, "told": 2}
+    rung = RungSeen(rung="", url="rabbitmq://h/t", backlog=backlog, oldest_s=dict.fromkeys(backlog) | {"told": 1.5})
+    exposition.seen = TopicSeen(topic="t", at="", rungs=[rung], switch=None, drill=None)
+    [ages] = [each.samples for each in exposition.collect() if each.name == "evermq_consumer_lag_seconds"]
+    assert [(each.labels["group"], each.value) for each in ages] == [("done", 0.0), ("told", 1.5)]
 
 
 async def test_prometheus_sees_the_same(tmp_path: Path) -> None:

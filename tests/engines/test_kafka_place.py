@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from tests.engines.any_engine import BILLED, billed
 
 from evermq.adapters.address import parse
 from evermq.adapters.kafka.inspect import inspect
@@ -119,13 +120,28 @@ async def test_message_over_the_limit_is_told_with_the_setting(place: KafkaPlace
 
 
 async def test_retention_and_lanes_are_those_of_the_url(kafka_server: Engine, topic: str) -> None:
-    place = await open_place(f"{kafka_server.url()}?lanes=3&replicas=1&retention_ms=60000")
+    place = await open_place(f"{kafka_server.url()}?lanes=3&replicas=1&retention_ms=60000&retention_bytes=4096")
     assert isinstance(place, KafkaPlace)
     assert await place.create(topic) == []
     found = await place.admin.topic(topic)
     assert (found.lanes, found.replicas, found.config["retention.ms"]) == (3, 1, "60000")
     [said] = await place.create(topic, lanes=4)
     assert topic in said
+    described = (await place.describe(topic)).settings
+    assert {name: described[name] for name in list(described)[:6]} == {
+        "partitions": "3",
+        "replication.factor": "1",
+        "min.insync.replicas": "1",
+        "cleanup.policy": "delete",
+        "retention.ms": "60000",
+        "retention.bytes": "4096",
+    }
+    await place.close()
+    place = await open_place(f"{kafka_server.url()}?retention_ms=-1&retention_bytes=-1")
+    assert [said.partition(" has ")[2] for said in await place.create(topic)] == [
+        "retention.ms = 60000, not -1; it keeps it",
+        "retention.bytes = 4096, not -1; it keeps it",
+    ]
     await place.close()
 
 
@@ -241,14 +257,8 @@ async def test_wrong_compression_is_told(kafka_server: Engine) -> None:
         await open_place(f"{kafka_server.url()}?compression.type=rar")
 
 
-async def test_example_for_any_engine_runs(place: KafkaPlace, kafka_server: Engine, topic: str) -> None:
-    await place.create(topic, groups=["billing"])
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "examples/any_engine.py", kafka_server.url(topic), stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0
-    assert said.count(b"billed:") == 3
+async def test_example_for_any_engine_runs(kafka_server: Engine, topic: str) -> None:
+    assert await billed(kafka_server.url(topic)) == BILLED
 
 
 ASKING = """

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiormq.connection import Connection
 from pamqp import commands
+from tests.engines.any_engine import BILLED, billed
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
@@ -21,7 +22,7 @@ from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
 from evermq.errors import Denied, Misconfigured, NoSuchTopic, Partial, Unavailable, Unsupported
 from evermq.message import MessageFactory
-from evermq.port import Delivery
+from evermq.port import Delivery, Start
 from evermq.traits import Durable
 
 message = MessageFactory()
@@ -64,12 +65,25 @@ async def test_topics_are_made_listed_and_dropped(place: RabbitPlace, rabbitmq_s
     assert topic in await other.topics()
     state = await other.describe(topic)
     assert (state.lanes, set(state.groups)) == (2, {"a", "b"})
+    assert set(state.settings.values()) == {"unknown"}  # AMQP tells none of it
     await other.drop(topic)
     assert topic not in await other.topics()
     for act in (other.drop, other.describe, other.queue):
         with pytest.raises(NoSuchTopic, match=topic):
             await act(topic)
     await other.close()
+
+
+async def test_group_that_cannot_be_moved_stays_and_is_told_why(place: RabbitPlace, topic: str) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    await (await place.queue(topic)).append([message("x")])
+    with pytest.raises(NoSuchTopic, match="no group b"):
+        await place.reset(topic, "b", Start.NEWEST)
+    for start in (Start.OLDEST, Start.NEWEST, Start("time", 1), Start("offset", 0)):
+        with pytest.raises(Unsupported, match="cannot be moved"):
+            await place.reset(topic, "a", start)
+    assert (await place.describe(topic)).groups["a"] == (1, None)
+    await place.drop(topic)
 
 
 async def test_many_make_topics_at_the_same_time(place: RabbitPlace, topic: str) -> None:
@@ -271,6 +285,18 @@ async def test_queue_that_deletes_by_itself_is_told_at_start_and_by_the_doctor(
     assert queue.traits.durable == Durable.MEMORY
     assert "max-length = 3" in caplog.text
     await queue.close()
+    seeing = await open_place(url.replace(f"/{topic}", "/"))
+    assert (await seeing.describe(topic)).settings == {
+        "x-queue-type": "quorum",
+        "members": "1",
+        "max-length": "3",
+        "max-length-bytes": "none",
+        "message-ttl": "60000",
+        "expires": "none",
+        "delivery-limit": "1000000000",
+        "overflow": "drop-head",
+    }
+    await seeing.close()
     with pytest.raises(Misconfigured, match="max-length = 3"):
         await open_queue(url + "&require=disk")
     await asyncio.to_thread(rabbitmq_server.ask, f"/api/policies/%2F/{topic}", "DELETE")
@@ -364,3 +390,7 @@ async def test_secured_server_lets_in_who_may_and_says_why_not(
     printed = capfd.readouterr()
     assert password not in printed.out + printed.err
     assert "aiormq" not in printed.err
+
+
+async def test_example_for_any_engine_runs(rabbitmq_server: RabbitMQ, topic: str) -> None:
+    assert await billed(rabbitmq_server.url(topic)) == BILLED

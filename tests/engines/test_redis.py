@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis as Client
+from tests.engines.any_engine import BILLED, billed
 
 from evermq.adapters.open import inspect, open_place, open_queue
 from evermq.adapters.redis.place import RedisPlace
@@ -184,6 +185,18 @@ async def test_lane_count_changes_with_a_backlog(redis_server: Redis, topic: str
             assert not [key async for key in client.scan_iter(f"evermq:{{{topic}.1.*")]
 
 
+async def test_topic_is_described_with_what_its_server_keeps(redis_server: Redis, topic: str) -> None:
+    async with placed(redis_server) as place:
+        await place.create(topic, groups=["one"], lanes=3)
+        async with told(redis_server, maxmemory="1073741824"):
+            state = await place.describe(topic)
+    shown = {name: state.settings[name] for name in ("appendfsync", "maxmemory", "maxmemory-policy", "replicas")}
+    assert (state.lanes, shown) == (
+        3,
+        {"appendfsync": "always", "maxmemory": "1073741824", "maxmemory-policy": "noeviction", "replicas": "0"},
+    )
+
+
 async def test_what_is_in_hand_while_the_lane_count_changes_is_not_handed_out_again(
     redis_server: Redis, topic: str
 ) -> None:
@@ -335,3 +348,7 @@ async def test_foreign_removal_of_entries_is_told(redis_server: Redis, topic: st
         await client.delete(f"evermq:{{{topic}.1.0}}:list")
         with pytest.raises(Damaged, match="somebody else removed entries"):
             await (await queue.reader("one")).read(count_max=1, wait_ms=1000)
+
+
+async def test_example_for_any_engine_runs(redis_server: Redis, topic: str) -> None:
+    assert await billed(redis_server.url(topic)) == BILLED

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.engines.any_engine import BILLED, billed
 from tests.engines.rocketmq_places import place_with
 
 from evermq.adapters.address import parse
@@ -45,6 +46,9 @@ async def test_topics_are_made_listed_and_dropped(place: RocketPlace, rocketmq_s
     assert not [name for name in await other.topics() if "RMQ" in name or "rmq" in name or "%" in name]
     state = await other.describe(f"{topic}.dead")
     assert (state.lanes, set(state.groups)) == (2, {"a.b", "c"})
+    [broker] = (await place.find(f"{topic}.dead")).queues
+    assert (state.settings["message.type"], state.settings["queues"]) == ("NORMAL", f"{broker}=2")
+    assert state.settings["fileReservedTime"].isdecimal()
     await other.drop(f"{topic}.dead")
     assert f"{topic}.dead" not in await other.topics()
     for act in (other.drop, other.describe, other.queue):
@@ -242,3 +246,7 @@ async def test_secured_server_lets_in_who_may_and_says_why_not(
         assert "a-wrong-password" not in str(caught.value)
     printed = capfd.readouterr()
     assert password not in printed.out + printed.err
+
+
+async def test_example_for_any_engine_runs(rocketmq_server: RocketMQ, topic: str) -> None:
+    assert await billed(rocketmq_server.url(topic)) == BILLED

@@ -6,12 +6,12 @@ nothing, and does not need the topic to exist; where it does exist its own setti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from evermq.traits import Durable
 
-__all__ = ["Finding", "Inspection"]
+__all__ = ["Finding", "Inspection", "over_all"]
 
 
 class Finding(NamedTuple):
@@ -27,3 +27,12 @@ class Inspection(NamedTuple):
 
     durable: Durable
     findings: Sequence[Finding]
+
+
+def over_all(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The settings of several servers or queues as those of one: where they differ, every value."""
+    values: dict[str, set[str]] = {}
+    for each in found:
+        for name, value in each.items():
+            values.setdefault(name, set()).add(value)
+    return {name: ", ".join(sorted(some)) for name, some in values.items()}

@@ -69,7 +69,8 @@ def _rungs(seen: TopicSeen) -> Iterator[Metric]:
             appended.add_metric(mine, rung.appended)
         for group, left in rung.backlog.items():
             lag.add_metric([*mine, group], left)
-            age.add_metric([*mine, group], rung.oldest_s.get(group) or 0.0)
+            if (oldest_s := rung.oldest_s.get(group)) is not None or not left:  # else nobody knows it, and 0 is a lie
+                age.add_metric([*mine, group], oldest_s or 0.0)
     yield from (up, appended, lag, age)
 
 

@@ -28,6 +28,8 @@ WRONG: list[tuple[Any, str]] = [
     (("a", None, b"", {"n": 1}, NOW_MS), "message a: header 'n' is not text"),
     (("a", None, b"", {"n": "\ud800"}, NOW_MS), "message a: header 'n' has half a surrogate pair"),
     (("a", None, b"x" * 900, {"n": "\ud800" * 300}, NOW_MS), "message a: header 'n' has half"),
+    (("a", None, b"", {"n": "\udcc3\udca9"}, NOW_MS), "message a: header 'n' would not read back"),
+    (("\udcc3\udca9", None, b"", {}, NOW_MS), "its id would not read back"),
     (("a", None, b"", {"\ud800": ""}, NOW_MS), "message a: the name of a header"),
     (("a", None, b"", {"n\0m": ""}, NOW_MS), "message a: the name of a header, .* has a NUL"),
 ]
@@ -40,7 +42,9 @@ def test_what_is_no_record_is_rejected_with_message_and_field(wrong: Any, said: 
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"n": "größe"}, {"größe": ""}, {"latin": "caf\udce9", "nul": "a\0b"}], ids=repr
+    "headers",
+    [{}, {"n": "größe"}, {"größe": ""}, {"latin": "caf\udce9", "nul": "a\0b"}, {"n": "\udcc3", "m": "\udca9"}],
+    ids=repr,
 )
 def test_what_is_a_record_passes(headers: dict[str, str]) -> None:
     check(Batch.of([RIGHT, Message("größe-caf\udce9", b"k", b"x", headers, NOW_MS)]), BYTES_MAX, NOW_MS)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
+from types import SimpleNamespace
+
+import pytest
 from confluent_kafka import Message as Raw
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from evermq.adapters.kafka import fetching
 from evermq.adapters.kafka.fetching import decode
-from evermq.adapters.kafka.records import CREATED, ID, NULL_BODY, Header, message_of
+from evermq.adapters.kafka.records import CREATED, ID, NULL_BODY, UNREAD, Header, message_of
 
 Headers = list[Header] | None
 NAMES = [ID, "evermq-seq", "trace", CREATED, NULL_BODY]
@@ -56,3 +61,27 @@ def test_messages_do_not_share_their_headers() -> None:
     (_, one), (_, other) = decode("t", [raw(ONE, 0), raw(ONE, 2)]).rows[0]
     assert one.headers == other.headers
     assert one.headers is not other.headers
+
+
+class Unreadable(Raw):  # type: ignore[misc]
+    """The driver's, with a name in its headers that is not UTF-8."""
+
+    asked = 0
+
+    def headers(self) -> None:
+        self.asked += 1
+        raise SystemError("a result with an exception set")
+
+
+def test_record_whose_headers_cannot_be_read_is_handed_out_without_and_asked_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = [Unreadable(topic="t", partition=0, offset=at, key=b"k", value=b"v", timestamp=(1, 1)) for at in (4, 8)]
+    monkeypatch.setattr(fetching, "Raw", SimpleNamespace(**{n: methodcaller(n) for n in dir(Raw) if n[0] != "_"}))
+    records = [raw(ONE, 2), wrong[0], raw(ONE, 6), wrong[1]]
+    rows = decode("t", records).rows[0]
+    assert [offset for offset, _ in rows] == [2, 4, 6, 8]
+    assert [message.id for _, message in rows] == ["a-1", "t/0/4", "a-1", "t/0/8"]
+    assert [dict(message.headers) for _, message in rows] == [{"trace": "x"}, {UNREAD: "1"}] * 2
+    assert [each.asked for each in wrong] == [1, 1]
+    assert [text.split()[1] for text in caplog.messages] == ["t/0/4", "t/0/8"]

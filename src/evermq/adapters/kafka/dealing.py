@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import methodcaller
 
 from confluent_kafka import murmur2
 
-from evermq.adapters.kafka.records import is_late
+from evermq.adapters.kafka.records import is_late, reads_back
 from evermq.batch import Batch, Columns
 from evermq.errors import Rejected, TooLarge, Unsupported
 from evermq.message import DELIVER_AT, Message
@@ -50,11 +50,11 @@ def check(messages: Batch, bytes_max: int, now_ms: int) -> None:
         _check_sizes(messages, bytes_max)
 
 
-def _is_text(texts: Iterable[str]) -> bool:
-    """Whether all of these are text that can be encoded."""
+def _is_text(texts: Sequence[str]) -> bool:
+    """Whether all of these are text that can be encoded, and reads back as it is."""
     try:
         whole = "".join(texts)
-        return whole.isascii() or bool(whole.encode("utf-8", "surrogateescape"))
+        return whole.isascii() or reads_back(whole) or all(map(reads_back, texts))
     except (TypeError, UnicodeEncodeError):
         return False
 
@@ -130,7 +130,8 @@ def _check_name(message: Message, name: str) -> None:
 
 def _check_text(said: str, text: str) -> None:
     try:
-        text.encode("utf-8", "surrogateescape")
+        if not reads_back(text):
+            raise Rejected(f"{said} would not read back as it is: its escaped bytes together are UTF-8")
     except UnicodeEncodeError:
         raise Rejected(f"{said} has half a surrogate pair: that is no text") from None
 

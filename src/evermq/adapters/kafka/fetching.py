@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress, groupby, repeat
@@ -12,10 +13,12 @@ from confluent_kafka import KafkaError
 from confluent_kafka import Message as Raw
 
 from evermq.adapters.kafka.lane import Row
-from evermq.adapters.kafka.records import CREATED, ID, NULL_BODY, message_of
+from evermq.adapters.kafka.records import CREATED, ID, NULL_BODY, UNREAD, message_of
 from evermq.message import NO_HEADERS, Message
 
 __all__ = ["Fetched", "decode"]
+
+_log = logging.getLogger("evermq.kafka")
 
 _BYTES = {bytes}
 _READ_APART = {CREATED, NULL_BODY}  # headers that say something of the rest of their message
@@ -58,7 +61,7 @@ def _rows(topic: str, raw: Sequence[Any]) -> list[Row]:
     column by column."""
     if not raw:
         return []
-    headers = list(map(Raw.headers, raw))
+    headers = _headers(topic, raw)
     stamps = [timestamp_ms for _, timestamp_ms in map(Raw.timestamp, raw)]
     values = list(map(Raw.value, raw))
     read = _by_columns(headers)
@@ -69,6 +72,22 @@ def _rows(topic: str, raw: Sequence[Any]) -> list[Row]:
     places = zip(repeat(topic), map(Raw.partition, raw), map(Raw.offset, raw), strict=False)
     messages = map(message_of, map(Raw.key, raw), values, headers, stamps, places)
     return list(zip(map(Raw.offset, raw), messages, strict=True))
+
+
+def _headers(topic: str, raw: Sequence[Any]) -> list[Any]:
+    """Of each record; of one with a name that is not UTF-8 a mark, since its driver fails over it. It may be asked once
+    only: the list that it keeps then has holes, which end the process."""
+    found: list[Any] = []
+    asking = map(Raw.headers, raw)
+    while True:
+        try:
+            found.extend(asking)  # keeps those before the one that fails, and goes on behind it
+            return found
+        except (SystemError, UnicodeDecodeError):
+            each = raw[len(found)]
+            where = f"{topic}/{each.partition()}/{each.offset()}"
+            _log.error("record %s is read without its headers: the name of one is not UTF-8", where)
+            found.append([(UNREAD, b"1")])
 
 
 def _by_columns(headers: Sequence[Any]) -> tuple[list[str], Iterable[Mapping[str, str]]] | None:

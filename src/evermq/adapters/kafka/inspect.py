@@ -65,8 +65,8 @@ async def _to_be(name: str, settings: Settings, admin: Admin) -> Topic:
     """The topic that would be made now."""
     defaults = await admin.defaults()
     replicas = settings.replicas or int(defaults.get("default.replication.factor", "1"))
-    kept_ms = str(settings.retention_ms) if settings.retention_ms else _kept_ms(defaults)
-    return Topic(name, "", 1, replicas, {**defaults, "retention.ms": kept_ms})
+    config = {**defaults, "retention.ms": _kept_ms(defaults), **settings.retention}
+    return Topic(name, "", 1, replicas, config)
 
 
 def _kept_ms(defaults: Mapping[str, str]) -> str:

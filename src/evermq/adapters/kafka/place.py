@@ -75,8 +75,8 @@ class KafkaPlace:
         for group in groups:
             check_group(group)
         settings = self.settings
-        config = {"retention.ms": str(settings.retention_ms)} if settings.retention_ms else {}
-        await self.admin.create(topic, lanes=lanes or settings.lanes, replicas=settings.replicas, config=config)
+        count = lanes or settings.lanes
+        await self.admin.create(topic, lanes=count, replicas=settings.replicas, config=settings.retention)
         found = await self._seen(topic)
         for group in groups:
             await self._starts(found, group, Start.OLDEST)
@@ -102,7 +102,7 @@ class KafkaPlace:
         for name in await self.admin.groups():
             if name.startswith(prefix) and (state := await self._state(found, name.removeprefix(prefix), ends)):
                 groups[name.removeprefix(prefix)] = state
-        return TopicState(found.lanes, groups, sum(ends.values()))
+        return TopicState(found.lanes, groups, sum(ends.values()), found.settings)
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
         """Let a group begin again at `start`. Raises NoSuchTopic for one that does not exist, Rejected while it has
@@ -248,6 +248,9 @@ def _differences(topic: Topic, lanes: int | None, settings: Settings) -> list[st
         found.append(f"topic {topic.name} has {topic.lanes} lanes, not {lanes}; it keeps them")
     if settings.replicas and topic.replicas != settings.replicas:
         found.append(f"topic {topic.name} has {topic.replicas} replicas, not {settings.replicas}; it keeps them")
+    for name, value in settings.retention.items():
+        if (kept := topic.config.get(name, value)) != value:
+            found.append(f"topic {topic.name} has {name} = {kept}, not {value}; it keeps it")
     return found
 
 

@@ -26,6 +26,7 @@ _NUMBERS = {
     "lanes": 0,  # of topics that are made; 0: what the brokers do (num.partitions)
     "replicas": 0,  # the same (default.replication.factor)
     "retention_ms": 0,  # the same (log.retention.ms); -1 keeps everything
+    "retention_bytes": 0,  # the same, of each lane (log.retention.bytes)
     "send_ms_max": 6_000,  # an append has an outcome after this time
     "request_ms_max": 2_500,  # a request without an answer is given up, and sent again, after this time
     "window": 10_000,  # how far a lane is read ahead of its first message that is not settled
@@ -88,6 +89,7 @@ class Settings:
     lanes: int = 0
     replicas: int = 0
     retention_ms: int = 0
+    retention_bytes: int = 0
     send_ms_max: int = 6_000
     request_ms_max: int = 2_500
     window: int = 10_000
@@ -114,6 +116,12 @@ class Settings:
         _secure(dotted)
         bootstrap = ",".join(f"{_bracketed(host)}:{port or 9092}" for host, port in address.hosts)
         return cls(bootstrap=bootstrap, dotted=dotted, **own)
+
+    @property
+    def retention(self) -> dict[str, str]:
+        """Of topics that are made, where the URL says it."""
+        given = {"retention.ms": self.retention_ms, "retention.bytes": self.retention_bytes}
+        return {name: str(value) for name, value in given.items() if value}
 
     @property
     def librdkafka(self) -> dict[str, Any]:
@@ -209,7 +217,7 @@ def _number(name: str, value: str) -> int:
         number = int(value)
     except ValueError:
         number = -2
-    if number < (-1 if name == "retention_ms" else 1):
+    if number < (-1 if name.startswith("retention_") else 1):
         raise Misconfigured(f"{name} = {value!r}: give a whole number from 1 on")
     return number
 

@@ -12,6 +12,7 @@ __all__ = ["Topic", "deletions", "durable_of", "weaknesses"]
 _BATCH_COUNT_MAX = 65_536
 _RECORD_BYTES = 4_096  # of the limit, what is kept free for evermq's id and the frame of a record with many headers
 _NEVER_FLUSH = 1 << 40
+_SHOWN = ("min.insync.replicas", "cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes")
 _KEPT_MS_MIN, _KEPT_BYTES_MIN = 3_600_000, 1 << 30  # of a lane; what is kept less long is warned of
 
 
@@ -39,6 +40,12 @@ class Topic:
     def keeps_timestamps(self) -> bool:
         """Whether a record keeps the time that its producer gave it."""
         return self.config.get("message.timestamp.type", "CreateTime") == "CreateTime"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What `describe` shows of it."""
+        counts = {"partitions": str(self.lanes), "replication.factor": str(self.replicas)}
+        return counts | {name: self.config.get(name, "unknown") for name in _SHOWN}
 
     @property
     def traits(self) -> Traits:

@@ -18,6 +18,7 @@ _LOSES = {
     "never": Durable.PROCESS,  # the loss of power takes what the kernel had not written by itself
 }
 _BYTES_MAX = 1 << 62
+_SHOWN = ("fsync", "retain_bytes", "retain_ms", "bytes_max", "unread", "message_bytes_max")
 _LIMITS = {
     "interval_ms": (1, 3_600_000),
     "lanes": (1, 65_536),
@@ -60,6 +61,11 @@ class LogOptions:
     @property
     def durable(self) -> Durable:
         return _LOSES[self.fsync]
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """What `describe` shows: the directory's options that bound what is kept, of all its topics together."""
+        return {name: str(getattr(self, name)) for name in _SHOWN}
 
     @property
     def retention(self) -> Retention:

@@ -160,7 +160,7 @@ class LogPlace:
             oldest = found.oldest_ms(name)
             groups[name] = GroupState(found.backlog(name, None), None if oldest is None else max(0, now_ms - oldest))
         appended = sum(found.end(lane) for lane in range(found.record_.lanes))
-        return TopicState(found.record_.lanes, groups, appended)
+        return TopicState(found.record_.lanes, groups, appended, self.options.shown)
 
     async def close(self) -> None:
         self.shut()

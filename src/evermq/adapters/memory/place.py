@@ -65,7 +65,8 @@ class MemoryPlace:
         for name in found.groups:
             oldest = found.oldest_ms(name)
             groups[name] = GroupState(found.backlog(name, None), None if oldest is None else max(0, now_ms - oldest))
-        return TopicState(len(found.lanes), groups, sum(lane.end for lane in found.lanes))
+        settings = {"count_max": str(self._count_max), "message_bytes_max": str(self._message_bytes_max)}
+        return TopicState(len(found.lanes), groups, sum(lane.end for lane in found.lanes), settings)
 
     async def close(self) -> None:
         self._closed = True

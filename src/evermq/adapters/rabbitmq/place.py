@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from evermq.adapters.inspection import over_all
 from evermq.adapters.rabbitmq.link import Link
 from evermq.adapters.rabbitmq.management import Management, demand
 from evermq.adapters.rabbitmq.options import RabbitOptions
@@ -11,11 +12,11 @@ from evermq.adapters.rabbitmq.publisher import Publisher
 from evermq.adapters.rabbitmq.queue import RabbitQueue
 from evermq.adapters.rabbitmq.readers import Readers
 from evermq.adapters.rabbitmq.registry import Registry
-from evermq.adapters.rabbitmq.seen import Seen
+from evermq.adapters.rabbitmq.seen import SHOWN, Seen
 from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic
-from evermq.port import GroupState, TopicState
+from evermq.errors import Closed, Denied, Misconfigured, NoSuchTopic, Unavailable, Unsupported
+from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
 
 __all__ = ["RabbitPlace"]
@@ -84,12 +85,33 @@ class RabbitPlace:
         await self._registry.forget(topic)
 
     async def describe(self, topic: str) -> TopicState:
-        """RabbitMQ does not tell how old the oldest message is without taking it, so that is None."""
+        """RabbitMQ does not tell how old the oldest message is without taking it, so that is None: a message that is
+        taken and given back counts a delivery more, and may come out of order."""
         found = await self.find(topic)
         states = {}
         for group in found.groups:
             states[group] = GroupState(await self.backlog(found, group, range(found.lanes)), None)
-        return TopicState(found.lanes, states)
+        return TopicState(found.lanes, states, settings=await self._settings(topic))
+
+    async def reset(self, topic: str, group: str, start: Start) -> None:
+        """Raises NoSuchTopic, else always Unsupported."""
+        if group not in (await self.find(topic)).groups:
+            raise NoSuchTopic(f"topic {topic} has no group {group}: evermq topics create URL --groups {group} makes it")
+        raise Unsupported(
+            f"group {group} of topic {topic} cannot be moved: a RabbitMQ queue keeps nothing that its group has "
+            "settled, and hands out the rest from its head; to skip what waits, purge the queues of the group"
+        )
+
+    async def _settings(self, topic: str) -> dict[str, str]:
+        """Of the queues of all its groups; AMQP tells none of them."""
+        unknown = dict.fromkeys(SHOWN, "unknown")
+        if self._management is None:
+            return unknown
+        try:
+            queues = await self._management.queues(topic)
+        except (Denied, Unavailable):
+            return unknown
+        return over_all(each.shown for each in queues.values())
 
     async def find(self, topic: str) -> Topic:
         """What the registry says of a topic. Raises NoSuchTopic."""

@@ -14,16 +14,17 @@ from redis.backoff import NoBackoff
 from evermq.adapters.address import Address
 from evermq.adapters.redis.options import RedisOptions
 from evermq.adapters.redis.place import RedisPlace
+from evermq.adapters.redis.promise import Promise
 from evermq.adapters.redis.script import LOADED, command
 from evermq.adapters.redis.server import Server
 from evermq.adapters.redis.settings import Settings
-from evermq.adapters.redis.topology import Cluster, Sentinels, Single, Topology
+from evermq.adapters.redis.topology import Cluster, Open, Sentinels, Single, Topology
 from evermq.adapters.redis.wire import Wire
 from evermq.adapters.secret import secret
 from evermq.errors import Misconfigured, Unavailable
 from evermq.traits import Durable
 
-__all__ = ["connect", "topology"]
+__all__ = ["connect", "opener", "topology"]
 
 _PORT, _SENTINEL_PORT = 6379, 26379
 _log = logging.getLogger("evermq.redis")
@@ -34,19 +35,24 @@ async def connect(address: Address) -> RedisPlace:
     options = RedisOptions.of(address.options)
     servers = topology(address, options)
     try:
-        durable = await _inspect(servers, options)
+        promise = await _inspect(servers, options)
     except BaseException:
         await servers.close()
         raise
-    wire = Wire(servers, replicas=options.wait_replicas, replicas_ms=options.wait_ms)
-    return RedisPlace(wire, options, durable)
+    wire = Wire(servers, promise, replicas=options.wait_replicas, replicas_ms=options.wait_ms)
+    return RedisPlace(wire, options)
+
+
+def opener(address: Address, options: RedisOptions) -> Open:
+    """What makes connections to servers as a URL says."""
+    return partial(_open, address.scheme == "rediss", options, False)
 
 
 def topology(address: Address, options: RedisOptions) -> Topology:
     """The servers that a URL means; nothing is connected yet."""
     if "/" in address.place:
         raise Misconfigured(f"{address}: a redis has no path before the topic: give ?db=N for another database")
-    open_ = partial(_open, address.scheme == "rediss", options, False)
+    open_ = opener(address, options)
     hosts = [(host, port or (_SENTINEL_PORT if options.sentinel else _PORT)) for host, port in address.hosts]
     if options.cluster:
         return Cluster(hosts, open_)
@@ -93,10 +99,10 @@ def _tls(options: RedisOptions) -> dict[str, Any]:
     }
 
 
-async def _inspect(servers: Topology, options: RedisOptions) -> Durable:
+async def _inspect(servers: Topology, options: RedisOptions) -> Promise:
     """The weakest class of all servers that take writes; warns of what is weak, refuses what is too weak."""
-    durable = Durable.CENTRE
-    for server in await servers.servers():
+    durable, found = Durable.CENTRE, await servers.servers()
+    for server in found:
         settings = await Settings.read(server)
         settings.check()
         if settings.info.get("role") == "slave":
@@ -110,4 +116,4 @@ async def _inspect(servers: Topology, options: RedisOptions) -> Durable:
             )
         if settings.durable < Durable.DISK:
             _log.warning("redis %s keeps %s only: %s", server.where, settings.durable.name.lower(), weak)
-    return durable
+    return Promise(durable, found, required=options.required if options.require else None)

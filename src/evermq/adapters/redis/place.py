@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evermq.adapters.inspection import over_all
 from evermq.adapters.redis.entry import appended_ms
 from evermq.adapters.redis.lane import TOPICS
 from evermq.adapters.redis.options import RedisOptions
 from evermq.adapters.redis.queue import RedisQueue
+from evermq.adapters.redis.settings import Settings
 from evermq.adapters.redis.topic import Topic
 from evermq.adapters.redis.wire import Wire
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, NoSuchTopic
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
-from evermq.traits import Durable
 
 __all__ = ["RedisPlace"]
 
@@ -23,12 +24,11 @@ _LANES = 128
 
 
 class RedisPlace:
-    """See `Place`. durable: what the settings of the servers keep."""
+    """See `Place`."""
 
-    def __init__(self, wire: Wire, options: RedisOptions, durable: Durable, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, wire: Wire, options: RedisOptions, *, clock: Clock = SYSTEM) -> None:
         self._wire = wire
         self._options = options
-        self._durable = durable
         self._clock = clock
         self._topics: dict[str, Topic] = {}
         self._queues: list[RedisQueue] = []
@@ -44,7 +44,7 @@ class RedisPlace:
             found = self._topics.setdefault(topic, self._topic(topic))
             await found.make(self._options.lanes or _LANES, [], keep=True)
         found.check_lanes()
-        queue = RedisQueue(found, self._durable)
+        queue = RedisQueue(found)
         self._queues.append(queue)
         return queue
 
@@ -94,7 +94,8 @@ class RedisPlace:
         states = [state for state in await found.state(found.every_lane) if state]
         now_ms = self._clock.now_ms()
         groups = {group: _group_state(states, group, now_ms) for group in found.groups}
-        return TopicState(len(found.lanes), groups, sum(end for _, _, _, end, *_ in states))
+        appended = sum(end for _, _, _, end, *_ in states)
+        return TopicState(len(found.lanes), groups, appended, await self._settings())
 
     async def close(self) -> None:
         if not self._closed:
@@ -102,6 +103,10 @@ class RedisPlace:
             for queue in self._queues:
                 await queue.close()
             await self._wire.close()
+
+    async def _settings(self) -> dict[str, str]:
+        """Of all servers that take writes. A topic has none of its own: what every group has settled goes."""
+        return over_all([(await Settings.read(each)).shown for each in await self._wire.topology.servers()])
 
     async def _find(self, topic: str) -> Topic:
         self._check()

@@ -24,7 +24,7 @@ from evermq.message import Message
 from evermq.port import Start
 from evermq.position import Position, Run
 from evermq.topics import check_group
-from evermq.traits import Ack, Durable, Groups, Order, Traits
+from evermq.traits import Ack, Groups, Order, Traits
 
 __all__ = ["RedisQueue"]
 
@@ -36,11 +36,10 @@ _TRIES = 3
 
 
 class RedisQueue:
-    """See `Queue`. durable: what the settings of the server keep."""
+    """See `Queue`."""
 
-    def __init__(self, topic: Topic, durable: Durable) -> None:
+    def __init__(self, topic: Topic) -> None:
         self._topic = topic
-        self._durable = durable
         self._turn = 0
         self._readers: list[RedisReader] = []
         self._closed = False
@@ -51,7 +50,7 @@ class RedisQueue:
         return Traits(
             order=Order.KEY,
             ack=Ack.SINGLE,
-            durable=self._durable,
+            durable=self._topic.wire.durable,
             groups=Groups.MANY,
             lanes=len(self._topic.lanes),
             replay=True,
@@ -71,7 +70,7 @@ class RedisQueue:
             spare = self._turn % len(lanes)
             batch = assemble(messages, spare, lanes, topic.options, topic.clock.now_ms())
             shared = pack(topic.id, topic.options.lane_count_max)
-            replies = await topic.wire.each(Request(_APPEND, batch.lanes, shared, batch.packed()), waits=True)
+            replies = await topic.wire.each(Request(_APPEND, batch.lanes, shared, batch.packed()), keeps=True)
             if not all(reply in _STALE for reply in replies):
                 break
             await topic.reload()  # nothing was appended: the lane count changed, or the topic is gone

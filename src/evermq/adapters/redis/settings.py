@@ -6,6 +6,7 @@ make Redis strongly consistent, so no number of replicas lifts the class), and f
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from evermq.adapters.inspection import Finding
@@ -71,9 +72,23 @@ class Settings:
         return self.said.get("appendfsync") == "always" and rewrites == "no"
 
     @property
+    def replicas(self) -> list[tuple[str, int]]:
+        """Host and port of those that follow it."""
+        lines = [value for name, value in self.info.items() if re.fullmatch(r"slave\d+", name)]
+        fields = [dict(each.partition("=")[::2] for each in line.split(",")) for line in lines]
+        return [(each["ip"], int(each["port"])) for each in fields if "ip" in each and "port" in each]
+
+    @property
     def evicts(self) -> bool:
         """Messages are thrown away when memory is short."""
         return self.said.get("maxmemory-policy", "noeviction") != "noeviction"
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """What `describe` shows."""
+        return {"replicas": self.info.get("connected_slaves", "unknown")} | {
+            name: self.said.get(name, "unknown") for name in _WANTED
+        }
 
     def check(self) -> None:
         """Raises Misconfigured where it would lose messages in silence, Unsupported for a version that is too old."""
@@ -90,8 +105,11 @@ class Settings:
     @property
     def weak(self) -> str:
         """What costs durability, in a sentence each."""
-        found = [each for each in self.findings(0) if each.setting in _WEAKENING and each.advice]
-        return "; ".join(f"{each.setting} = {each.value}: {each.advice}" for each in found)
+        return "; ".join(f"{each.setting} = {each.value}: {each.advice}" for each in self.weaknesses())
+
+    def weaknesses(self) -> list[Finding]:
+        """What costs durability."""
+        return [each for each in self.findings(0) if each.setting in _WEAKENING and each.advice]
 
     def findings(self, replicas: int) -> list[Finding]:
         """Every setting that matters. replicas: how many an append waits for."""

@@ -11,7 +11,7 @@ from redis.crc import key_slot
 from evermq.adapters.redis.server import Server
 from evermq.errors import EvermqError, Unavailable, Unsupported
 
-__all__ = ["Cluster", "Sentinels", "Single", "Topology"]
+__all__ = ["Address", "Cluster", "Open", "Sentinels", "Single", "Topology"]
 
 Address = tuple[str, int]
 Open = Callable[[Address], Server]

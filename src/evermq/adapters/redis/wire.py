@@ -10,10 +10,12 @@ from redis.exceptions import NoScriptError
 
 from evermq.adapters.redis.failure import failure
 from evermq.adapters.redis.lane import Lane
+from evermq.adapters.redis.promise import Promise
 from evermq.adapters.redis.script import Argument, Packed, Script, argument, command, pack
 from evermq.adapters.redis.server import Server
 from evermq.adapters.redis.topology import Topology
 from evermq.errors import EvermqError, Unavailable, Uncertain
+from evermq.traits import Durable
 
 __all__ = ["Wire"]
 
@@ -35,12 +37,19 @@ class Request(NamedTuple):
 
 
 class Wire:
-    """replicas: how many must have an append before it counts, 0 for none. replicas_ms: how long they may take."""
+    """promise: what an append survives. replicas: how many must have it before it counts, 0 for none. replicas_ms: how
+    long they may take."""
 
-    def __init__(self, topology: Topology, *, replicas: int = 0, replicas_ms: int = 1_000) -> None:
+    def __init__(self, topology: Topology, promise: Promise, *, replicas: int = 0, replicas_ms: int = 1_000) -> None:
         self.topology = topology
+        self._promise = promise
         self._replicas = replicas
         self._replicas_ms = replicas_ms
+
+    @property
+    def durable(self) -> Durable:
+        """What an append survives, as things stand."""
+        return self._promise.durable
 
     @property
     def splits(self) -> bool:
@@ -63,21 +72,21 @@ class Wire:
                     raise reply
         return found
 
-    async def each(self, request: Request, *, waits: bool = False) -> list[Any]:
-        """The reply for each lane, or its error. waits: until enough replicas have it."""
+    async def each(self, request: Request, *, keeps: bool = False) -> list[Any]:
+        """The reply for each lane, or its error. keeps: as it was promised, and on enough replicas."""
         if self.splits:
-            return await self._scatter(request, waits)
-        [replies] = await self._together([request], waits)
+            return await self._scatter(request, keeps)
+        [replies] = await self._together([request], keeps)
         return replies
 
-    async def _together(self, requests: Sequence[Request], waits: bool = False) -> list[list[Any]]:
+    async def _together(self, requests: Sequence[Request], keeps: bool = False) -> list[list[Any]]:
         calls: list[Call] = []
         for script, lanes, shared, each, beside in requests:
             keys = [b"".join(argument(beside))] if beside else []
             keys += [lane.keys[script.kinds] for lane in lanes]
             calls.append((script, keys, [shared, *each]))
         try:
-            replies = await self._run(await self.topology.server(""), calls, waits)
+            replies = await self._run(await self.topology.server(""), calls, keeps)
         except EvermqError as error:
             replies = [error] * len(requests)
         if any(isinstance(reply, EvermqError) for reply in replies):
@@ -109,7 +118,7 @@ class Wire:
     async def close(self) -> None:
         await self.topology.close()
 
-    async def _scatter(self, request: Request, waits: bool) -> list[Any]:
+    async def _scatter(self, request: Request, keeps: bool) -> list[Any]:
         script, lanes, shared, each, _ = request
         replies: list[Any] = [None] * len(lanes)
         rows: dict[Server, list[int]] = {}
@@ -123,7 +132,7 @@ class Wire:
             own = each or [(0, [])] * len(lanes)
             calls: list[Call] = [(script, [lanes[row].keys[script.kinds]], [shared, own[row]]) for row in mine]
             try:
-                found = await self._run(server, calls, waits)
+                found = await self._run(server, calls, keeps)
             except EvermqError as error:
                 found = [error] * len(mine)
             for row, reply in zip(mine, found, strict=True):
@@ -134,23 +143,25 @@ class Wire:
             await self.topology.doubt()
         return replies
 
-    async def _run(self, server: Server, calls: Sequence[Call], waits: bool) -> list[Any]:
+    async def _run(self, server: Server, calls: Sequence[Call], keeps: bool) -> list[Any]:
         """The replies to several calls, in one round trip; in two where the server did not know the scripts.
 
         Where it knew some of them nothing is sent again, since the order would not be the one that was asked for; a
         connection loads all scripts when it is made, so this takes a SCRIPT FLUSH at the wrong moment."""
-        replies, confirmed = await self._send(server, calls, waits, whole=False)
+        if keeps:
+            await self._promise.check(server)
+        replies, confirmed = await self._send(server, calls, keeps, whole=False)
         if all(isinstance(reply, NoScriptError) for reply in replies):
-            replies, confirmed = await self._send(server, calls, waits, whole=True)
+            replies, confirmed = await self._send(server, calls, keeps, whole=True)
         found = [failure(reply, server.where) if isinstance(reply, Exception) else reply for reply in replies]
-        if isinstance(confirmed, Exception) or confirmed < (self._replicas if waits else 0):
+        if isinstance(confirmed, Exception) or confirmed < (self._replicas if keeps else 0):
             return [self._unconfirmed(server, reply, confirmed) for reply in found]
         return found
 
-    async def _send(self, server: Server, calls: Sequence[Call], waits: bool, *, whole: bool) -> tuple[list[Any], Any]:
+    async def _send(self, server: Server, calls: Sequence[Call], keeps: bool, *, whole: bool) -> tuple[list[Any], Any]:
         """The replies, and how many replicas confirmed."""
         parts = [part for script, keys, packed in calls for part in script.request(keys, packed, whole=whole)]
-        if not (waits and self._replicas):
+        if not (keeps and self._replicas):
             return await server.ask(parts, len(calls)), 0
         parts += command("WAIT", self._replicas, self._replicas_ms)
         replies = await server.ask(parts, len(calls) + 1, more_ms=self._replicas_ms)

@@ -45,9 +45,13 @@ class RemotePlace:
         return RemoteQueue(self._connection, topic, traits)
 
     async def settings(self) -> dict[str, str]:
-        """Those of the owner's options that count for all, none of an owner that does not tell."""
+        """Those of the owner's options that count for all."""
+        return await self._told("settings")
+
+    async def _told(self, verb: str, *arguments: str) -> dict[str, str]:
+        """What an owner says, nothing of one that is older and does not know the question."""
         try:
-            found: dict[str, str] = await self._connection.ask("settings")
+            found: dict[str, str] = await self._connection.ask(verb, *arguments)
         except Misconfigured:
             return {}
         return found
@@ -65,7 +69,8 @@ class RemotePlace:
 
     async def describe(self, topic: str) -> TopicState:
         lanes, groups, *appended = await self._connection.ask("describe", topic)  # an older owner does not count
-        return TopicState(lanes, {name: GroupState(*state) for name, state in groups.items()}, *appended)
+        state = TopicState(lanes, {name: GroupState(*state) for name, state in groups.items()}, *appended)
+        return state._replace(settings=await self._told("topic_settings", topic))
 
     async def close(self) -> None:
         await self._connection.close()

@@ -211,6 +211,9 @@ class _Connection:
         state = await self._place.describe(topic)
         return [state.lanes, {name: list(group) for name, group in state.groups.items()}, state.appended]
 
+    async def topic_settings(self, topic: str) -> dict[str, str]:
+        return dict((await self._place.describe(topic)).settings)
+
 
 def _held_by(held: dict[int, Delivery], tokens: Iterable[int]) -> list[Delivery]:
     return [delivery for token in tokens if (delivery := held.get(token))]
@@ -238,5 +241,6 @@ _VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
         _Connection.create,
         _Connection.drop,
         _Connection.describe,
+        _Connection.topic_settings,
     )
 }

@@ -171,7 +171,11 @@ def _outcome(encoded: Sequence[Any]) -> Position | EvermqError:
 
 
 def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    """The bytes that read back as this text. Raises Rejected where none do: escapes that together are UTF-8."""
+    raw = text.encode("utf-8", "surrogateescape")
+    if not text.isascii() and _text(raw) != text:
+        raise Rejected(f"{text[:40]!r} would not read back as it is: its escaped bytes together are UTF-8")
+    return raw
 
 
 def _text(raw: bytes) -> str:

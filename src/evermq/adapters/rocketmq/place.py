@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evermq.adapters.inspection import over_all
 from evermq.adapters.rocketmq.admin import Admin
 from evermq.adapters.rocketmq.group import Group
 from evermq.adapters.rocketmq.options import RocketOptions
@@ -12,9 +13,9 @@ from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.adapters.rocketmq.queue import RocketQueue
 from evermq.adapters.rocketmq.remoting import Remoting
 from evermq.adapters.rocketmq.standing import Standing
-from evermq.adapters.rocketmq.topic import Topic, topic_of, wire_topic
+from evermq.adapters.rocketmq.topic import Topic, shown, topic_of, wire_topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Misconfigured, NoSuchTopic, Unavailable, Uncertain
+from evermq.errors import Closed, Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group
 from evermq.traits import Durable
@@ -106,7 +107,18 @@ class RocketPlace:
             backlog = await self.backlog(found, group)
             oldest_ms = await standing.oldest_ms(wire, self.clock.now_ms())
             states[group] = GroupState(backlog, oldest_ms if backlog else None)
-        return TopicState(found.lanes, states)
+        return TopicState(found.lanes, states, settings=await self._settings(found))
+
+    async def _settings(self, topic: Topic) -> dict[str, str]:
+        """Of the topic, and of the brokers that have it: how long they keep messages, and on how many disks."""
+        queues = ", ".join(f"{name}={count}" for name, count in sorted(topic.queues.items()))
+        try:
+            brokers = over_all(
+                shown(each) for name, each in (await self._admin.settings()).items() if name in topic.queues
+            )
+        except Denied:
+            brokers = shown({})
+        return {"message.type": topic.kind.upper(), "queues": queues, **brokers}
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
         """Move a group to an offset or time within what is kept. Raises NoSuchTopic."""

@@ -11,7 +11,7 @@ from evermq.errors import Misconfigured
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
 
-__all__ = ["SETTINGS", "Topic", "durable_of", "topic_of", "weaknesses", "wire_topic"]
+__all__ = ["SETTINGS", "Topic", "durable_of", "shown", "topic_of", "weaknesses", "wire_topic"]
 
 _NAME_MAX = 127 - len("%RETRY%_")  # of topic and group together, in the topic of what comes again
 _ORDERED = "%fifo"
@@ -26,6 +26,8 @@ SETTINGS = (
     "allAckInSyncStateSet",
     "enableControllerMode",
 )
+# Those that say how its topics are kept. fileReservedTime: hours.
+_SHOWN = ("fileReservedTime", "flushDiskType", "brokerRole", "inSyncReplicas", "minInSyncReplicas", "maxMessageSize")
 
 
 def wire_topic(name: str) -> str:
@@ -79,6 +81,11 @@ def topic_of(name: str, queues: Any) -> Topic:
     if not known or not counts:
         raise Misconfigured(f"topic {name}: its message.type is none of NORMAL, DELAY, FIFO and TRANSACTION")
     return Topic(name, _KINDS[known[0]], counts)
+
+
+def shown(settings: Mapping[str, str]) -> dict[str, str]:
+    """What `describe` shows of a broker."""
+    return {name: settings.get(name, "unknown") for name in _SHOWN}
 
 
 def durable_of(settings: Mapping[str, str]) -> Durable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer.core
 
 from evermq.daemon.running import config_path, is_terminal, run, say, show
 from evermq.errors import Misconfigured, Unsupported
-from evermq.port import Start
+from evermq.port import Place, Start, TopicState
 from evermq.redaction import redacted
 from evermq.topics import check_group
 
@@ -28,7 +29,9 @@ class _ListByDefault(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(help="List the topics of a place, or create one.", cls=_ListByDefault, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="List the topics of a place, describe or create one.", cls=_ListByDefault, pretty_exceptions_enable=False
+)
 
 
 @app.command("list")
@@ -55,6 +58,54 @@ async def _list(place_url: str, json: bool) -> int:
     finally:
         await place.close()
     return 0
+
+
+@app.command("describe")
+def describe(
+    target: Annotated[str, typer.Argument(help="A queue URL, or a topic of --config.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Show a topic's lanes, groups, and how its engine keeps it: replicas, retention, limits."""
+    run(_describe(target, json or not is_terminal(), config_path(config)))
+
+
+async def _describe(target: str, json: bool, config: Path | None) -> int:
+    from evermq.adapters.address import parse
+    from evermq.compose.build import find, urls_of
+
+    urls = [target] if "://" in target else urls_of(find(target, config).root)
+    for url in urls:
+        address = parse(url)
+        place = await _opened(url)
+        try:
+            state = await place.describe(address.topic)
+        finally:
+            await place.close()
+        lines = [msgspec.json.encode(_content(str(address), address.topic, state)).decode()]
+        for line in lines if json else _lines(str(address), state):
+            show(line)
+    return 0
+
+
+def _content(url: str, topic: str, state: TopicState) -> dict[str, object]:
+    groups = {
+        name: {"backlog": group.backlog, "oldest_s": None if group.oldest_ms is None else group.oldest_ms / 1000}
+        for name, group in sorted(state.groups.items())
+    }
+    counts = {"lanes": state.lanes, "appended": state.appended}
+    return {"url": url, "topic": topic, **counts, "groups": groups, "settings": dict(state.settings)}
+
+
+def _lines(url: str, state: TopicState) -> Iterator[str]:
+    appended = "" if state.appended is None else f"  {state.appended} messages ever"
+    yield f"{url}  {state.lanes} lanes{appended}"
+    for name, group in sorted(state.groups.items()):
+        age = "" if group.oldest_ms is None else f", oldest {group.oldest_ms / 1000:.1f} s"
+        yield f"  group {name}  {group.backlog} messages{age}"
+    width = max(map(len, state.settings), default=0)
+    for name, value in state.settings.items():
+        yield f"  {name:{width}}  {value}"
 
 
 @app.command("create")
@@ -107,12 +158,9 @@ def reset(
 async def _control(url: str, act: str, *arguments: object) -> int:
     """Something that not every engine can do to a topic."""
     from evermq.adapters.address import parse
-    from evermq.adapters.open import open_place
 
     address = parse(url)
-    options = [part for part in url.partition("?")[2].split("&") if part and not part.startswith("lanes=")]
-    query = f"?{'&'.join(options)}" if options else ""
-    place = await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
+    place = await _opened(url)
     try:
         can = getattr(place, act, None)
         if can is None:
@@ -121,6 +169,17 @@ async def _control(url: str, act: str, *arguments: object) -> int:
     finally:
         await place.close()
     return 0
+
+
+async def _opened(url: str) -> Place:
+    """The place of a queue URL, which has to be there."""
+    from evermq.adapters.address import parse
+    from evermq.adapters.open import open_place
+
+    address = parse(url)
+    options = [part for part in url.partition("?")[2].split("&") if part and not part.startswith("lanes=")]
+    query = f"?{'&'.join(options)}" if options else ""
+    return await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
 
 
 def _start(to: str) -> Start:

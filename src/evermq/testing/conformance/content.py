@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evermq.errors import Rejected
 from evermq.message import PREFIX, Message
 from evermq.testing.conformance.bench import Bench
 from evermq.testing.conformance.chapter import Chapter
@@ -9,6 +10,8 @@ from evermq.testing.conformance.chapter import Chapter
 __all__ = ["content"]
 
 content = Chapter("content")
+
+_ESCAPES = "é".encode().decode("ascii", "surrogateescape")
 
 
 async def _comes_back(bench: Bench, *messages: Message) -> None:
@@ -20,6 +23,13 @@ async def _comes_back(bench: Bench, *messages: Message) -> None:
         assert (got.key, got.body, got.created_ms) == (sent.key, sent.body, sent.created_ms)
         assert type(got.body) is bytes
         assert {n: v for n, v in got.headers.items() if n in sent.headers or not n.startswith(PREFIX)} == sent.headers
+
+
+async def _comes_back_or_is_refused(bench: Bench, message: Message) -> None:
+    try:
+        await _comes_back(bench, message)
+    except Rejected:
+        pass
 
 
 @content()
@@ -47,6 +57,18 @@ async def headers_that_are_not_utf_8_come_back(bench: Bench) -> None:
     """As surrogate escapes, both ways."""
     text = b"\xff\xfe caf\xe9".decode(errors="surrogateescape")
     await _comes_back(bench, bench.message("x", headers={"latin": text}))
+
+
+@content()
+async def header_of_escapes_that_are_utf_8_together_becomes_no_other_text(bench: Bench) -> None:
+    """Refused, or back as it was: the bytes that it stands for read as a character."""
+    await _comes_back_or_is_refused(bench, bench.message("x", headers={"h": _ESCAPES}))
+
+
+@content()
+async def id_of_escapes_that_are_utf_8_together_becomes_no_other_id(bench: Bench) -> None:
+    """As a header of them."""
+    await _comes_back_or_is_refused(bench, bench.message("x", id=f"{bench.topic}-{_ESCAPES}"))
 
 
 @content()

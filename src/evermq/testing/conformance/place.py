@@ -57,13 +57,15 @@ async def create_says_what_differs(bench: Bench) -> None:
 
 @place(Need.PLACE)
 async def describe_tells_lanes_and_groups(bench: Bench) -> None:
-    """With the backlog of each, the age of what is oldest, and where the engine counts them, how many ever came."""
+    """With the backlog and the age of each, how it is kept, and where the engine counts them, how many ever came."""
     reader = await bench.reader()
     await bench.append("a")
     await bench.pass_ms(20)
     state = await bench.place.describe(bench.topic)
     assert state.lanes == bench.traits.lanes
     assert state.appended in (None, 1)
+    assert state.settings
+    assert all(name and isinstance(value, str) for name, value in state.settings.items())
     found = state.groups[bench.group]
     assert found.backlog == 1
     assert found.oldest_ms is not None
