@@ -15,7 +15,6 @@ from evermq.adapters.open import open_place
 from evermq.compose.build import build
 from evermq.compose.config import parse
 from evermq.drills.engines.engine import Engine
-from evermq.drills.engines.node import Node
 from evermq.drills.engines.redis import Redis, RedisSentinel
 from evermq.message import MessageFactory
 from evermq.numbers import FLAGGED
@@ -81,16 +80,15 @@ def assert_once_and_in_order(found: list[Delivery], count: int) -> None:
         assert mine == sorted(mine) or flagged
 
 
-async def client_port(server: RedisSentinel, node: Node) -> int:
-    return server._ports[0 if node.name == "redis-1" else 1]
-
-
 async def fail_over_without_the_tail(server: RedisSentinel, send_tail: Callable[[], Awaitable[None]]) -> None:
-    """The replica is cut off, the master takes more, and dies."""
+    """The replica has all there is and is cut off, the master takes more, and dies."""
     master = server.leader()
     [replica] = [node for name, node in server.nodes.items() if name.startswith("redis") and node is not master]
-    replica.freeze()
-    async with Client(port=await client_port(server, master)) as client:
+    async with Client(port=server._ports[0 if master.name == "redis-1" else 1]) as client:
+        await client.set("written", "before the cut")
+        while not await client.wait(1, 1_000):
+            await asyncio.sleep(0.1)
+        replica.freeze()
         await client.client_kill_filter(_type="replica")
     await send_tail()
     await asyncio.to_thread(master.kill)
