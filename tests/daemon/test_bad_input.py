@@ -49,7 +49,7 @@ def files(directory: Path) -> dict[str, bytes]:
         (2, "control characters", ["send", "log:///tmp/x/a\tb"]),
         (2, "not a URL", ["send", "log://[bad/t"]),
         (2, "is missing", ["topics", "log:///"]),
-        (2, "this is no URL", ["topics", "nonsense"]),
+        (2, "is no URL", ["topics", "nonsense"]),
         (2, "write log:///host/x/t", ["send", "log://host/x/t"]),
         (2, "give 4096 to", ["send", "log:///tmp/x/t?segment_bytes=99999999999999999999"]),
         (2, "silence_ms", ["send", "log:///tmp/x/t?silence_ms=long"]),
