@@ -18,6 +18,7 @@ _LOSES = {
     "never": Durable.PROCESS,  # the loss of power takes what the kernel had not written by itself
 }
 _BYTES_MAX = 1 << 62
+_MESSAGE_BYTES_MAX = 192 << 20  # with all that a read may bring beside it, it crosses the socket to another process
 _LIMITS = {
     "interval_ms": (1, 3_600_000),
     "lanes": (1, 65_536),
@@ -54,8 +55,9 @@ class LogOptions:
         for name, (least, most) in _LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise Misconfigured(f"{name} = {getattr(self, name)}: give {least} to {most}")
-        if self.message_bytes_max > self.segment_bytes * 3 // 8:
-            object.__setattr__(self, "message_bytes_max", self.segment_bytes * 3 // 8)
+        most = min(self.segment_bytes * 3 // 8, _MESSAGE_BYTES_MAX)
+        if self.message_bytes_max > most:
+            object.__setattr__(self, "message_bytes_max", most)
 
     @property
     def durable(self) -> Durable:
