@@ -139,13 +139,14 @@ async def test_owner_whose_last_flush_fails_lets_the_next_one_in(
     place.record([])
     file = place.cursor_file._file
 
-    def fail() -> None:
+    def fail(file: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     assert file
-    monkeypatch.setattr(file, "sync", fail)
+    monkeypatch.setattr(type(file), "sync", fail)
     with pytest.raises(Unavailable, match="may come again"):
         await place.close()
+    monkeypatch.undo()
     await (await LogPlace.open(tmp_path)).close()
 
 

@@ -165,5 +165,5 @@ def test_blocking_handle_that_is_interrupted_finishes_what_is_held_first() -> No
 
     with blocking.Consumer(queue, "g") as consumer, pytest.raises(KeyboardInterrupt):
         consumer.handle(handle, concurrency=1)
-    assert sorted(ended) == [b"a", b"b", b"c"]
-    assert queue.backlog("g") == 0
+    assert len(ended) == 1
+    assert queue.backlog("g") == 2  # it saw none of these, so it had read none of them

@@ -49,7 +49,7 @@ def files(directory: Path) -> dict[str, bytes]:
         (2, "control characters", ["send", "log:///tmp/x/a\tb"]),
         (2, "not a URL", ["send", "log://[bad/t"]),
         (2, "is missing", ["topics", "log:///"]),
-        (2, "this is no URL", ["topics", "nonsense"]),
+        (2, "is no URL", ["topics", "nonsense"]),
         (2, "write log:///host/x/t", ["send", "log://host/x/t"]),
         (2, "give 4096 to", ["send", "log:///tmp/x/t?segment_bytes=99999999999999999999"]),
         (2, "silence_ms", ["send", "log:///tmp/x/t?silence_ms=long"]),
@@ -281,3 +281,35 @@ def test_configuration_that_is_wrong_is_named_with_file_table_and_key(tmp_path: 
         config.write_text(text)
         ran = must_fail(2, words, "send", "orders", "--config", str(config))
         assert str(config) in ran.stderr.decode() or "a/b" in ran.stderr.decode()
+
+
+@pytest.mark.parametrize(("redirection", "stream"), [("<&-", "input"), ("</dev/null >&-", "output")])
+def test_send_without_a_standard_stream_says_so_and_ends(tmp_path: Path, redirection: str, stream: str) -> None:
+    ran = in_shell(f'send "$URL" {redirection}', tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert f"standard {stream} is closed".encode() in ran.stderr
+    assert not (tmp_path / "log").exists()
+
+
+def test_read_without_standard_output_takes_nothing(log: Path) -> None:
+    ran = in_shell('read "$URL" --group g --until-empty >&-', log.parent)
+    assert ran.returncode == 2
+    assert b"standard output is closed" in ran.stderr
+    assert len(evermq("read", f"log://{log}/t", *READ).stdout.splitlines()) == 10
+
+
+def test_standard_input_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    ran = in_shell('send "$URL" 0>/dev/null', tmp_path)
+    assert ran.returncode == 2
+    assert b"standard input cannot be read: Bad file descriptor; 0 messages were sent" in ran.stderr
+
+
+def test_errors_do_not_go_to_standard_output_where_standard_error_is_closed(log: Path) -> None:
+    ran = in_shell('read "$URL?fsinc=x" --group g 2>&-', log.parent)
+    assert (ran.returncode, ran.stdout) == (2, b"")
+
+
+def in_shell(command: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "URL": f"log://{directory}/log/t", "PYTHON": sys.executable}
+    line = f'exec "$PYTHON" -m evermq.daemon.cli {command}'
+    return subprocess.run(["sh", "-c", line], env=environment, capture_output=True, timeout=60, check=False)

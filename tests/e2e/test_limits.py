@@ -59,11 +59,14 @@ async def test_reader_that_acknowledges_nothing_gets_a_bounded_number(
     await place.close()
 
 
-async def test_consumer_whose_handler_hangs_holds_two_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "least", "most"), [(None, 16, 16), ("a", 50, 100)])
+async def test_consumer_whose_handler_hangs_holds_one_for_each_or_of_one_key_two_batches(
+    tmp_path: Path, key: str | None, least: int, most: int
+) -> None:
     place = await LogPlace.open(tmp_path, segment_bytes=1 << 20)
     queue = await place.queue("orders")
     make = MessageFactory()
-    await queue.append([make(b"x") for _ in range(5_000)])
+    await queue.append([make(b"x", key=key) for _ in range(5_000)])
 
     async def hang(delivery: object) -> None:
         await place.clock.sleep(3_600_000)
@@ -72,7 +75,7 @@ async def test_consumer_whose_handler_hangs_holds_two_batches(tmp_path: Path) ->
     await consumer.start()
     await place.clock.sleep(200)
     held = sum(cursor.unsettled for cursor in place.topics_by_number[1].groups["g"].cursors)
-    assert 50 <= held <= 100
+    assert least <= held <= most
     await consumer.stop(drain_ms=0)
     assert await queue.backlog("g") == 5_000
     await place.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from evermq.errors import Rejected
 from evermq.message import Message
 
-__all__ = ["plain_size"]
+__all__ = ["plain_size", "unstorable", "why_not"]
 
 
 def plain_size(message: Message) -> int:
@@ -26,6 +27,25 @@ def plain_size(message: Message) -> int:
     elif headers is None:
         raise Rejected(f"message {id}: its headers are to be a mapping, not None")
     return len(body) + (len(key) if key else 0)
+
+
+def why_not(message: Message, encode: Callable[[Message], object]) -> Rejected | None:
+    """Why a message cannot be encoded, with its field; None where it can be, or where it is none at all."""
+    try:
+        encode(message)
+    except Exception:
+        try:
+            plain_size(message)
+        except Rejected as error:
+            return error
+        except (TypeError, ValueError):
+            pass
+    return None
+
+
+def unstorable(error: Exception) -> Rejected:
+    """Where nothing better is known."""
+    return Rejected(f"a message cannot be stored: {error}")
 
 
 def _check_headers(id: str, headers: Any) -> None:

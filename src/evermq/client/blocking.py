@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from evermq.client.consumer import Consumer as AsyncConsumer
+from evermq.client.pace import Pace
+from evermq.clock import SYSTEM
 from evermq.errors import Closed
 from evermq.message import Message, MessageFactory
 from evermq.port import AppendsBlocking, Delivery, Reader, Start
@@ -17,6 +19,8 @@ from evermq.port import Queue as AsyncQueue
 from evermq.position import Position
 
 __all__ = ["Consumer", "Producer", "Queue", "run"]
+
+_WAIT_MS = 1_000
 
 T = TypeVar("T")
 
@@ -142,10 +146,9 @@ class Consumer:
         self._reader: Reader | None = None
         self._closed = False
 
-    def read(self, *, wait_ms: int = 1_000) -> list[Delivery]:
+    def read(self, *, wait_ms: int = _WAIT_MS) -> list[Delivery]:
         """Some deliveries, or none after wait_ms."""
-        reader = self._open()
-        return run(_wait_for(reader.read(count_max=self._batch_count_max, wait_ms=wait_ms)))
+        return self._read(self._batch_count_max, wait_ms)
 
     def ack(self, *deliveries: Delivery) -> None:
         """Done with these."""
@@ -172,8 +175,13 @@ class Consumer:
                 run(_wait_for(self._reader.close()))
 
     def __iter__(self) -> Iterator[Delivery]:
+        pace, count = Pace(SYSTEM, 1, self._batch_count_max), 0
         while not self._closed:
-            yield from self.read()
+            found = self._read(max(1, pace.look(count)), _WAIT_MS)
+            pace.go()
+            yield from found
+            pace.rest()
+            count += len(found)
 
     def __enter__(self) -> Self:
         return self
@@ -182,6 +190,9 @@ class Consumer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _read(self, count_max: int, wait_ms: int) -> list[Delivery]:
+        return run(_wait_for(self._open().read(count_max=count_max, wait_ms=wait_ms)))
 
     def _open(self) -> Reader:
         if self._closed:

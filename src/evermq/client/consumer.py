@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evermq.client.backoff import Backoff
+from evermq.client.pace import Pace
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Rejected
@@ -43,7 +44,8 @@ class Consumer:
 
     handler(delivery): a coroutine function, or a plain function, which runs in a thread; when it returns the message
     is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
-    most. attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
+    most, and of slow handlers what they do in a second, or more of a few keys, where the others have nothing to do.
+    attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
     handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
     `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error):
     told of everything that failed and is tried again; what it raises goes to the loop's exception handler.
@@ -76,7 +78,7 @@ class Consumer:
         self._on_error = on_error
         self._clock = clock
         self._reader: Reader | None = None
-        self._window = Window(2 * batch_count_max)
+        self._window = Window(2 * batch_count_max, Pace(clock, concurrency, 2 * batch_count_max))
         self._done: list[Delivery] = []
         self._acks = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -130,9 +132,14 @@ class Consumer:
         await (await self._open()).release(deliveries, delay_ms=delay_ms)
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
+        pace, count = Pace(self._clock, 1, self._batch_count_max), 0
         while not self._stopping:
-            for delivery in await self._read(self._batch_count_max):
+            found = await self._read(max(1, pace.look(count)))
+            pace.go()
+            for delivery in found:
                 yield delivery
+            pace.rest()
+            count += len(found)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from evermq.client.pace import Pace
 from evermq.port import Delivery
 
 __all__ = ["Window"]
@@ -19,22 +20,35 @@ class Window:
     A message without a key is a key of its own.
     """
 
-    def __init__(self, count_max: int) -> None:
+    def __init__(self, count_max: int, pace: Pace) -> None:
         self._count_max = count_max
+        self._pace = pace
         self._keys: dict[_Slot, deque[Delivery]] = {}
         self._ready: deque[_Slot] = deque()
         self._unkeyed = 0
+        self._added = 0
+        self._idle = 0  # workers with nothing to work on
+        self._low = 0  # so few ready ones are few
         self._news = asyncio.Event()
         self._room = asyncio.Event()
-        self._room.set()
         self.count = 0
 
     async def wait_for_room(self) -> int:
-        """Wait until something fits; returns how much."""
-        await self._room.wait()
-        return self._count_max - self.count
+        """Wait until more is needed; returns how much fits of what the workers begin soon.
+
+        Where workers are idle more is needed, whatever is held: it may be of other keys."""
+        while True:
+            ahead = self._pace.look(self._added - self.count)
+            self._low = ahead // 2
+            room = min(self._count_max - self.count, self._idle + ahead - len(self._ready))
+            if room > 0 and len(self._ready) <= self._low:
+                return room
+            self._room.clear()
+            await self._room.wait()
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            self._pace.go()
         for delivery in deliveries:
             slot: _Slot | None = delivery.message.key
             if slot is None:
@@ -47,17 +61,26 @@ class Window:
             else:
                 found.append(delivery)
         self.count += len(deliveries)
-        if self.count >= self._count_max:
-            self._room.clear()
+        self._added += len(deliveries)
         self._news.set()
 
     async def next(self) -> tuple[_Slot, Delivery]:
         """The next delivery to work on; its key is this worker's until `done`, `again` or `drop`."""
         while not self._ready:
-            self._news.clear()
-            await self._news.wait()
+            await self._idle_for_a_while()
         slot = self._ready.popleft()
+        if len(self._ready) == self._low:
+            self._room.set()
         return slot, self._keys[slot][0]
+
+    async def _idle_for_a_while(self) -> None:
+        self._idle += 1
+        self._room.set()
+        self._news.clear()
+        try:
+            await self._news.wait()
+        finally:
+            self._idle -= 1
 
     def done(self, slot: _Slot) -> None:
         """The key's first delivery is finished."""
@@ -79,6 +102,8 @@ class Window:
         self._leave(len(self._keys.pop(slot)))
 
     def _leave(self, count: int) -> None:
-        self.count -= count
-        if self.count < self._count_max:
+        if self.count >= self._count_max:
             self._room.set()
+        self.count -= count
+        if not self.count:
+            self._pace.rest()

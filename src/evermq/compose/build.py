@@ -23,7 +23,7 @@ from evermq.ha.together import close_all
 from evermq.port import Queue
 from evermq.redaction import redacted
 
-__all__ = ["build", "create", "groups_of", "open", "urls_of"]
+__all__ = ["build", "create", "groups_of", "open", "place_of", "urls_of"]
 
 DEFAULT = "evermq.toml"
 _ONE_IS_ENOUGH = ("failover", "route")  # to begin with: a child that is away joins later
@@ -134,13 +134,18 @@ def groups_of(child: Child, groups: tuple[str, ...]) -> list[tuple[str, tuple[st
     return found
 
 
+def place_of(url: str) -> str:
+    """The URL of the place that a queue is in: the same without its topic, with its options, secrets among them."""
+    address = parse(url)
+    return f"{address.scheme}://{address.place}" + (f"?{url.partition('?')[2]}" if "?" in url else "")
+
+
 async def create(urls: list[str], groups: tuple[str, ...], lanes: int | None) -> list[str]:
     """Make what is missing on every child; returns what differs."""
     differs = []
     for url in urls:
         address = parse(url)
-        query = f"?{url.partition('?')[2]}" if "?" in url else ""
-        place = await open_place(f"{address.scheme}://{address.place}{query}")
+        place = await open_place(place_of(url))
         try:
             differs += await place.create(address.topic, groups=groups, lanes=lanes)
         finally:

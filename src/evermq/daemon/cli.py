@@ -22,7 +22,7 @@ from evermq.daemon.commands import (
     verify,
     watch,
 )
-from evermq.daemon.running import guard, show_tracebacks
+from evermq.daemon.running import guard, hold_standard_streams, show_tracebacks
 
 __all__ = ["app", "main"]
 
@@ -73,6 +73,7 @@ def main() -> None:
     # Messages are many small objects that die young: by its own thresholds the collector would walk over them, and over
     # everything else, again and again.
     gc.set_threshold(*_COLLECTED)
+    hold_standard_streams()
     guard(app)
 
 

@@ -12,8 +12,18 @@ from typing import Any, NoReturn
 
 from evermq.errors import Damaged, EvermqError, Misconfigured, Rejected, Unavailable, Uncertain
 
-__all__ = ["CHECK_FAILED", "NOT_ALL_SENT", "UNREACHABLE", "WRONG_USE", "config_path", "fail", "guard", "is_terminal"]
-__all__ += ["run", "say", "show", "show_tracebacks", "stop_on_signals", "write"]
+__all__ = ["CHECK_FAILED", "NOT_ALL_SENT", "UNREACHABLE", "WRONG_USE", "config_path", "fail", "guard"]
+__all__ += [
+    "hold_standard_streams",
+    "is_terminal",
+    "need_standard",
+    "run",
+    "say",
+    "show",
+    "show_tracebacks",
+    "stop_on_signals",
+    "write",
+]
 
 CHECK_FAILED = 1
 WRONG_USE = 2
@@ -26,6 +36,24 @@ def show_tracebacks() -> None:
     """For `--debug`."""
     global _debug
     _debug = True
+
+
+def hold_standard_streams() -> None:
+    """Keep the numbers of those that are closed: the next file that is opened, which may be a log, would be taken for
+    standard input or output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # print would take standard output instead
+
+
+def need_standard(name: str) -> None:
+    """Raise Misconfigured where "input" or "output" is closed, and the command is nothing without it."""
+    if (sys.stdin if name == "input" else sys.stdout) is None:
+        raise Misconfigured(f"standard {name} is closed: redirect it, to /dev/null if nothing is wanted of it")
 
 
 def guard(app: Callable[[], None]) -> None:
@@ -61,7 +89,7 @@ def say(text: str) -> None:
 
 def is_terminal() -> bool:
     """Whether a person looks at standard output."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def config_path(given: Path | None) -> Path | None:

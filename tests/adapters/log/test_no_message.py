@@ -25,6 +25,8 @@ BAD: dict[str, Any] = {
     "too few fields": tuple(good)[:3],
     "list of headers": good._replace(headers=["a"]),  # type: ignore[arg-type]
     "number as headers": good._replace(headers=5),  # type: ignore[arg-type]
+    "no headers": good._replace(headers=None),  # type: ignore[arg-type]
+    "bytes as id": good._replace(id=b"id"),  # type: ignore[arg-type]
     "time beyond 64 bits": good._replace(created_ms=1 << 70),
     "id with half a character": good._replace(id="\ud800"),
     "header with half a character": good._replace(headers={"name": "\ud800"}),
@@ -51,6 +53,30 @@ async def test_what_is_no_message_is_refused(tmp_path: Path, bad: Any, door: boo
                 await queue.append(batch)
         await queue.append([good])
         assert await queue.backlog("billing") == 1
+
+
+@pytest.mark.parametrize("door", [False, True])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("headers", None),
+        ("headers", {"a": 1}),
+        ("id", b"a"),
+        ("key", "k"),
+        ("body", "text"),
+        ("body", None),
+        ("created_ms", 1.5),
+    ],
+)
+async def test_message_and_field_that_cannot_be_stored_are_named(
+    tmp_path: Path, door: bool, field: str, value: Any
+) -> None:
+    bad = make(b"bad", id="the-id")._replace(**{field: value})
+    named = f"message (the-id|b'a'): .*{field.removesuffix('s') if field == 'headers' else field}"
+    async with opened(tmp_path, door) as queue:
+        for batch in ([bad], [good, bad]):
+            with pytest.raises(Rejected, match=named):
+                await queue.append(batch)
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())

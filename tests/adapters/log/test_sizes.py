@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from evermq.adapters.log import reader as log_reader
+from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.open import open_log
 from evermq.adapters.remote import wire
@@ -81,7 +82,57 @@ async def test_what_does_not_fit_through_the_socket_is_too_large(
     with pytest.raises(TooLarge, match="cross the socket"):
         await reader.read(count_max=10, wait_ms=0)
     await reader.close()
-    [delivery] = await (await mine.reader("billing")).read(count_max=10, wait_ms=0)
-    assert len(delivery.message.body) == 100 * KIB
     await guest.close()
     await owner.close()
+
+
+async def test_message_that_is_too_large_for_the_socket_is_named_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "FRAME_BYTES_MAX", 64 * KIB)
+    owner, guest = await open_log(tmp_path, lanes=1), await open_log(tmp_path)
+    mine, queue = await owner.queue("orders"), await guest.queue("orders")
+    large = make(b"x" * (100 * KIB), key="a")
+    await mine.append([make(b"before", key="a"), large, make(b"behind", key="a"), make(b"other", key="b")])
+    reader = await queue.reader("billing")
+    found = await reader.read(count_max=10, wait_ms=0)
+    assert [delivery.message.body for delivery in found] == [b"before", b"other"]
+    await reader.ack(found)
+    with pytest.raises(TooLarge, match=f"message {large.id} .* read it in the process that owns the log"):
+        await reader.read(count_max=10, wait_ms=0)
+    assert await reader.read(count_max=10, wait_ms=0) == []
+    await queue.append([make(b"later", key="c")])
+    [later] = await reader.read(count_max=10, wait_ms=0)
+    assert later.message.body == b"later"
+    await reader.ack([later])
+    assert await queue.backlog("billing") == 2
+    await mine.append([alone := make(b"y" * (100 * KIB), key="d")])
+    with pytest.raises(TooLarge, match=f"message {alone.id} "):
+        await reader.read(count_max=10, wait_ms=0)
+    await guest.close()
+    await owner.close()
+
+
+async def test_messages_that_together_are_too_large_for_the_socket_come_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "FRAME_BYTES_MAX", 64 * KIB)
+    owner, guest = await open_log(tmp_path), await open_log(tmp_path)
+    queue = await guest.queue("orders")
+    for key in "ababab":
+        await (await owner.queue("orders")).append([make(key.encode() + b"x" * (40 * KIB), key=key)])
+    reader = await queue.reader("billing")
+    sizes, order = [], []
+    while found := await reader.read(count_max=10, wait_ms=0):
+        sizes.append(len(found))
+        order += [delivery.message.body[:1] for delivery in found]
+        await reader.ack(found)
+    assert sizes == [1] * 6
+    assert sorted(order) == [b"a"] * 3 + [b"b"] * 3
+    await guest.close()
+    await owner.close()
+
+
+def test_message_bytes_max_is_no_more_than_crosses_the_socket() -> None:
+    most = LogOptions(segment_bytes=2 << 30, message_bytes_max=1 << 30).message_bytes_max
+    assert most + 32 * MIB < wire.FRAME_BYTES_MAX

@@ -17,12 +17,13 @@ from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.columns import Columns, encode, encode_one, transpose
 from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, Load, TopicLanes
+from evermq.adapters.plain import unstorable, why_not
 from evermq.errors import EvermqError, Rejected, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position
 
-__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "due_times", "is_plain", "load", "piece_of"]
+__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "due_times", "is_plain", "load", "piece_of", "rejected"]
 
 _new_piece = partial(tuple.__new__, Piece)
 NOT_A_MESSAGE = (TypeError, AttributeError, LookupError, OverflowError, ValueError, struct.error)
@@ -102,7 +103,7 @@ def load(
             made = Load(topic, buffers)
             made.add(topic.next_lane(), Kind.MESSAGES, len(keys), encode(columns, made.take))
     except NOT_A_MESSAGE as error:
-        raise Rejected(f"a message cannot be stored: {error}") from error
+        raise rejected(messages, error) from error
     if moved is not None:
         offsets = array("Q", moved)
         made.add(DUE_LANE, Kind.DUE, len(offsets), [offsets.tobytes()])
@@ -117,9 +118,14 @@ def piece_of(topic: TopicLanes, message: Message, end: Mapping[tuple[int, int], 
         encoded = encode_one(message)
         lane = topic.next_lane() if key is None else lane_of(key, topic.lanes)
     except NOT_A_MESSAGE as error:
-        raise Rejected(f"a message cannot be stored: {error}") from error
+        raise rejected([message], error) from error
     offset = end.get((number, lane), 0)
     return _new_piece((number, lane, Kind.MESSAGES, 0, 1, offset, (encoded,), len(encoded)))
+
+
+def rejected(messages: Sequence[Message], error: Exception) -> Rejected:
+    """With the message and the field, where that can be told."""
+    return next((why for message in messages if (why := why_not(message, encode_one))), unstorable(error))
 
 
 def _scatter(topic: TopicLanes, columns: Columns, late: list[bool], buffers: Buffers) -> Load:

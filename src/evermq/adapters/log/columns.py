@@ -101,6 +101,8 @@ def encode_one(message: Message) -> bytes:
     joined = _raw(id)
     if b"\0" in joined:
         raise Rejected(_NUL)
+    if not headers and headers is not NO_HEADERS:
+        dict(headers)  # TypeError for what is no mapping, as in a batch
     if key is None and not headers:
         return b"".join((_ONE.pack(len(joined), 0, 0, 0, created, len(body)), joined, body))
     flags = 0

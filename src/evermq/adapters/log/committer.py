@@ -15,7 +15,7 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, is_plain, load, piece_of
+from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, is_plain, load, piece_of, rejected
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.commit import Commit, Joint, Latch
 from evermq.adapters.log.frame import Piece
@@ -23,7 +23,7 @@ from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import TopicLanes
 from evermq.adapters.log.pace import Pace
 from evermq.adapters.log.writer import Writer
-from evermq.errors import EvermqError, Rejected, TooLarge, Uncertain
+from evermq.errors import EvermqError, TooLarge, Uncertain
 from evermq.message import Message
 from evermq.position import Position, Run
 from evermq.ticket import Ticket
@@ -103,7 +103,7 @@ class Committer:
         try:
             size = len(message[2]) + _OVERHEAD_BYTES
         except NOT_A_MESSAGE as error:
-            raise Rejected(f"a message cannot be stored: {error}") from error
+            raise rejected([message], error) from error
         if size > self._message_bytes_max:
             self._check_sizes([len(message[2])])
         loop = get_running_loop()
@@ -148,7 +148,7 @@ class Committer:
         try:
             size = len(messages[0][2]) if count == 1 else sum([len(message[2]) for message in messages])
         except NOT_A_MESSAGE as error:
-            raise Rejected(f"a message cannot be stored: {error}") from error
+            raise rejected(messages, error) from error
         if size > self._message_bytes_max:
             self._check_sizes([len(message[2]) for message in messages])
         return Batch(topic, messages, size + _OVERHEAD_BYTES * count)

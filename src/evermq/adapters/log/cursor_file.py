@@ -1,8 +1,9 @@
 """What groups have done, as a file of small changes: written at once, flushed from time to time.
 
 An acknowledgement survives a kill of the process at once, and a loss of power once it was flushed; what is lost
-is handed out again. Every record stands for itself: one that is missing or damaged can only make messages come
-again, never skip them.
+is handed out again. A flush that fails loses what it was to flush, as a loss of power would, until the file is
+replaced. Every record stands for itself: one that is missing or damaged can only make messages come again, never skip
+them.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class CursorFile:
         self._end = 0
         self._begun = 0  # its size when it was begun
         self._dirty = False
-        self._is_doubtful = False
+        self.is_doubtful = False
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to `replace` it: it is long, or a flush of it failed once."""
-        return self._file is None or self._is_doubtful or self._end > _COMPACT_BYTES + 2 * self._begun
+        """Whether it is time to `replace` it: it is long, or may lack something."""
+        return self._file is None or self.is_doubtful or self._end > _COMPACT_BYTES + 2 * self._begun
 
     def load(self) -> Iterator[Change]:
         """All changes in the order they were made, past what is not intact: those that the device holds, once what
@@ -97,8 +98,9 @@ class CursorFile:
         return self._file if dirty else None
 
     def doubt(self) -> None:
-        """A flush failed: another one may succeed without having written anything, so the file must be replaced."""
-        self._is_doubtful = True
+        """It may lack a change, so it must be replaced: a write failed, or a flush, after which another one may
+        succeed without having written anything."""
+        self.is_doubtful = True
 
     def replace(self, changes: Iterable[Change]) -> None:
         """Begin a new file that holds just these changes, durably, and remove the old one."""
@@ -116,21 +118,25 @@ class CursorFile:
             self._older.append(f"cursors-{self._number:08x}")
         self._file, self._number = file, self._number + 1
         self._end = self._begun = len(record)
-        self._dirty = self._is_doubtful = False
+        self._dirty = self.is_doubtful = False
         for old in self._older:
             self._disk.remove(old)
         self._older.clear()
 
+    def flush(self) -> None:
+        """Flush it. OSError where that failed: then it must be replaced."""
+        if self._file:
+            try:
+                self._file.sync()
+            except OSError:
+                self.doubt()
+                raise
+
     def close(self) -> None:
-        """Flush and close; again is harmless. OSError where that, or a flush before it, failed."""
+        """Close it as it is; again is harmless."""
         file, self._file = self._file, None
         if file:
-            try:
-                file.sync()
-                if self._is_doubtful:
-                    raise OSError("an earlier flush failed")
-            finally:
-                file.close()
+            file.close()
 
 
 def _record(changes: list[Change]) -> bytes:

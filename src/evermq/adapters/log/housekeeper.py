@@ -35,6 +35,7 @@ class House(Protocol):
     def is_settled(self, segment: Segment) -> bool: ...
     def unread_of(self, segment: Segment) -> Counter[str]: ...
     def check_owner(self) -> None: ...
+    def mend_cursors(self) -> None: ...
     def disown(self, reason: str) -> None: ...
 
 
@@ -84,7 +85,7 @@ class Housekeeper:
         except Fenced as error:
             place.disown(str(error))
             return
-        for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush):
+        for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush, place.mend_cursors):
             try:
                 chore()
             except (OSError, EvermqError):

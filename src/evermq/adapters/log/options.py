@@ -19,6 +19,7 @@ _LOSES = {
 }
 _BYTES_MAX = 1 << 62
 _SHOWN = ("fsync", "retain_bytes", "retain_ms", "bytes_max", "unread", "message_bytes_max")
+_MESSAGE_BYTES_MAX = 192 << 20  # with all that a read may bring beside it, it crosses the socket to another process
 _LIMITS = {
     "interval_ms": (1, 3_600_000),
     "lanes": (1, 65_536),
@@ -55,8 +56,9 @@ class LogOptions:
         for name, (least, most) in _LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise Misconfigured(f"{name} = {getattr(self, name)}: give {least} to {most}")
-        if self.message_bytes_max > self.segment_bytes * 3 // 8:
-            object.__setattr__(self, "message_bytes_max", self.segment_bytes * 3 // 8)
+        most = min(self.segment_bytes * 3 // 8, _MESSAGE_BYTES_MAX)
+        if self.message_bytes_max > most:
+            object.__setattr__(self, "message_bytes_max", most)
 
     @property
     def durable(self) -> Durable:

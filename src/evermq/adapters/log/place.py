@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -173,7 +174,7 @@ class LogPlace:
             self.committer.close()
             try:
                 with self.lock:
-                    self.cursor_file.close()
+                    self._close_cursors()
             except OSError as error:
                 raise Unavailable(f"what groups have done was not flushed ({error}): it may come again") from error
             finally:
@@ -235,6 +236,11 @@ class LogPlace:
         if self._owner:
             self._owner.check()
 
+    def mend_cursors(self) -> None:
+        """Write down all that groups have done, if the file of it may lack something. Raises as `record` does."""
+        if self.cursor_file.is_doubtful:
+            self.record([])
+
     def record(self, changes: list[Change]) -> None:
         """Write down what groups have done. Raises Unavailable where the disk refuses: it may come again; Closed
         where this place is closed, since the file may be another owner's by now."""
@@ -246,6 +252,7 @@ class LogPlace:
                 else:
                     self._add(changes)
             except OSError as error:
+                self.cursor_file.doubt()  # the groups know more than the file does
                 raise Unavailable(
                     f"what was acknowledged could not be written down ({error.strerror}): it may come again"
                 ) from error
@@ -261,6 +268,15 @@ class LogPlace:
     def _compact(self) -> None:
         cursors = [c for t in self.topics_by_number.values() for g in t.groups.values() for c in g.cursors]
         self.ballast.write(lambda: self.cursor_file.replace(cursor.snapshot() for cursor in cursors))
+
+    def _close_cursors(self) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                self.cursor_file.flush()
+            if self.cursor_file.is_doubtful:
+                self._compact()
+        finally:
+            self.cursor_file.close()
 
     def make_group(self, topic: int, name: str, starts: list[int]) -> Group:
         """A new group, durably known before anybody reads in it."""

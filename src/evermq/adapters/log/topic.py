@@ -34,6 +34,7 @@ class Home(Protocol):
 
     def check(self) -> None: ...
     def record(self, changes: list[Change]) -> None: ...
+    def mend_cursors(self) -> None: ...
     def make_group(self, topic: int, name: str, starts: list[int]) -> Group: ...
 
 
@@ -163,6 +164,8 @@ class Topic:
         """Write down what changed in groups of this topic."""
         if changes:
             self.place.record(changes)
+        else:
+            self.place.mend_cursors()  # what is acknowledged again may not have been written down
 
     def note_delayed(self, piece: Piece) -> None:
         """Take delayed messages that were just stored into account."""

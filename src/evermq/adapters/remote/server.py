@@ -11,7 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from evermq.adapters.remote import wire
 from evermq.adapters.remote.agreed import HasSettings
+from evermq.adapters.remote.fitting import fit
 from evermq.adapters.remote.path import socket_address
 from evermq.adapters.remote.wire import (
     VERSION,
@@ -24,11 +26,12 @@ from evermq.adapters.remote.wire import (
     read_frame,
     unpack_messages,
 )
-from evermq.errors import Closed, EvermqError, Misconfigured, Rejected
+from evermq.errors import Closed, EvermqError, Misconfigured, TooLarge
 from evermq.port import Delivery, Place, Queue, Reader, Start
 
 __all__ = ["Server"]
 
+_TOO_LARGE_MS = 30_000
 _REQUESTS_MAX = 1_000  # of one connection at a time: beyond it nothing more is read from the socket
 
 
@@ -87,6 +90,7 @@ class _Connection:
         self._writer = writer
         self._queues: dict[str, Queue] = {}
         self._readers: dict[int, tuple[Reader, dict[int, Delivery]]] = {}
+        self._owed: dict[int, TooLarge] = {}  # what the next read of a reader raises
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(_REQUESTS_MAX)
@@ -100,7 +104,7 @@ class _Connection:
                 raise Malformed("a request is [number, verb, arguments]")
             number, verb, arguments = request
             if verb == "ping":
-                await self._answer(number, None, None)
+                await self._answer(frame([number, None, None]))
                 continue
             await self._room.acquire()
             task = asyncio.create_task(self._handle(number, verb, arguments))
@@ -128,16 +132,17 @@ class _Connection:
             if verb not in verbs:
                 raise Misconfigured(f"this owner does not know {verb!r}: use the same version of evermq on both sides")
             result = await verbs[verb](self, *arguments)
+            try:
+                whole = frame([number, None, result])
+            except TooLarge:
+                if verb != "read":
+                    raise
+                whole = frame([number, None, await self._what_fits(arguments[0], result[2])])
         except Exception as error:
-            await self._answer(number, encode_error(error), None)
-        else:
-            await self._answer(number, None, result)
+            whole = frame([number, encode_error(error), None])
+        await self._answer(whole)
 
-    async def _answer(self, number: int, error: list[Any] | None, result: Any) -> None:
-        try:
-            whole = frame([number, error, result])
-        except Rejected as refused:
-            whole = frame([number, encode_error(refused), None])
+    async def _answer(self, whole: bytes) -> None:
         with contextlib.suppress(ConnectionError):
             self._writer.write(whole)
             await self._writer.drain()
@@ -174,10 +179,31 @@ class _Connection:
 
     async def read(self, reader: int, count_max: int, wait_ms: int) -> list[Any]:
         opened, held = self._held(reader)
+        if owed := self._owed.pop(reader, None):
+            raise owed
         deliveries = await opened.read(count_max=count_max, wait_ms=wait_ms)
         tokens = [next(self._numbers) for _ in deliveries]
         held.update(zip(tokens, deliveries, strict=True))
         return pack_deliveries(deliveries, tokens)
+
+    async def _what_fits(self, reader: int, tokens: list[int]) -> list[Any]:
+        """Of what was read, as much as crosses the socket; the rest comes again, what is too large by itself not
+        at once, so that others are read. Raises TooLarge where nothing is left, else the next read does."""
+        opened, held = self._held(reader)
+        parts = fit({token: held.pop(token) for token in tokens}, wire.FRAME_BYTES_MAX)
+        if parts.large:
+            await opened.release(parts.large, delay_ms=_TOO_LARGE_MS)
+            self._owed[reader] = TooLarge(
+                f"message {parts.large[0].message.id} is larger than the {wire.FRAME_BYTES_MAX} bytes that cross the "
+                f"socket, and comes again after {_TOO_LARGE_MS // 1000} s: read it in the process that owns the log "
+                f"({os.getpid()}), or once that has ended in the only one that opens it"
+            )
+        if parts.later:
+            await opened.release(parts.later)
+        if not parts.fits:
+            raise self._owed.pop(reader)
+        held.update(parts.fits)
+        return pack_deliveries(list(parts.fits.values()), list(parts.fits))
 
     async def ack(self, reader: int, tokens: list[int]) -> None:
         opened, held = self._held(reader)

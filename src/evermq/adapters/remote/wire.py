@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from evermq import errors
+from evermq.adapters.plain import unstorable, why_not
 from evermq.batch import Columns
 from evermq.errors import EvermqError, Partial, Rejected, TooLarge, Uncertain
 from evermq.message import NO_HEADERS, Message
@@ -78,12 +79,14 @@ def pack_messages(messages: Sequence[Message]) -> list[Any]:
     try:
         return _columns(messages) if messages else []
     except _NO_VALUE as error:
-        raise Rejected(f"a message cannot be stored: {error}") from error
+        named = (why for message in messages if (why := why_not(message, lambda one: _columns([one]))))
+        raise next(named, unstorable(error)) from error
 
 
 def _columns(messages: Sequence[Message]) -> list[Any]:
     texts, keys, bodies, headers, created = Columns.of(messages)
     ids: Any = texts
+    "".join(ids)  # TypeError for what is not text: bytes would arrive as if they were
     packed: Any = None
     if headers.count(NO_HEADERS) != len(headers):
         packed = [dict(each) for each in headers]

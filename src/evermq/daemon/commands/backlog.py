@@ -26,7 +26,7 @@ def backlog(
 async def _backlog(target: str, only: str | None, json: bool, config: Path | None) -> int:
     from evermq.adapters.address import parse
     from evermq.adapters.open import open_place
-    from evermq.compose.build import find, urls_of
+    from evermq.compose.build import find, place_of, urls_of
     from evermq.compose.config import Child
     from evermq.compose.host import host_rung, hosts_of
 
@@ -37,8 +37,7 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
     for url in urls:
         address = parse(url)
         topic = address.topic
-        query = f"?{url.partition('?')[2]}" if "?" in url else ""  # secrets and certificates among it
-        place = await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
+        place = await open_place(place_of(url), existing=True)
         try:
             state = await place.describe(address.topic)
         finally:

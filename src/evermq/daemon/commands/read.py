@@ -13,7 +13,7 @@ from evermq.clock import SYSTEM
 from evermq.daemon.commands.send import Format
 from evermq.daemon.lines import delivered
 from evermq.daemon.owed import Owed
-from evermq.daemon.running import config_path, run, stop_on_signals, write
+from evermq.daemon.running import config_path, need_standard, run, stop_on_signals, write
 from evermq.errors import EvermqError, Misconfigured
 from evermq.port import Delivery, Queue, Reader, Start
 
@@ -36,6 +36,7 @@ def read(
     config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
     """Read messages, one a line; each is acknowledged once its line is written. Killed, it repeats 500 at most."""
+    need_standard("output")
     run(_read(target, group, format, count, idle_ms if until_empty else None, start_of(from_), config_path(config)))
 
 

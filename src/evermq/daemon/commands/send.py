@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from evermq.daemon.lines import BadInput, acknowledged, message_of, refused
-from evermq.daemon.running import NOT_ALL_SENT, config_path, run, say, stop_on_signals, write
+from evermq.daemon.running import NOT_ALL_SENT, config_path, need_standard, run, say, stop_on_signals, write
 from evermq.errors import EvermqError, Misconfigured, Partial, Rejected
 from evermq.message import Message, MessageFactory
 from evermq.port import Queue
@@ -49,6 +49,8 @@ def send(
         raise Misconfigured("--key-field goes with --format text; with json the key is the field key")
     if producer is not None and "://" in target:
         raise Misconfigured("--producer needs a topic of --config with a last rung: a URL keeps no producer")
+    for name in ("input", "output"):
+        need_standard(name)
     run(_send(target, format, key_field, batch, linger_ms, config_path(config), producer))
 
 
@@ -76,13 +78,17 @@ async def _send(
             return NOT_ALL_SENT
         if sender.failed:
             say(f"evermq: {sender.sent} messages acknowledged, {sender.failed} lines were not")
+        if lines.failure:
+            raise Misconfigured(f"standard input cannot be read: {lines.failure}; {sender.sent} messages were sent")
         return NOT_ALL_SENT if sender.failed else 0
     finally:
         await queue.close()
 
 
 class _Lines:
-    """Standard input in batches; a thread reads it, so that a signal never waits for a line."""
+    """Standard input in batches; a thread reads it, so that a signal never waits for a line.
+
+    failure: why it could not be read to its end."""
 
     def __init__(self, linger_ms: int, batch: int, line_bytes_max: int) -> None:
         self._linger_ms = linger_ms
@@ -95,6 +101,7 @@ class _Lines:
         self._rest = bytearray()
         self._line_bytes_max = line_bytes_max
         self._ended = False
+        self.failure = ""
         Thread(target=self._read, name="stdin", daemon=True).start()
 
     def stop(self) -> None:
@@ -118,7 +125,7 @@ class _Lines:
     def _split(self, chunk: bytes | None) -> None:
         if chunk is None:
             self._ended = True
-            if self._rest and not self._stopped:
+            if self._rest and not self._stopped and not self.failure:
                 self._lines.append(bytes(self._rest))
             self._rest.clear()
             return
@@ -133,12 +140,19 @@ class _Lines:
 
     def _read(self) -> None:
         try:
-            while chunk := os.read(0, 1 << 20):
+            while chunk := self._read_some():
                 asyncio.run_coroutine_threadsafe(self._room.acquire(), self._loop).result()
                 self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
             self._loop.call_soon_threadsafe(self._chunks.put_nowait, None)
-        except (RuntimeError, OSError, CancelledError):
+        except (RuntimeError, CancelledError):
             pass  # the loop has ended
+
+    def _read_some(self) -> bytes:
+        try:
+            return os.read(0, 1 << 20)
+        except OSError as error:
+            self.failure = error.strerror or str(error)
+            return b""
 
 
 class _Sender:

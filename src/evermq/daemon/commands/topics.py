@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -16,6 +16,9 @@ from evermq.errors import Misconfigured, Unsupported
 from evermq.port import Place, Start, TopicState
 from evermq.redaction import redacted
 from evermq.topics import check_group
+
+if TYPE_CHECKING:
+    from evermq.compose.config import TopicConfig
 
 __all__ = ["app"]
 
@@ -36,11 +39,15 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(
-    place: Annotated[str, typer.Argument(help="A place: a queue URL without its topic (log:///dir).")],
+    target: Annotated[
+        str, typer.Argument(help="A place: a queue URL without its topic (log:///dir). Or a topic of --config.")
+    ],
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
-    """List the topics of a place with their lanes and groups."""
-    run(_list(place, json))
+    """List the topics of a place with their lanes and groups; of a topic of --config, what each of its queues has."""
+    json = json or not is_terminal()
+    run(_list(target, json) if "://" in target else _list_queues(target, config_path(config), json))
 
 
 async def _list(place_url: str, json: bool) -> int:
@@ -49,12 +56,7 @@ async def _list(place_url: str, json: bool) -> int:
     place = await open_place(place_url, existing=True)
     try:
         for name in await place.topics():
-            state = await place.describe(name)
-            content = {"topic": name, "lanes": state.lanes, "groups": sorted(state.groups)}
-            if json or not is_terminal():
-                show(msgspec.json.encode(content).decode())
-            else:
-                show(f"{name}  {state.lanes} lanes  groups: {', '.join(sorted(state.groups)) or 'none'}")
+            _show_topic(name, await place.describe(name), "", json)
     finally:
         await place.close()
     return 0
@@ -72,9 +74,9 @@ def describe(
 
 async def _describe(target: str, json: bool, config: Path | None) -> int:
     from evermq.adapters.address import parse
-    from evermq.compose.build import find, urls_of
+    from evermq.compose.build import urls_of
 
-    urls = [target] if "://" in target else urls_of(find(target, config).root)
+    urls = [target] if "://" in target else urls_of(_configured(target, config).root)
     for url in urls:
         address = parse(url)
         place = await _opened(url)
@@ -108,30 +110,68 @@ def _lines(url: str, state: TopicState) -> Iterator[str]:
         yield f"  {name:{width}}  {value}"
 
 
+async def _list_queues(target: str, config: Path | None, json: bool) -> int:
+    from evermq.adapters.address import parse
+    from evermq.adapters.open import open_place
+    from evermq.compose.build import place_of, urls_of
+
+    for url in urls_of(_configured(target, config).root):
+        address = parse(url)
+        place = await open_place(place_of(url), existing=True)
+        try:
+            _show_topic(address.topic, await place.describe(address.topic), str(address), json)
+        finally:
+            await place.close()
+    return 0
+
+
+def _show_topic(name: str, state: TopicState, url: str, json: bool) -> None:
+    groups = sorted(state.groups)
+    if json:
+        content = {"topic": name, "lanes": state.lanes, "groups": groups} | ({"url": url} if url else {})
+        show(msgspec.json.encode(content).decode())
+    else:
+        show(f"{url or name}  {state.lanes} lanes  groups: {', '.join(groups) or 'none'}")
+
+
+def _configured(target: str, config: Path | None) -> TopicConfig:
+    from evermq.compose.build import find
+
+    if "/" in target:
+        raise Misconfigured(f"{redacted(target)!r} is neither a URL (log:///dir/topic) nor the name of a topic")
+    return find(target, config)
+
+
 @app.command("create")
 def create(
     target: Annotated[str, typer.Argument(help="A queue URL, or a topic of --config.")],
     groups: Annotated[str, typer.Option(help="Groups to make, separated by commas.")] = "",
     lanes: Annotated[int | None, typer.Option(min=1, help="Lanes of a topic that is made.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object for each queue.")] = False,
     config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
     """Make what is missing on every child, keep what exists, and say where it differs."""
     named = tuple(check_group(group.strip()) for group in groups.split(",") if group.strip())
-    run(_create(target, named, lanes, config_path(config)))
+    run(_create(target, named, lanes, config_path(config), json))
 
 
-async def _create(target: str, groups: tuple[str, ...], lanes: int | None, config: Path | None) -> int:
+async def _create(target: str, groups: tuple[str, ...], lanes: int | None, config: Path | None, json: bool) -> int:
+    from evermq.adapters.address import parse
     from evermq.compose.build import create as create_all
-    from evermq.compose.build import find, groups_of
+    from evermq.compose.build import groups_of
 
     queues = [(target, groups)]
     if "://" not in target:
-        if "/" in target:
-            raise Misconfigured(f"{redacted(target)!r} is neither a URL (log:///dir/topic) nor the name of a topic")
-        topic = find(target, config)
+        topic = _configured(target, config)
         queues, lanes = groups_of(topic.root, groups or topic.groups), lanes or topic.lanes
     for url, readers in queues:
-        for difference in await create_all([url], readers, lanes):
+        differs = await create_all([url], readers, lanes)
+        if json:
+            address = parse(url)
+            content = {"topic": address.topic, "groups": readers, "url": str(address), "differs": differs}
+            show(msgspec.json.encode(content).decode())
+            continue
+        for difference in differs:
             say(difference)
     return 0
 

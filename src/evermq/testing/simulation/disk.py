@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -81,6 +82,7 @@ class FakeDisk:
         self._journal: list[Step] = []
         self._inodes = max([*begin.files, 0])
         self._syncs: list[tuple[int, str]] = []
+        self._failed_syncs: list[tuple[int, str]] = []
         self.faults = faults or Faults()
 
     @property
@@ -141,13 +143,27 @@ class FakeDisk:
 
     def syncs(self, prefix: str) -> list[int]:
         """The steps that flushed a file whose name began so at the time, and was not a preliminary one."""
-        return [step for step, name in self._syncs if name.startswith(prefix) and not name.endswith("-new")]
+        return _of(self._syncs, prefix)
+
+    def failed_syncs(self, prefix: str) -> list[int]:
+        """The steps that were to flush such a file and failed."""
+        return _of(self._failed_syncs, prefix)
+
+    def replacements(self, prefix: str) -> list[int]:
+        """The steps by which a new file with such a name was durably in its place."""
+        renames = [i for i, step in enumerate(self._journal) if step.verb == "rename" and step.other.startswith(prefix)]
+        syncs = [i for i, step in enumerate(self._journal) if step.verb == "sync_names"]
+        return [syncs[at] + 1 for rename in renames if (at := bisect_right(syncs, rename)) < len(syncs)]
 
     def synced(self, inode: int) -> None:
         """A file was flushed."""
         self.do(Step("sync", inode))
-        name = next((name for name, number in self._now.names.items() if number == inode), "")
-        self._syncs.append((self.steps, name))
+        self._syncs.append((self.steps, self._name(inode)))
+
+    def sync_failed(self, inode: int) -> None:
+        """A flush failed, and what it was to flush is lost."""
+        self.do(Step("sync_failed", inode))
+        self._failed_syncs.append((self.steps, self._name(inode)))
 
     def renamed(self, old: str, new: str) -> int:
         """How many files whose name began with `old` were given one that begins with `new`."""
@@ -177,6 +193,9 @@ class FakeDisk:
     def image(self) -> Image:
         """The disk as it is now."""
         return self._now.copy()
+
+    def _name(self, inode: int) -> str:
+        return next((name for name, number in self._now.names.items() if number == inode), "")
 
     def _inode(self, name: str) -> int:
         if name not in self._now.names:
@@ -223,10 +242,14 @@ class FakeFile:
 
     def sync(self) -> None:
         if self._disk.faults.hits("sync"):
-            self._disk.do(Step("sync_failed", self._inode))
+            self._disk.sync_failed(self._inode)
             raise self._disk.faults.error()
         if not self._disk.faults.lies():
             self._disk.synced(self._inode)
 
     def close(self) -> None:
         pass
+
+
+def _of(steps: list[tuple[int, str]], prefix: str) -> list[int]:
+    return [step for step, name in steps if name.startswith(prefix) and not name.endswith("-new")]

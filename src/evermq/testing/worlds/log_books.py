@@ -17,7 +17,8 @@ class Books:
 
     messages, topic, number: by id; number counts the messages of one producer. acked, settled: when the answer came.
     settling: when it was asked for. refused: certainly not appended. segment_syncs: when the log was flushed;
-    cursor_syncs: when what groups have done was. wrong: what was seen to be wrong already.
+    cursor_syncs: when what groups have done was; cursor_failures: when that failed; cursor_replacements: when it was
+    written down anew. wrong: what was seen to be wrong already.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
@@ -29,12 +30,16 @@ class Books:
     refused: set[str] = field(default_factory=set)
     segment_syncs: list[int] = field(default_factory=list)
     cursor_syncs: list[int] = field(default_factory=list)
+    cursor_failures: list[int] = field(default_factory=list)
+    cursor_replacements: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def note(self, disk: FakeDisk) -> None:
         """Take down when this disk, whose life is over, flushed."""
         self.segment_syncs = sorted([*self.segment_syncs, *disk.syncs("segment-")])
         self.cursor_syncs += disk.syncs("cursors-")
+        self.cursor_failures += disk.failed_syncs("cursors-")
+        self.cursor_replacements += disk.replacements("cursors-")
 
     def stored(self, before: int, *, synced_only: bool) -> set[str]:
         """The acknowledged messages that must be there after a crash, operations up to `before` being done."""
@@ -42,7 +47,19 @@ class Books:
 
     def done(self, before: int, *, synced_only: bool) -> set[str]:
         """The settled messages that must not come again after it."""
-        return _known(self.settled, self.cursor_syncs, before, synced_only)
+        return _known(self.settled, self.cursor_syncs, before, synced_only) - self._lost_again(before)
+
+    def _lost_again(self, before: int) -> set[str]:
+        """The settled messages of which a failed flush took the note, and that nobody wrote down again: whoever opens
+        the log then, and flushes what is left, does not know of them."""
+        lost: set[str] = set()
+        for failure in (step for step in self.cursor_failures if step <= before):
+            good = [*self.cursor_syncs, *self.cursor_replacements]
+            since = max((step for step in good if step < failure), default=0)
+            then = min((step for step in good if failure < step <= before), default=None)
+            if then not in self.cursor_replacements:
+                lost |= {id for id, moment in self.settled.items() if since <= moment < failure}
+        return lost
 
     def delayed(self) -> set[str]:
         """The messages that had to wait for their time."""
@@ -72,6 +89,8 @@ class Books:
             refused=set(self.refused),
             segment_syncs=[0],
             cursor_syncs=[0],
+            cursor_failures=[],
+            cursor_replacements=[],
             wrong=[],
         )
 
