@@ -108,3 +108,13 @@ def test_acknowledgement_counts_after_a_write_error_closed_the_log() -> None:
         await reader.ack(found)
 
     assert left_after(play, power=False) == 0
+
+
+def test_reader_that_has_nothing_to_give_back_closes_on_a_disk_that_fails() -> None:
+    async def play(place: LogPlace, disk: FakeDisk, reader: LogReader, found: list[Delivery]) -> None:
+        disk.faults = Faults(fail_at=1, for_ever=True)
+        with pytest.raises(Unavailable):
+            await reader.ack(found)
+        await reader.close()
+
+    assert left_after(play, power=False) == 3

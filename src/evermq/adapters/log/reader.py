@@ -66,14 +66,14 @@ class LogReader:
         by_lane = self._last_offsets if deliveries == self._last else _by_lane(deliveries)
         with self._topic.lock:
             changes = self._change(by_lane, lambda lane, offsets: self._group.cursors[lane].settle(offsets))
-            self._topic.record(changes)
+            self._record(changes)
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
         due_ms = self._topic.time.now_ms() + max(0, delay_ms)
         with self._topic.lock:
             changes = self._change(_by_lane(deliveries), lambda lane, offsets: self._release(lane, offsets, due_ms))
-            self._topic.record(changes)
+            self._record(changes)
             for reader in self._group.readers:
                 reader.wake()
 
@@ -137,6 +137,12 @@ class LogReader:
             pass
         finally:
             self.is_waiting = False
+
+    def _record(self, changes: list[Change]) -> None:
+        if changes:
+            self._topic.record(changes)
+        else:
+            self._topic.place.mend_cursors()  # what is done again changes nothing, and may not have been written down
 
     def _release(self, lane: int, offsets: Iterable[int], due_ms: int) -> Change | None:
         return self._group.cursors[lane].release(offsets, due_ms, lambda wanted: self._group.keys(lane, wanted))

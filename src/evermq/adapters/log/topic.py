@@ -164,8 +164,6 @@ class Topic:
         """Write down what changed in groups of this topic."""
         if changes:
             self.place.record(changes)
-        else:
-            self.place.mend_cursors()  # what is acknowledged again may not have been written down
 
     def note_delayed(self, piece: Piece) -> None:
         """Take delayed messages that were just stored into account."""
