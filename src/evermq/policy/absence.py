@@ -18,6 +18,7 @@ __all__ = ["Absence"]
 _PATIENCE_MS = 300
 _LANES_MAX = 16  # looked at in one turn
 _FRESH_MS = 500  # an answer that took longer says what was, not what is
+_Told = dict[str, list[Held]]
 _COPIED_MS = 30_000  # for so long what a sender had a copy of is looked for behind what was read before
 
 
@@ -65,15 +66,16 @@ class Absence:
         self._silent.clear()
         old_ms = self._clock.monotonic_ms() - _COPIED_MS
         self._copied = {stream: at_ms for stream, at_ms in self._copied.items() if at_ms > old_ms}
+        told = _by_stream(each for report in reports for each in report.held)
         for lane in self._turn():
             self._wanted.pop(lane.number, None)
             if lane.proof is None:
                 lane.proof = await self._begin(lane)
             elif lane.claimed and not lane.out and lane.proof.began_ms < asked_ms:
                 past = await self._read_to_the_end(lane.proof, reports)
-                if self._absent(lane, past, reports) and not await self.is_claimed([lane]):
+                if self._absent(lane, past, told) and not await self.is_claimed([lane]):
                     continue
-                if self._conclude(lane, past, reports):
+                if self._conclude(lane, past, told):
                     moved.append(lane)
         return moved
 
@@ -150,54 +152,66 @@ class Absence:
             self._silent.add(key)
             return False
 
-    def _held(self, reports: Sequence[Report]) -> set[Held]:
-        return {each for report in reports for each in report.held} | self._gate.held(self._clock.monotonic_ms())
-
-    def _absent(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> dict[str, Parked]:
-        """By stream, what may go on, since what is before it is nowhere. The lane may have moved while others were
-        asked."""
-        found: dict[str, Parked] = {}
+    def _absent(self, lane: Lane, past: set[str], told: _Told) -> dict[str, tuple[Parked, list[Held]]]:
+        """By stream, what may go on, since what is before it is nowhere, and what is held of the stream. The lane may
+        have moved while others were asked."""
+        found: dict[str, tuple[Parked, list[Held]]] = {}
         search: _Search | None = lane.proof
         if not lane.claimed or lane.out or search is None:
             return found
-        held = self._held(reports)
+        own = _by_stream(self._gate.held(self._clock.monotonic_ms()))
         for parked in lane.parked:
             stream, prev = parked.number.stream, parked.number.prev
             known = lane.streams.get(stream)
             if known is None or known.has(prev) or stream in found or prev >= self._gate.opened(stream):
                 continue
-            others = [each for each in held if each.stream == stream]
+            others = [*told.get(stream, ()), *own.get(stream, ())]
             mine = [each for each in others if not each.last and each.seq not in known.settled]
             if any(each.seq < parked.number.seq for each in mine):
                 continue  # of its bucket, perhaps: it goes first
             read = {each.rung for each in mine if each.open > prev}
             if parked in search.held and prev < search.opened.get(stream, 0):
                 read |= past
-            copies = _copies_before(parked.number.seq, COPY, others, known.settled)
-            if copies or (
-                stream not in self._copied and _copies_before(parked.number.seq, SENT, others, known.settled)
-            ):
-                self._copied[stream] = self._clock.monotonic_ms()
-            if not read >= self._rungs.keys():
-                continue
-            if copies:
-                self._wanted.setdefault(lane.number, {})[stream] = Wanted(stream, copies[0], copies[-1])
-            elif stream not in self._copied or (past >= self._rungs.keys() and search.began_ms > self._copied[stream]):
-                found[stream] = parked
+            if self._is_nowhere(lane, parked, read, past, [each for each in others if each.last]):
+                found[stream] = (parked, others)
         return found
 
-    def _conclude(self, lane: Lane, past: set[str], reports: Sequence[Report]) -> bool:
+    def _is_nowhere(self, lane: Lane, parked: Parked, read: set[str], past: set[str], copies: list[Held]) -> bool:
+        """Neither on a rung nor with a sender; one that only a sender has is asked for."""
+        stream, settled = parked.number.stream, lane.streams[parked.number.stream].settled
+        here = _before(parked.number.seq, [each for each in copies if each.rung == COPY], settled)
+        sent = [each for each in copies if each.rung == SENT]
+        if here or (stream not in self._copied and _before(parked.number.seq, sent, settled)):
+            self._copied[stream] = self._clock.monotonic_ms()
+        if not read >= self._rungs.keys():
+            return False
+        if here:
+            self._wanted.setdefault(lane.number, {})[stream] = Wanted(stream, here[0], here[-1])
+            return False
+        if stream not in self._copied:
+            return True
+        return past >= self._rungs.keys() and lane.proof.began_ms > self._copied[stream]
+
+    def _conclude(self, lane: Lane, past: set[str], told: _Told) -> bool:
         """Pass over what is nowhere."""
-        found, held = self._absent(lane, past, reports), self._held(reports)
-        for stream, parked in found.items():
-            numbers = {number for each in held if each.stream == stream for number in each.numbers}
+        found = self._absent(lane, past, told)
+        for parked, others in found.values():
+            seq, settled = parked.number.seq, lane.streams[parked.number.stream].settled
+            numbers = {each.seq for each in others if not each.last} | {*_before(seq, others, settled)}
             self._gate.pass_over(lane, parked, ABSENT, numbers)
         if found or past >= self._rungs.keys():
             lane.proof = None  # what is still held needs another search
         return bool(found)
 
 
-def _copies_before(seq: int, kind: str, others: Iterable[Held], settled: Settled) -> list[int]:
-    """What senders have copies of that a number may be waiting for."""
-    numbers = {number for each in others if each.last and each.rung == kind for number in each.numbers}
-    return sorted(number for number in numbers if number < seq and number not in settled)
+def _by_stream(held: Iterable[Held]) -> _Told:
+    found: _Told = {}
+    for each in held:
+        found.setdefault(each.stream, []).append(each)
+    return found
+
+
+def _before(seq: int, copies: Iterable[Held], settled: Settled) -> list[int]:
+    """Numbers of which senders have copies and that another number may be waiting for."""
+    spans = [range(max(each.seq, settled.next), min(each.last + 1, seq)) for each in copies if each.last]
+    return sorted({number for span in spans for number in span if number not in settled})
