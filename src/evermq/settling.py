@@ -77,8 +77,8 @@ class Part(Protocol):
         """Write these states down, all or none. Raises Fenced where a lane is not this reader's any more."""
         ...
 
-    async def look(self, lanes: Collection[int]) -> States:
-        """The states in these lanes, whoever has claimed them."""
+    async def look(self, lanes: Collection[int], streams: Collection[str] | None = None) -> States:
+        """The states in these lanes (of these streams alone), whoever has claimed them."""
         ...
 
     async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:

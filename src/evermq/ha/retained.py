@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Fenced, NoSuchTopic, Partial
@@ -25,7 +24,7 @@ __all__ = ["Retained", "RetainedCounts"]
 
 Send = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
 _TELL_MS = 200
-_TURNS_A_LOOK = 5
+_TURNS_A_LOOK, _TURNS_A_LOOK_MAX = 5, 25
 _PATIENCE_MS = 2_000  # before the rung is asked what it has left
 _SENT_COUNT_MAX = 500
 _LANES_MAX = 16  # asked for one by one in one look
@@ -102,10 +101,11 @@ class Retained:
         else:
             self.counts.kept += len(messages)
 
-    async def look(self) -> None:
-        """Drop the copies of what is settled, and send again what is neither settled nor left in the rung."""
+    async def look(self) -> int:
+        """Drop the copies of what is settled, and send again what is neither settled nor left in the rung; returns how
+        many that concerned."""
         if self._copies.is_empty:
-            return
+            return 0
         await self._copies.fill()
         old_ms = self._clock.monotonic_ms() - _PATIENCE_MS
         old = [copy for copy in self._copies.window if copy.since_ms <= old_ms]
@@ -115,7 +115,9 @@ class Retained:
         done = [copy for copy in self._copies.window if not self._is_needed(copy)]
         await self._copies.drop(done)
         self.counts.dropped += len(done)
-        await self._send_again([copy for copy in lost if self._is_needed(copy)])
+        again = [copy for copy in lost if self._is_needed(copy)]
+        await self._send_again(again)
+        return len(done) + len(again)
 
     async def tell(self) -> None:
         """Tell the readers of every group which numbers may still come from here, and send what they ask for."""
@@ -146,12 +148,16 @@ class Retained:
         await self._copies.close()
 
     async def _watch(self) -> None:
-        for turn in count():
+        rest = pause = _TURNS_A_LOOK
+        while True:
             await self._clock.sleep(_TELL_MS)
             try:
-                if turn % _TURNS_A_LOOK == 0:
+                rest -= 1
+                if rest <= 0:
+                    # While nothing is settled, as behind a deep backlog, there is nothing to be asked for either.
                     await self._copies.adopt()
-                    await self.look()
+                    pause = _TURNS_A_LOOK if await self.look() else min(2 * pause, _TURNS_A_LOOK_MAX)
+                    rest = pause
                 await self.tell()
             except Exception as error:  # a watch that ended without a word would keep the copies for ever
                 self.error = repr(error)
@@ -195,8 +201,9 @@ class Retained:
 
     async def _note_settled(self) -> None:
         lanes = {copy.lane for copy in self._copies.window}
+        streams = {copy.number.stream for copy in self._copies.window}
         for group in self._groups if lanes else ():
-            states = await (await self._part(group)).look(lanes)
+            states = await (await self._part(group)).look(lanes, streams)
             packed = {name: text for streams in states.values() for name, text in streams.items()}
             known: dict[str, Settled] = {}
             for copy in self._copies.window:

@@ -109,9 +109,12 @@ class MemoryPart:
                 if recorded := self._group.recorded.get((lane, name)):
                     recorded.difference_update([seq for seq in recorded if seq in state])
 
-    async def look(self, lanes: Collection[int]) -> States:
+    async def look(self, lanes: Collection[int], streams: Collection[str] | None = None) -> States:
         self._check()
-        return {lane: self._packed(lane) for lane in lanes}
+        found = {lane: self._packed(lane) for lane in lanes}
+        if streams is None:
+            return found
+        return {lane: {name: each[name] for name in each.keys() & streams} for lane, each in found.items()}
 
     async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
         self._check()

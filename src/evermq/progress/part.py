@@ -62,8 +62,8 @@ class SqlPart:
             await self._run(partial(self._settle, found))
             self._claimed.update(found)
 
-    async def look(self, lanes: Collection[int]) -> States:
-        return await self._database.run(partial(self._look, lanes))
+    async def look(self, lanes: Collection[int], streams: Collection[str] | None = None) -> States:
+        return await self._database.run(partial(self._look, lanes, streams))
 
     async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
         return await self._run(partial(self._collect, streams, day))
@@ -134,10 +134,13 @@ class SqlPart:
             connection.execute(delete(table).where(self._mine(table), table.c.stream.in_(gone)))
         return gone
 
-    def _look(self, lanes: Collection[int], connection: Connection) -> States:
+    def _look(self, lanes: Collection[int], streams: Collection[str] | None, connection: Connection) -> States:
         query = select(claims.c.lane, claims.c.owner).where(self._mine(claims), claims.c.lane.in_(lanes))
         owners = {row.lane: row.owner for row in connection.execute(query)}
-        return self._states(connection, dict.fromkeys(lanes, "") | owners)
+        found = self._states(connection, dict.fromkeys(lanes, "") | owners, streams)
+        if streams is None:
+            return found
+        return {lane: {name: each[name] for name in each.keys() & streams} for lane, each in found.items()}
 
     def _renew(self, row: dict[str, Any], connection: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
         self._show(connection, row)
@@ -209,17 +212,20 @@ class SqlPart:
             else:
                 connection.execute(self._claim_of(lane).values(owner=asking, asking=None))
 
-    def _states(self, connection: Connection, owners: Mapping[int, str]) -> States:
-        """Of these lanes, by their owners, "" for none."""
+    def _states(
+        self, connection: Connection, owners: Mapping[int, str], streams: Collection[str] | None = None
+    ) -> States:
+        """Of these lanes, by their owners, "" for none. streams: that the table of states is asked for, None for all."""
         found: dict[int, dict[str, Settled]] = {lane: {} for lane in owners}
         if not found:
             return {}
-        for row in connection.execute(select(states).where(self._mine(states), states.c.lane.in_(owners))):
+        query = select(states).where(self._mine(states), states.c.lane.in_(owners))
+        for row in connection.execute(query if streams is None else query.where(states.c.stream.in_(streams))):
             found[row.lane][row.stream] = Settled.unpack(row.state)
         for lane, newer in (fresh_of(connection, self._own, owners)).items():
             found[lane].update({stream: Settled.unpack(state) for stream, state in newer.items()})
-        query = select(settled).where(self._mine(settled), settled.c.lane.in_(owners)).order_by(settled.c.seq)
-        for row in connection.execute(query):
+        recorded = select(settled).where(self._mine(settled), settled.c.lane.in_(owners)).order_by(settled.c.seq)
+        for row in connection.execute(recorded):
             self._recorded.add(row.stream)
             found[row.lane].setdefault(row.stream, Settled(floor=row.seq)).add(row.seq)
         return {lane: {name: each.pack() for name, each in streams.items()} for lane, streams in found.items()}

@@ -47,8 +47,8 @@ class DistantPart:
     async def settle(self, states: States) -> None:
         await self._go("settle", self.part.settle, states)
 
-    async def look(self, lanes: Collection[int]) -> States:
-        return await self._go("look", self.part.look, lanes)
+    async def look(self, lanes: Collection[int], streams: Collection[str] | None = None) -> States:
+        return await self._go("look", partial(self.part.look, streams=streams), lanes)
 
     async def renew(self, report: Report) -> Renewed:
         return await self._go("renew", self.part.renew, report)

@@ -63,6 +63,9 @@ class RetainedRun(Run):
 
     def judge(self, result: WorldResult) -> None:
         super().judge(result)
+        lost, flagged = self.record.seen["lost by the standby"], self.record.flagged[_GROUP]
+        if flagged > max(15, lost // 20):
+            self.failures.append(f"{flagged} were handed out flagged, where {lost} were lost and sent again")
         result.seen["replayed"] += (replayed := sum(copies.counts.replayed for copies in self.retained))
         if not replayed and not result.failures and self.record.seen["lost by the standby"]:
             result.invalid.append("the standby lost messages, and none was sent again")
