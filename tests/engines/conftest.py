@@ -14,7 +14,8 @@ import pytest
 from evermq.drills.engines.catalog import CATALOG
 from evermq.drills.engines.engine import Engine, Missing
 
-CLUSTERS = {"kafka-three", "rabbitmq-three", "rocketmq-three", "rocketmq-secured"}  # minutes to start: `make chaos`
+# Minutes to start: `make chaos`.
+CLUSTERS = {"kafka-three", "kafka-linked", "rabbitmq-three", "rocketmq-three", "rocketmq-secured"}
 START_S = 400  # of the slowest cluster on a machine that is busy, and of the test itself
 FIXTURES = {f"{name.replace('-', '_')}_server": name for name in CATALOG}
 

@@ -32,6 +32,7 @@ __all__ = ["COLUMNS", "Cell", "cells", "main", "run"]
 
 COLUMNS = {
     "KS": "kafka-three,redis-sentinel,zookeeper",
+    "KL": "kafka-linked,redis-sentinel,zookeeper",
     "RS": "rabbitmq,redis,zookeeper",
     "KR": "kafka,rabbitmq,zookeeper",
     "MS": "rocketmq,redis,zookeeper",
@@ -63,8 +64,10 @@ def cells(path: Path) -> list[Cell]:
 
 
 def _row_fits(row: str, names: str) -> bool:
-    """Whether the ladder has the part that the fault is of."""
+    """Whether the ladder has the part that the fault is of, and whether it is there for the fault's sake."""
     needs = ROWS[row].needs if row in ROWS else ""
+    if (needs == "links") != names.startswith("kafka-linked"):
+        return False
     return needs != "coordinator" or len(names.split(",")) > 2
 
 

@@ -7,6 +7,7 @@ import difflib
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.etcd import Etcd
 from evermq.drills.engines.kafka import Kafka, KafkaPlain, KafkaSecured, KafkaThree
+from evermq.drills.engines.kafka_linked import KafkaLinked
 from evermq.drills.engines.mariadb import MariaDB
 from evermq.drills.engines.postgresql import PostgreSQL
 from evermq.drills.engines.rabbitmq import RabbitMQ, RabbitMQSecured, RabbitMQThree
@@ -25,6 +26,7 @@ _ALL: tuple[type[Engine], ...] = (
     RedisSecured,
     Kafka,
     KafkaThree,
+    KafkaLinked,
     KafkaSecured,
     KafkaPlain,
     RabbitMQ,

@@ -31,12 +31,13 @@ class Missing(EvermqError):
 
 
 class Door(NamedTuple):
-    """Clients that dial the port `front`, on which a faulty proxy may stand, are to be led to the port `back` of a
-    host."""
+    """Clients that dial the port `front` of `at`, on which a faulty proxy may stand, are to be led to the port `back`
+    of a host."""
 
     front: int
     back: int
     host: str = HOST
+    at: str = HOST
 
 
 class Engine(ABC):

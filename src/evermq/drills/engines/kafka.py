@@ -19,7 +19,7 @@ from evermq.drills.engines.packages import jars, java
 from evermq.drills.engines.ports import HOST, answers, free_port
 from evermq.errors import Unavailable
 
-__all__ = ["Kafka", "KafkaPlain", "KafkaSecured", "KafkaThree"]
+__all__ = ["Kafka", "KafkaPlain", "KafkaSecured", "KafkaThree", "Member"]
 
 _VERSION = "4.3.1"
 _LOG4J = "2.24.3"  # Kafka's own POM names no logging backend
@@ -77,7 +77,7 @@ _SERVER_JVM = ("-Xms128m", "-Xmx320m", "-XX:MaxDirectMemorySize=128m", "-XX:Tier
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
+class Member:
     """A node's number and ports: for clients and brokers, for clients behind a proxy, for the quorum."""
 
     number: int
@@ -100,7 +100,7 @@ class Kafka(Engine):
     def __init__(self, directory: Path | None = None, *, lasting: bool = False, **settings: str) -> None:
         super().__init__(directory, lasting=lasting)
         self._given = settings
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
 
     @classmethod
     def install(cls) -> None:
@@ -115,7 +115,7 @@ class Kafka(Engine):
 
     def prepare(self) -> None:
         """Members, configuration, formatted directories."""
-        self._members = [_Member(number) for number in range(1, self.members + 1)]
+        self._members = [Member(number) for number in range(1, self.members + 1)]
         self.doors = [member.door for member in self._members]
         self.secure()
         (self.directory / "log4j2.properties").write_text(_LOG)
@@ -168,15 +168,21 @@ class Kafka(Engine):
         log = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
         return [java(), *_JVM, *options, log, "-cp", f"{self.jars()}/*"]
 
-    def _node(self, member: _Member) -> Node:
+    def _node(self, member: Member) -> Node:
         where = self.directory / f"kafka-{member.number}"
         where.mkdir(parents=True, exist_ok=True)
-        (where / "server.properties").write_text(_lines(self._server_settings(member, where)))
-        command = [*self._java(*_SERVER_JVM), "kafka.Kafka", str(where / "server.properties")]
+        (where / "server.properties").write_text(_lines(self.server_settings(member, where)))
+        options = (*_SERVER_JVM, *self.server_options(member, where))
+        command = [*self._java(*options), "kafka.Kafka", str(where / "server.properties")]
         node = Node(where.name, where, command, lambda: ready(node, member), ready_s=90, stop_s=25)
         return node
 
-    def _server_settings(self, member: _Member, where: Path) -> dict[str, str]:
+    def server_options(self, member: Member, where: Path) -> list[str]:
+        """More for the Java of a node."""
+        return []
+
+    def server_settings(self, member: Member, where: Path) -> dict[str, str]:
+        """The node's server.properties."""
         copies = str(self.members)
         in_sync = str(max(1, self.members - 1))
         direct = f"CLIENT://{HOST}:{member.port}"
@@ -324,7 +330,7 @@ class KafkaPlain(Kafka):
         return f'{module} required username="{user}" password="{self.secrets.users[user]}";'
 
 
-def ready(node: Node, member: _Member) -> bool:
+def ready(node: Node, member: Member) -> bool:
     """Whether the broker is registered and serves clients."""
     return node.said("Kafka Server started") and answers(member.port) is not None
 

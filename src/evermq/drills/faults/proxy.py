@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Self
 
 from evermq.drills.engines.engine import Door
-from evermq.drills.engines.ports import HOST
 
 __all__ = ["Fault", "Proxy"]
 
@@ -87,7 +86,7 @@ class Proxy:
             link.drop()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, HOST, self.door.front, limit=_CHUNK)
+        self._server = await asyncio.start_server(self._accept, self.door.at, self.door.front, limit=_CHUNK)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.happened["connections"] += 1

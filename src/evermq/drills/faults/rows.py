@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from evermq.drills.engines.engine import Engine
+from evermq.drills.engines.kafka_linked import KafkaLinked
 from evermq.drills.engines.node import Node
 from evermq.drills.faults.outages import Outage, of_engine
 from evermq.drills.faults.proxy import Fault, Proxy
-from evermq.errors import Unavailable
+from evermq.errors import Misconfigured, Unavailable
 
 __all__ = ["ROWS", "Engines", "Row"]
 
@@ -76,7 +77,9 @@ class Row:
         return proxies
 
     def outage(self, name: str, engines: Engines, proxies: Sequence[Proxy], topic: str) -> Outage:
-        """What a drill does."""
+        """What a drill does. Raises Misconfigured where the primary is not of the kind that it needs."""
+        if self.needs == "links" and not isinstance(engines.primary, KafkaLinked):
+            raise Misconfigured(f"--fault {name} cuts links between nodes: give {KafkaLinked.name} first in --engines")
         scene = Scene(engines, proxies, topic)
 
         async def heal() -> None:
@@ -109,6 +112,14 @@ async def _leader_bounced(scene: Scene) -> None:
 
 async def _one_cut_off(scene: Scene) -> None:
     await scene.proxies[0].set(Fault(cut=True))
+
+
+async def _bridged(scene: Scene) -> None:
+    """The topic's leader and one of the others hear each other no more, and both hear the third."""
+    leader, primary = await scene.leader(), scene.engines.primary
+    assert isinstance(primary, KafkaLinked)
+    other = next(name for name in primary.nodes if name != leader.name)
+    await asyncio.to_thread(primary.cut, leader.name, other)
 
 
 async def _one_way(scene: Scene) -> None:
@@ -182,6 +193,7 @@ ROWS: dict[str, Row] = {
     "leader-bounce": Row("F3: the leading node ends and comes back five times, killed and in order", _leader_bounced),
     "isolate": Row("F4: one node is cut off from clients", _one_cut_off, proxied=True),
     "one-way": Row("F5: requests arrive, answers do not", _one_way, total=True, proxied=True),
+    "bridge": Row("F6: two nodes hear each other no more, and both hear the third", _bridged, needs="links"),
     "latency": Row("F8: 300 ms more in either direction", _slowed, proxied=True),
     "coordinator-kill": Row("F11: the coordinator is gone", _coordinator_killed, needs="coordinator"),
     "standby-kill": Row(
