@@ -215,7 +215,7 @@ class SqlPart:
     def _states(
         self, connection: Connection, owners: Mapping[int, str], streams: Collection[str] | None = None
     ) -> States:
-        """Of these lanes, by their owners, "" for none. streams: what the table of states is asked for, None for all."""
+        """Of these lanes, by their owners, "" for none. streams: asked for in the table of states, None for all."""
         found: dict[int, dict[str, Settled]] = {lane: {} for lane in owners}
         if not found:
             return {}
