@@ -67,6 +67,11 @@ class Host:
             await self.retained.keep(messages)
         return [Position("0", 0, ("primary",)) for _ in messages]
 
+    async def read(self) -> None:
+        """Readers of both groups say where they are."""
+        for group in GROUPS:
+            await (await self.progress.join(group)).renew(Report({"standby/0": 1}))
+
     async def kept(self, *numbers: int) -> None:
         await self.retained.keep([delivery(seq, back=0).message for seq in numbers])
 
@@ -86,6 +91,7 @@ class Host:
     async def look(self, later_ms: int = 5_000) -> list[int]:
         """The numbers that are sent again."""
         self.clock.ms += later_ms
+        await self.retained.tell()
         await self.retained.look()
         numbers = [number_of(message) for message in self.sent]
         self.sent.clear()
@@ -95,6 +101,7 @@ class Host:
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[Host]:
     found = Host(tmp_path)
+    await found.read()
     yield found
     await found.retained.close()
 
@@ -106,6 +113,17 @@ async def test_what_the_rung_has_lost_is_sent_again(host: Host) -> None:
     assert await host.look() == []
     host.rung.left["billing"] = 0
     assert await host.look() == [1, 2, 3]
+
+
+async def test_store_that_no_reader_writes_to_proves_no_loss(tmp_path: Path) -> None:
+    """As where `progress` is a directory and the readers are on another host: all would be sent again and again."""
+    host = Host(tmp_path)
+    await host.kept(1, 2)
+    await host.look()
+    assert await host.look() == []
+    await host.read()
+    assert await host.look() == [1, 2]
+    await host.retained.close()
 
 
 async def test_what_a_group_has_settled_is_not_missing(host: Host) -> None:

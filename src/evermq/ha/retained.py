@@ -49,7 +49,8 @@ class Retained:
     groups: all that have to settle a message, as `progress` knows it, before its copy is dropped. send: where a message
     goes again that the rung has lost. That is so where a group has fewer messages left in the rung, or in one of its
     lanes, than there are copies that it has not settled: the rung is asked first, so that what is settled meanwhile is
-    missing from the copies and not from the rung. What cannot be asked says nothing.
+    missing from the copies and not from the rung. What cannot be asked says nothing, nor does a store where no reader
+    of the group was ever seen: it may be another one than theirs.
 
     Readers are told of the copies, so that none takes what the rung has lost for something that is nowhere: they ask
     for it instead. A message that is sent again without need is a double by its number, and is dropped.
@@ -76,6 +77,7 @@ class Retained:
         self._send = send
         self._clock = clock
         self._parts: dict[str, Part] = {}
+        self._read: set[str] = set()  # groups whose readers are known to write to the same store
         self._turn = 0
         self._replaying: set[str] = set()  # ids of what is being sent again
         self._came_back: set[str] = set()  # and of what of it the rung has taken once more
@@ -132,6 +134,8 @@ class Retained:
                 renewed = await part.renew(Report(held=spans(open, now_ms)))
             except Fenced:
                 continue  # it was silent for too long, and is heard of again the next time
+            if any(report.at for report in renewed.reports):
+                self._read.add(group)
             wanted = [each for report in renewed.reports for each in report.wanted]
             if wanted:
                 await self._send_again([copy for copy in open if not copy.was_sent(now_ms) and copy.is_among(wanted)])
@@ -177,6 +181,8 @@ class Retained:
         found: dict[str, dict[int, int]] = {}
         lanes = self._lanes_in_turn(old)
         for group in self._groups if old else ():
+            if group not in self._read:
+                continue
             try:
                 found[group] = {_ALL: await self._rung.backlog(group)}
                 for lane in lanes if found[group][_ALL] else ():
