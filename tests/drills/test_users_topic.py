@@ -50,6 +50,7 @@ async def test_effects_are_judged_in_the_users_database_which_is_left_as_it_was(
     assert set(rows.values()) == {0}
     assert await topics_of(tmp_path / "a") == await topics_of(tmp_path / "b") == []
     assert list((tmp_path / "last" / "slots").iterdir()) == []
+    assert list((tmp_path / "last").glob("copies-*/*")) == []
     made = {path.name for path in set(tmp_path.iterdir()) - before}
     assert made - {"shop.sqlite-wal", "shop.sqlite-shm"} == {"a", "b", "last", "drills"}
 
@@ -82,6 +83,7 @@ async def test_drill_that_is_ended_before_its_time_leaves_nothing_behind_either(
     assert set(rows.values()) == {0}
     assert await topics_of(tmp_path / "a") == await topics_of(tmp_path / "b") == []
     assert list((tmp_path / "last" / "slots").iterdir()) == []
+    assert list((tmp_path / "last").glob("copies-*/*")) == []
     assert not list(tmp_path.glob("switch*"))
 
 

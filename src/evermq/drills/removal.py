@@ -15,11 +15,12 @@ from evermq.compose.config import Child, TopicConfig
 from evermq.compose.host import hosts_of
 from evermq.compose.ordering import open_progress
 from evermq.compose.switching import SwitchConfig, connect, drop_left_probes
-from evermq.errors import EvermqError
+from evermq.errors import Closed, EvermqError
 
 __all__ = ["remove"]
 
 _WAIT_S = 20
+_TRIES = 3
 _Step = Coroutine[Any, Any, None]
 
 
@@ -55,6 +56,17 @@ def _steps(drill: TopicConfig, groups: Sequence[str]) -> Iterator[tuple[str, _St
 
 
 async def _drop_topics(url: str, groups: Sequence[str]) -> None:
+    """As `_drop_once`; again where the process that owned a log ended meanwhile."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return await _drop_once(url, groups)
+        except Closed:
+            if not left:
+                raise
+    return None
+
+
+async def _drop_once(url: str, groups: Sequence[str]) -> None:
     """The topic of a URL, with what it has beside it: dead letters, and probes of processes that were killed."""
     address = parse(url)
     place = await open_place(_place_of(url, address))
@@ -81,9 +93,9 @@ def _place_of(url: str, address: Address) -> str:
 async def _drop_slots(url: str) -> None:
     address = parse(url)
     directory = Path(address.place)
-    slots = directory / "slots" / address.topic
-    if slots.exists():
-        await asyncio.to_thread(shutil.rmtree, slots)
+    for slots in [directory / "slots" / address.topic, *directory.glob(f"copies-*/{address.topic}")]:
+        if slots.exists():
+            await asyncio.to_thread(shutil.rmtree, slots)
     if (directory / "lock").exists():  # a log is there as well: what no rung would ever take is in it
         await _drop_topics(url, ())
 
