@@ -91,6 +91,13 @@ REFUSED = [
     ('progress = "sqlite:///p"', "progress goes with order"),
     ('order = "key"\nprogress = "p"', "order needs progress"),
     ('order = "key"\nprogress = "sqlite:///p"\nhold_ms_max = 0', "hold_ms_max must be"),
+    (
+        'order = "key"\nprogress = "sqlite:///p"\nretained_bytes_max = 5',
+        "retained_bytes_max must be",
+    ),
+    ('order = "key"\nprogress = "sqlite:///p"\nretained_bytes_max = -1', "retained_bytes_max must be"),
+    ('dedupe = "producer"\nprogress = "sqlite:///p"\nretained_bytes_max = true', "retained_bytes_max must be"),
+    ("retained_bytes_max = 0", "retained_bytes_max goes with order"),
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,9 +21,7 @@ from evermq.numbers import FLAGGED
 from evermq.policy.ordered import Ordered
 from evermq.port import Delivery
 
-# A connection to a server that is killed while it is made may be left to the garbage collector by the driver.
-HALF_MADE = "ignore::pytest.PytestUnraisableExceptionWarning"
-pytestmark = [pytest.mark.timeout(180), pytest.mark.slow, pytest.mark.filterwarnings(HALF_MADE)]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 message = MessageFactory()
 KEYS = 7
 CONFIG = """
@@ -54,16 +51,6 @@ async def ladder(server: Engine, topic: str, directory: Path, more: str = "") ->
         yield queue
     finally:
         await queue.close()
-        await sweep()
-
-
-async def sweep() -> None:
-    """What is left of connections that were being made goes here, and not in another test."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    gc.collect()
 
 
 async def send(queue: Ordered, numbers: range) -> set[str]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.policy.test_gate import delivery
+from tests.policy.test_gate import STREAM, delivery
 
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.slots import LogSlots
 from evermq.adapters.memory import MemoryQueue
 from evermq.adapters.open import open_log
 from evermq.errors import NoSuchTopic, Unavailable
+from evermq.ha import retained
 from evermq.ha.retained import Retained
 from evermq.message import Message
-from evermq.numbers import lane_of_stream, number_of
+from evermq.numbers import SEQ, lane_of_stream, number_of
 from evermq.position import Position
 from evermq.progress.memory import MemoryProgress
 from evermq.settled import Settled
@@ -43,7 +45,8 @@ class Rung(MemoryQueue):
 class Host:
     """One process, with two groups of readers somewhere else."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, bytes_max: int = 0) -> None:
+        self.bytes_max = bytes_max
         self.clock = HandClock()
         self.rung = Rung()
         self.progress = MemoryProgress(clock=self.clock)
@@ -54,8 +57,8 @@ class Host:
         self.retained = self.process()
 
     def process(self) -> Retained:
-        options = LogOptions(segment_bytes=1 << 20, fsync="never")
-        opened = partial(open_log, segment_bytes=options.segment_bytes, fsync=options.fsync)
+        options = LogOptions(segment_bytes=1 << 20, fsync="never", bytes_max=self.bytes_max)
+        opened = partial(open_log, segment_bytes=1 << 20, fsync="never", bytes_max=self.bytes_max)
         slots = LogSlots(self.directory, "orders", opened, options=options)
         return Retained(self.rung, slots, progress=self.progress, groups=GROUPS, send=self.send, clock=self.clock)
 
@@ -218,6 +221,36 @@ async def test_readers_are_told_and_ask(host: Host) -> None:
     told = [each for report in (await reader.renew(Report())).reports for each in report.held]
     assert sorted((each.seq, each.last, each.rung) for each in told) == [(4, 6, COPY), (5, 5, SENT)]
     assert len(host.sent) == 1, "it is on its way"
+
+
+async def test_disk_that_hangs_does_not_hold_an_append_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = asyncio.Event()
+
+    async def keep(messages: Sequence[Message]) -> None:
+        await hangs.wait()
+
+    monkeypatch.setattr(retained, "_KEEP_S", 0.01)
+    monkeypatch.setattr(host.retained._copies, "keep", keep)
+    await host.kept(1, 2)
+    assert host.retained.counts.unkept == 2
+    assert "did not answer" in host.retained.error
+    hangs.set()
+
+
+async def test_full_log_of_copies_does_not_fail_the_append_and_takes_more_once_there_is_room(tmp_path: Path) -> None:
+    host = Host(tmp_path, bytes_max=4 << 20)
+    body = delivery(1, back=0).message._replace(body=bytes(100_000))
+    count = 0
+    while not host.retained.counts.unkept:
+        count += 1
+        await host.retained.keep([body._replace(id=f"m{count}", headers={SEQ: f"{STREAM} {count} 0 0"})])
+        assert count < 100
+    assert host.retained.counts.kept == count - 1 > 10
+    for group in GROUPS:
+        await host.settle(group, *range(1, count + 1))
+    await host.look()
+    assert host.retained.counts.dropped == count - 1
+    await host.retained.close()
 
 
 async def test_disk_that_takes_no_copy_does_not_fail_the_append(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

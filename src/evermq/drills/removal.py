@@ -8,9 +8,9 @@ from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from evermq.adapters.address import Address, parse
+from evermq.adapters.address import parse
 from evermq.adapters.open import open_place
-from evermq.compose.build import urls_of
+from evermq.compose.build import place_of, urls_of
 from evermq.compose.config import Child, TopicConfig
 from evermq.compose.host import hosts_of
 from evermq.compose.ordering import open_progress
@@ -69,7 +69,7 @@ async def _drop_topics(url: str, groups: Sequence[str]) -> None:
 async def _drop_once(url: str, groups: Sequence[str]) -> None:
     """The topic of a URL, with what it has beside it: dead letters, and probes of processes that were killed."""
     address = parse(url)
-    place = await open_place(_place_of(url, address))
+    place = await open_place(place_of(url))
     try:
         topics = await place.topics()
         if isinstance(place, _KeepsGroups) and address.topic in topics:
@@ -83,11 +83,6 @@ async def _drop_once(url: str, groups: Sequence[str]) -> None:
     finally:
         if address.scheme != "memory":
             await place.close()
-
-
-def _place_of(url: str, address: Address) -> str:
-    query = f"?{url.partition('?')[2]}" if "?" in url else ""
-    return f"{address.scheme}://{address.place}{query}"
 
 
 async def _drop_slots(url: str) -> None:

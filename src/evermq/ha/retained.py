@@ -23,6 +23,7 @@ from evermq.slot import Slots
 __all__ = ["Retained", "RetainedCounts"]
 
 Send = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
+_KEEP_S = 0.5  # what a disk that hangs costs an append, which the rung has acknowledged already
 _TELL_MS = 200
 _TURNS_A_LOOK, _TURNS_A_LOOK_MAX = 5, 25
 _PATIENCE_MS = 2_000  # before the rung is asked what it has left
@@ -89,19 +90,23 @@ class Retained:
             self._task = asyncio.create_task(self._watch())
 
     async def keep(self, messages: Sequence[Message]) -> None:
-        """Copy what the rung has just acknowledged. Where that is not possible it is counted: the rung has them."""
+        """Copy what the rung has just acknowledged. Where that fails, or takes long, it is counted: the rung has them."""
         if self._replaying:
             self._came_back.update(each.id for each in messages if each.id in self._replaying)
             messages = [each for each in messages if each.id not in self._replaying]
         if not messages:
             return
-        try:
-            await self._copies.keep(messages)
-        except EvermqError as error:
-            self.counts.unkept += len(messages)
-            self.error = str(error)
-        else:
+        keeping = asyncio.ensure_future(self._copies.keep(messages))
+        keeping.add_done_callback(_look_at)
+        await asyncio.wait(
+            [keeping], timeout=_KEEP_S
+        )  # not cancelled, since an append would be waited for all the same
+        error = keeping.exception() if keeping.done() and not keeping.cancelled() else None
+        if keeping.done() and not error:
             self.counts.kept += len(messages)
+            return
+        self.counts.unkept += len(messages)
+        self.error = str(error) if error else f"the log of copies did not answer within {_KEEP_S:g} s"
 
     async def look(self) -> int:
         """Drop the copies of what is settled, and send again what is neither settled nor left in the rung; returns how
@@ -249,3 +254,8 @@ class Retained:
                 copy.times += 1
                 copy.is_elsewhere = copy.message.id not in back
             self.counts.replayed += len(part)
+
+
+def _look_at(ended: asyncio.Future[None]) -> None:
+    if not ended.cancelled():
+        ended.exception()  # it was told where somebody still waited

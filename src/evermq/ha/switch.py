@@ -313,7 +313,7 @@ class Switch:
         return True
 
     def _lower(self) -> int:
-        """The rung whose turn it is to be kept warm; a refusal would be the message's, so what refuses is left out."""
+        """The rung whose turn it is to be kept warm; what said no is probed, and no batch is held up by it."""
         warm = [rung for rung in self._warm if not self._scopes[self.rungs[rung]].refuses]
         return warm[self._turn // self.settings.trickle % len(warm)] if warm else 0
 

@@ -106,10 +106,16 @@ class Sentinels:
         raise Unavailable(f"no Sentinel names a master {self._name} that answers: {'; '.join(said)}")
 
     async def _use(self, address: Address) -> None:
-        server = self._master[1] if self._master and self._master[0] == address else self._open(address)
-        role = await server.tell("ROLE")
-        if role[0] != b"master":
-            raise Unavailable(f"redis {server.where} is named as master and calls itself {role[0].decode()}")
+        known = self._master[1] if self._master and self._master[0] == address else None
+        server = known or self._open(address)
+        try:
+            role = await server.tell("ROLE")
+            if role[0] != b"master":
+                raise Unavailable(f"redis {server.where} is named as master and calls itself {role[0].decode()}")
+        except BaseException:
+            if server is not known:
+                await server.close()
+            raise
         if self._master and self._master[1] is not server:
             await self._master[1].close()
         self._master = (address, server)
