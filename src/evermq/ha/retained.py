@@ -90,7 +90,7 @@ class Retained:
             self._task = asyncio.create_task(self._watch())
 
     async def keep(self, messages: Sequence[Message]) -> None:
-        """Copy what the rung has just acknowledged. Where that fails, or takes long, it is counted: the rung has them."""
+        """Copy what the rung has just acknowledged. What fails, or takes long, is counted: the rung has them."""
         if self._replaying:
             self._came_back.update(each.id for each in messages if each.id in self._replaying)
             messages = [each for each in messages if each.id not in self._replaying]
