@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from evermq.drills.engines.engine import Door
+from evermq.drills.engines.kafka_linked import KafkaLinked
 from evermq.drills.engines.ports import HOST, free_ports
 from evermq.drills.faults.proxy import Fault, Proxy
+from evermq.errors import Misconfigured
 
 
 class Shouting:
@@ -221,3 +224,9 @@ async def test_proxy_without_a_server_behind_it_ends_connections(stage: Stage) -
     front, back = free_ports(2)
     async with Proxy(Door(front, back)) as proxy:
         assert await is_reset(await Stage(proxy, stage.server).talk())
+
+
+def test_servers_whose_links_would_end_with_their_starter_are_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="use it in drills and tests alone"):
+        KafkaLinked(tmp_path, lasting=True)
+    KafkaLinked(tmp_path).stop()  # of what was never started

@@ -17,6 +17,7 @@ from evermq.drills.engines.engine import Door
 from evermq.drills.engines.kafka import KafkaThree, Member
 from evermq.drills.engines.ports import HOST, free_port
 from evermq.drills.faults.proxy import Fault, Proxy
+from evermq.errors import Misconfigured
 
 __all__ = ["KafkaLinked"]
 
@@ -25,13 +26,20 @@ _WAIT_S = 10
 
 
 class KafkaLinked(KafkaThree):
-    """As KafkaThree; clients are led past the links."""
+    """As KafkaThree; clients are led past the links. Raises Misconfigured for lasting servers: their links would end
+    with this process."""
 
     name = "kafka-linked"
 
+    def __init__(self, directory: Path | None = None, *, lasting: bool = False, **settings: str) -> None:
+        if lasting:
+            raise Misconfigured(f"the links of {self.name} end with who starts it: use it in drills and tests alone")
+        super().__init__(directory, **settings)
+        self._ports: dict[int, int] = {}  # for the other brokers
+        self._links: _Links | None = None
+
     def prepare(self) -> None:
         """And the links."""
-        self._ports: dict[int, int] = {}  # for the other brokers
         super().prepare()
         self._links = _Links(
             {
@@ -44,19 +52,23 @@ class KafkaLinked(KafkaThree):
 
     def bring_up(self) -> None:
         """The links first."""
+        assert self._links
         self._links.open()
         super().bring_up()
 
     def stop(self) -> None:
         super().stop()
-        self._links.close()
+        if self._links:
+            self._links.close()
 
     def heal(self) -> None:
+        assert self._links
         self._links.mend()
         super().heal()
 
     def cut(self, one: str, other: str) -> None:
         """Nothing passes between these two nodes, in either direction."""
+        assert self._links
         first, second = (int(name.rpartition("-")[2]) for name in (one, other))
         self._links.cut([(first, second), (second, first)])
 
@@ -95,10 +107,12 @@ class _Links:
         self._proxies = {
             ends: [Proxy(Door(port, port, HOST, _address(*ends))) for port in each] for ends, each in ports.items()
         }
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="links")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def open(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="links")
         self._thread.start()
         self._run(_all(proxy.__aenter__() for proxy in self._of(self._proxies)))
 
@@ -109,16 +123,18 @@ class _Links:
         self._run(_all(proxy.heal() for proxy in self._of(self._proxies)))
 
     def close(self) -> None:
-        if self._thread.is_alive():
+        if self._loop and self._thread:
             self._run(_all(proxy.set(Fault(cut=True)) for proxy in self._of(self._proxies)))
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_WAIT_S)
             self._loop.close()
+            self._loop = self._thread = None
 
     def _of(self, ends: Iterable[tuple[int, int]]) -> list[Proxy]:
         return [proxy for each in ends for proxy in self._proxies[each]]
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_WAIT_S)
 
 
