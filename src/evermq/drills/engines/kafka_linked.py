@@ -34,7 +34,7 @@ class KafkaLinked(KafkaThree):
     def __init__(self, directory: Path | None = None, *, lasting: bool = False, **settings: str) -> None:
         if lasting:
             raise Misconfigured(f"the links of {self.name} end with who starts it: use it in drills and tests alone")
-        super().__init__(directory, **settings)
+        super().__init__(directory, lasting=False, **settings)
         self._ports: dict[int, int] = {}  # for the other brokers
         self._links: _Links | None = None
 
