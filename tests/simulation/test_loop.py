@@ -45,6 +45,17 @@ def test_waiting_for_nothing_is_a_deadlock() -> None:
         simulate(1, main)
 
 
+def test_going_on_for_ever_is_a_deadlock_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evermq.testing.simulation.loop._TURNS_MAX", 1_000)
+
+    async def main(clock: SimulatedClock) -> None:
+        while True:
+            await clock.sleep(1)
+
+    with pytest.raises(Deadlock, match="no end after 1,000 turns"):
+        simulate(1, main)
+
+
 def test_threads_are_refused() -> None:
     async def main(clock: SimulatedClock) -> None:
         await asyncio.to_thread(print)

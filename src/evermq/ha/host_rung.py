@@ -158,7 +158,7 @@ class HostRung:
 
     async def _resume(self) -> None:
         """What an earlier process left in the own slot goes up without an append."""
-        while True:
+        while not self._closed:
             try:
                 if not (await self.slot()).is_empty:
                     await self._open()
@@ -194,7 +194,7 @@ class HostRung:
         self._pace.room -= count
 
     async def _adopt_all(self) -> None:
-        while True:
+        while not self._closed:  # an error of cleaning up hides a cancellation
             try:
                 while slot := await self._slots.orphan():
                     try:

@@ -83,6 +83,7 @@ class Retained:
         self._replaying: set[str] = set()  # ids of what is being sent again
         self._came_back: set[str] = set()  # and of what of it the rung has taken once more
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Look after the copies from now on, those of processes that are gone included; again is harmless."""
@@ -147,6 +148,7 @@ class Retained:
 
     async def close(self) -> None:
         """The copies stay where they are, for whoever has the topic open on this host."""
+        self._closed = True
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -158,7 +160,7 @@ class Retained:
 
     async def _watch(self) -> None:
         rest = pause = _TURNS_A_LOOK
-        while True:
+        while not self._closed:  # an error of cleaning up hides a cancellation
             await self._clock.sleep(_TELL_MS)
             try:
                 rest -= 1

@@ -61,10 +61,14 @@ class Sweep:
             raise
         finally:
             self.give_back(each for taken in drops if not taken.are_due for each in taken.deliveries)
+        failed: Exception | None = None
         try:
             await self._acknowledge([taken for taken in drops if taken.are_due])
-        finally:
-            await self._release_back()
+        except Exception as error:  # not a cancellation: what goes wrong next would hide that
+            failed = error
+        await self._release_back()
+        if failed:
+            raise failed
 
     def behind(self, back: Sequence[Delivery], delay_ms: int) -> list[Delivery]:
         """What goes back with these although it never came here: it must not be taken for something that is nowhere,

@@ -22,10 +22,11 @@ from evermq.testing.simulation.clock import SimulatedClock
 __all__ = ["Deadlock", "Outcome", "SimulatedLoop", "simulate"]
 
 T = TypeVar("T")
+_TURNS_MAX = 5_000_000  # a long run of a whole ladder takes a hundredth of it
 
 
 class Deadlock(Exception):
-    """Nothing can ever happen any more, and the main task has not ended."""
+    """Nothing can ever happen any more, and the main task has not ended; or things go on for ever without an end."""
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -65,6 +66,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self._now_s = 1_000.0
+        self._turns = 0
         self._trace = blake2b(digest_size=8)
         super().__init__(_Selector())
 
@@ -81,7 +83,14 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("a simulation has no threads")
 
+    def expect_end(self) -> None:
+        """Begin anew to count turns: what comes now is to end as well."""
+        self._turns = 0
+
     def _run_once(self) -> None:
+        self._turns += 1
+        if self._turns > _TURNS_MAX:
+            raise Deadlock(f"at {self._now_s:.3f} s there is no end after {_TURNS_MAX:,} turns")
         ready = self._ready  # type: ignore[attr-defined]
         self._wake_timers(ready)
         if len(ready) > 1:
@@ -143,7 +152,8 @@ async def _as_coroutine(work: Awaitable[T]) -> T:
     return await work
 
 
-def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:
+def _cancel_rest(loop: SimulatedLoop) -> None:
+    loop.expect_end()
     rest = asyncio.all_tasks(loop)
     for task in rest:
         task.cancel()
