@@ -52,6 +52,31 @@ def test_send_that_began_before_the_flip_is_a_stall_and_not_in_the_p99_of_the_ou
     assert round(figures.stall_max_s, 3) == 1.1
 
 
+def away(producer: str, t: float) -> list[Event]:
+    return [Event(round(t * S), "switch", proc=producer, detail="primary is degraded")]
+
+
+def test_sender_has_left_when_it_says_that_the_primary_is_away() -> None:
+    passed_over = (10, 10.8, "standby"), (11, 11.8, "standby"), (13, 13.002, "standby")
+    late = [Event(25 * S, "switch", proc="a", detail="primary is degraded")]
+    figures = measure(history(sends("a", *passed_over), away("a", 12), late, sends("b", (10, 10.5, "standby"))))
+    assert figures.flip_s == 2
+    assert figures.send_p99_ms["outage"] == 2
+
+
+def test_lane_that_is_away_does_not_make_a_sender_leave() -> None:
+    lane = [Event(12 * S, "switch", proc="a", detail="primary/3 is degraded")]
+    assert measure(history(sends("a", (10, 10.5, "standby")), lane)).flip_s == 0.5
+
+
+def test_sends_during_the_heal_are_of_the_return() -> None:
+    heal = [Event(15 * S, "heal")]
+    sent = sends("a", (10, 10.5, "standby"), (12, 12.002, "standby"), (16, 16.3, "standby"), (24, 24.1, "primary"))
+    figures = measure(history(sent, heal))
+    assert figures.send_p99_ms["outage"] == 2
+    assert figures.send_p99_ms["return"] == 300
+
+
 def test_message_that_a_restarted_sender_sends_again_began_with_its_second_try() -> None:
     tries = [Event(11 * S, "send_invoke", id="x", producer="producer-0")]
     kill = [Event(12 * S, "crash", detail="kill -9 producer-0"), Event(13 * S, "recover", detail="producer-0 is back")]

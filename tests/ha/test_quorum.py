@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 import pytest
@@ -359,3 +360,14 @@ def test_simulated_square_wave_flips_a_bounded_number_of_times(half_ms: int) -> 
 
 def test_simulated_return_waits_until_little_is_left_below() -> None:
     simulate(1, return_waits_until_little_is_left_below)
+
+
+def test_log_says_where_appends_begin_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "evermq.switch"):
+        run("refused_primary_flips_everybody_and_all_return", 1)
+    told = [vars(record) for record in caplog.records if "scope" in vars(record)]
+    assert {each["scope"] for each in told} == {"primary"}
+    assert [each["state"] for each in told] == ["degraded"] * 4 + ["returning"] * 4
+    assert told[0]["levelname"] == "WARNING"
+    assert told[0]["message"].startswith("primary is degraded: 11 failures in a row")
+    assert told[-1]["message"] == "primary is returning: it answers again"

@@ -120,7 +120,7 @@ class Degrade:
             if not self.failed:
                 await self._hold()
         finally:
-            stage.note("phase", f"healing {self.setting.engines[0]}")
+            stage.note("heal", f"healing {self.setting.engines[0]}")
             await outage.heal()
             stage.note("fault_off", f"{self.setting.engines[0]} is whole again")
         await self._come_back(number)

@@ -12,6 +12,7 @@ from evermq.testing.history import Event
 __all__ = ["Cycle", "Figures", "measure"]
 
 _S = 1_000_000_000
+_AWAY = "primary is degraded"
 _HOME_MIN = 2  # batches at the primary that make a return
 
 
@@ -26,8 +27,9 @@ class _Sent(NamedTuple):
 
 @dataclass(slots=True)
 class Cycle:
-    """One outage. Seconds from its begin until the last sender had left the primary, and from its end until the last
-    one was back (None: never left, never back); the longest send; how long a restarted sender took to its first."""
+    """One outage. Seconds from its begin until the last sender had left the primary for good, and from its end until
+    the last one was back (None: never left, never back); the longest send; how long a restarted sender took to its
+    first."""
 
     flip_s: float | None
     return_s: float | None
@@ -38,7 +40,7 @@ class Cycle:
 @dataclass(slots=True)
 class Figures:
     """The worst of all cycles. send_p99_ms: of sends that began in the healthy phases, in the outages once all senders
-    had left the primary, and from the heals on; None where there were none."""
+    had left the primary, and from when it is being healed until all are back; None where there were none."""
 
     flip_s: float | None = None
     return_s: float | None = None
@@ -54,12 +56,13 @@ def measure(events: Sequence[Event]) -> Figures:
     sent = sorted(_sends(events), key=lambda each: each.ended)
     ons = [event.t for event in events if event.ev == "fault_on"]
     offs = [event.t for event in events if event.ev == "fault_off"]
+    heals = [event.t for event in events if event.ev == "heal"] or offs
     starts = [event.t for event in events if event.ev == "start"]
     figures = Figures(through=dict(Counter(each.rung for each in sent)))
     began = starts[0] if starts else 0
     phases: dict[str, list[float]] = {"healthy": [], "outage": [], "return": []}
-    for on, off, end in zip(ons, offs, [*ons[1:], 1 << 63], strict=False):
-        left, back = _flip(sent, on, off), _return(sent, off, end)
+    for on, heal, off, end in zip(ons, heals, offs, [*ons[1:], 1 << 63], strict=False):
+        left, back = _flip(events, sent, on, heal), _return(sent, off, end)
         figures.cycles.append(
             Cycle(
                 None if left is None else (left - on) / _S,
@@ -70,8 +73,8 @@ def measure(events: Sequence[Event]) -> Figures:
             )
         )
         _collect(phases["healthy"], sent, began, on)
-        _collect(phases["outage"], sent, left or off, off)
-        _collect(phases["return"], sent, off, back or off)
+        _collect(phases["outage"], sent, left or heal, heal)
+        _collect(phases["return"], sent, heal, back or off)
         began = back or off
     _collect(phases["healthy"], sent, began, 1 << 63)
     figures.send_p99_ms = {phase: _p99(found) for phase, found in phases.items()}
@@ -92,13 +95,18 @@ def _sends(events: Iterable[Event]) -> Iterator[_Sent]:
             yield _Sent(begun[event.id].producer, begun[event.id].t, event.t, event.via)
 
 
-def _flip(sent: Sequence[_Sent], on: int, off: int) -> int | None:
-    """When the last producer got its first acknowledgement from elsewhere."""
+def _flip(events: Sequence[Event], sent: Sequence[_Sent], on: int, heal: int) -> int | None:
+    """When the last producer had left: it said that the primary is away, so that sends begin elsewhere; one that never
+    said so left with its first acknowledgement from elsewhere."""
     left: dict[str, int] = {}
     for each in sent:
-        if on <= each.ended <= off and each.rung != "primary":
+        if on <= each.ended <= heal and each.rung != "primary":
             left.setdefault(each.producer, each.ended)
-    return max(left.values(), default=None)
+    said: dict[str, int] = {}
+    for event in events:
+        if event.ev == "switch" and on <= event.t <= heal and event.detail == _AWAY:
+            said.setdefault(event.proc, event.t)
+    return max({**left, **said}.values(), default=None)
 
 
 def _return(sent: Sequence[_Sent], off: int, end: int) -> int | None:

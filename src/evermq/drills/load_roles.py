@@ -17,7 +17,7 @@ from evermq.adapters.address import parse
 from evermq.adapters.open import open_log
 from evermq.client.producer import Producer
 from evermq.compose.build import open as open_queue
-from evermq.drills.roles import delivered, end_with_conductor, handle, send, tell
+from evermq.drills.roles import delivered, end_with_conductor, handle, record_switch, send, tell
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery, Queue, Reader
@@ -92,6 +92,7 @@ async def producer(directory: Path, name: str) -> None:
     history = directory / f"history-{name}.jsonl"
     invoked, acknowledged = _known(history)
     recorder = Recorder(history)
+    record_switch(name, recorder)
     queue = await plan.open(name, producer=name)
     size = max(1, min(_BATCH_MAX, round(plan.rate / _BATCHES_PER_S)))
     sent = len(acknowledged)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import select
 import signal
@@ -21,7 +22,7 @@ from evermq.port import Delivery
 from evermq.position import Position
 from evermq.testing.history import Event, Recorder, digest
 
-__all__ = ["delivered", "end_with_conductor", "handle", "send", "tell"]
+__all__ = ["delivered", "end_with_conductor", "handle", "record_switch", "send", "tell"]
 
 
 _PR_SET_PDEATHSIG = 1  # of sys/prctl.h
@@ -40,6 +41,25 @@ def end_with_conductor() -> None:
 def tell(**numbers: object) -> None:
     """Report to the conductor."""
     print(json.dumps(numbers), flush=True)
+
+
+class _SwitchLog(logging.Handler):
+    def __init__(self, name: str, recorder: Recorder) -> None:
+        super().__init__(logging.INFO)
+        self._process, self._recorder = name, recorder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = vars(record)
+        if "scope" in said:
+            detail = f"{said['scope']} is {said['state']}"
+            self._recorder.record([Event(time.monotonic_ns(), "switch", proc=self._process, detail=detail)])
+
+
+def record_switch(name: str, recorder: Recorder) -> None:
+    """From now on, where the appends of this process begin is written down whenever it changes."""
+    log = logging.getLogger("evermq.switch")
+    log.setLevel(logging.INFO)
+    log.addHandler(_SwitchLog(name, recorder))
 
 
 async def send(sender: Producer, messages: list[Message], name: str, kseqs: dict[str, int], recorder: Recorder) -> str:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 
 from evermq.clock import SYSTEM, Clock
 from evermq.coordinator import Coordinator, Membership, Versioned
@@ -20,7 +21,7 @@ from evermq.ha.agreement import Agreement, decode, encode, epoch_max
 from evermq.ha.breaker import State
 from evermq.ha.drained import Drained
 from evermq.ha.probe import Probe
-from evermq.ha.switch import Switch
+from evermq.ha.switch import Change, Switch
 from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
 
 __all__ = ["Counts", "Quorum"]
@@ -80,8 +81,10 @@ class Quorum:
         self._changed_ms = clock.monotonic_ms()
         self._said: bytes | None = None
         self._warned: set[str] = set()
+        self._told: Change | None = None
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
 
     async def start(self) -> None:
         """Begin to follow, to vote and to count."""
@@ -98,6 +101,7 @@ class Quorum:
 
     async def close(self) -> None:
         """End, and close the coordinator; again is harmless."""
+        self._closed = True
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -107,7 +111,7 @@ class Quorum:
             await self._coordinator.close()
 
     async def _again(self, act: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while not self._closed:  # an error of cleaning up hides a cancellation
             try:
                 await act()
             except Exception as error:  # steering must outlive whatever befalls a coordinator
@@ -117,10 +121,21 @@ class Quorum:
     async def _tick(self) -> None:
         while True:
             self._switch.tick()
+            self._tell_changes()
             self._warn()
             if self._ballot() != self._said:
                 self._news.set()
             await self._clock.sleep(self._tick_ms)
+
+    def _tell_changes(self) -> None:
+        """Into the log: where appends begin from now on, and why. The record has `scope` and `state` by themselves."""
+        told, changes = self._told, self._switch.changes
+        fresh = list(takewhile(lambda change: change is not told, reversed(changes)))
+        for change in reversed(fresh):
+            said = {"scope": change.scope, "state": change.state.name.lower()}
+            level = logging.WARNING if change.state is State.DEGRADED else logging.INFO
+            _log.log(level, "%s is %s: %s", *said.values(), change.why, extra=said)
+            self._told = change
 
     def _warn(self) -> None:
         """Of a fallback that fails one should hear before it is needed."""

@@ -26,6 +26,7 @@ __all__ = ["Change", "Settings", "Switch"]
 
 _CHANGES_KEPT = 100
 _WHY_MAX = 200
+_WHY = {State.NORMAL: "it is well again", State.RETURNING: "it answers again"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +295,7 @@ class Switch:
             scope.good_ms = None
             scope.health.reset()
             self.epoch += 1
-            why = scope.breaker.reason if state else "it is well again"
+            why = scope.breaker.reason if state is State.DEGRADED else _WHY[state]
             self.changes.append(Change(self._clock.now_ms(), key, state, why))
 
     def _is_passed_over(self, scope: _Scope) -> bool:

@@ -2,7 +2,8 @@
 
 Events (`ev`): send_invoke, send_ok, send_fail (certainly not appended), send_unknown; deliver (handed to a consumer),
 handler_ok (the effect took place), dead (dead-lettered), left (found behind when all was over), audit (found in a store
-by an independent reader when all was over); switch, fault_on, fault_off, crash, recover.
+by an independent reader when all was over); switch, fault_on, heal (the fault is being undone), fault_off, crash,
+recover.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes a request to a broker at once; aiokafka's own way begins a turn of the loop later, or two."""
+"""aiokafka's client, and a request that is written at once; its own way begins a turn of the loop later, or two."""
 
 from __future__ import annotations
 
@@ -9,7 +9,21 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import CloseReason
 from aiokafka.errors import RequestTimedOutError
 
-__all__ = ["write"]
+from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.unsaid import keep_secrets_unsaid
+from evermq.errors import Misconfigured
+
+__all__ = ["client_of", "write"]
+
+
+def client_of(settings: Settings) -> AIOKafkaClient:
+    """Not connected yet. Raises Misconfigured."""
+    keep_secrets_unsaid()
+    given = settings.aiokafka
+    try:
+        return AIOKafkaClient(**given)
+    except ValueError as error:
+        raise Misconfigured(f"kafka: {error}") from None
 
 
 def write(client: AIOKafkaClient, node: int, request: Any) -> Awaitable[Any] | None:

@@ -17,22 +17,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiokafka.errors as driver
-from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
 from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
-from evermq.adapters.kafka.link import write
+from evermq.adapters.kafka.link import client_of, write
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.settings import Settings
-from evermq.adapters.kafka.unsaid import keep_secrets_unsaid
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import (
     Closed,
     EvermqError,
-    Misconfigured,
     NoSuchTopic,
     Rejected,
     TooLarge,
@@ -87,13 +84,14 @@ class Sender:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
         self._settings = settings
         self._clock = clock
-        self.client = _client(settings)
+        self.client = client_of(settings)
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._ready: dict[_Lane, None] = {}
         self._pushing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._identity: tuple[int, int] | None = None
         self._failure = ""
+        self._reached = True  # a broker, when one was last asked who leads
 
     async def open(self) -> None:
         """Connect. Raises Unavailable where no broker answers."""
@@ -346,22 +344,37 @@ class Sender:
         lane.producer_id = -1
 
     async def _refresh(self, again: list[_Lane]) -> None:
-        """Ask who leads now, after a pause; what nobody can be asked about, or nobody waits for, is settled."""
-        await self._clock.sleep(_BACKOFF_MS)
-        reached = False
+        """Ask who leads now; what nobody can be asked about, or nobody waits for, is settled. After a pause, unless all
+        is told to its callers at once where still nobody can be reached: they may go elsewhere."""
+        if self._reached or any(lane.batch and lane.batch.uncertain for lane in again):
+            await self._clock.sleep(_BACKOFF_MS)
+        reached = self._reached = False
         with contextlib.suppress(asyncio.TimeoutError):
             update = self.client.force_metadata_update()
-            reached = await asyncio.wait_for(update, self._settings.request_ms_max / 1000)
+            reached = self._reached = await asyncio.wait_for(update, self._settings.request_ms_max / 1000)
         for lane in again:
             batch = lane.batch
             assert batch
             if not batch.is_awaited:
                 self._failed(lane, Unavailable, "given up")
-            elif not reached and not batch.uncertain:
-                self._failed(lane, Unavailable, f"kafka://{self._settings.bootstrap}: no broker can be reached")
+            elif not reached:
+                self._refuse_unsent(lane, f"kafka://{self._settings.bootstrap}: no broker can be reached")
             elif lane.partition.topic in self.client.cluster.unauthorized_topics:
                 denied = class_of(KafkaError.TOPIC_AUTHORIZATION_FAILED)
                 self._failed(lane, denied, f"{lane.partition.topic}: this user has no right to see it")
+
+    def _refuse_unsent(self, lane: _Lane, said: str) -> None:
+        """What may have landed is tried on; what waits behind it is told, and may go elsewhere."""
+        head = lane.batch
+        if head and not head.uncertain:
+            self._failed(lane, Unavailable, said)
+            return
+        waiting, lane.waiting = lane.waiting, deque()
+        for batch in waiting:
+            if batch.uncertain:
+                lane.waiting.append(batch)
+            else:
+                self._settle(lane, batch, Unavailable, said)
 
 
 def _requests(lanes: Sequence[_Lane]) -> Iterator[list[_Lane]]:
@@ -376,13 +389,3 @@ def _requests(lanes: Sequence[_Lane]) -> Iterator[list[_Lane]]:
             some, size = [], lane.batch.size
         some.append(lane)
     yield some
-
-
-def _client(settings: Settings) -> AIOKafkaClient:
-    """Raises Misconfigured."""
-    keep_secrets_unsaid()
-    given = settings.aiokafka
-    try:
-        return AIOKafkaClient(**given)
-    except ValueError as error:
-        raise Misconfigured(f"kafka: {error}") from None
