@@ -56,6 +56,32 @@ def test_void_of_a_restart_waits_for_all_before_it_since_its_bucket_is_not_known
     assert numbers(gate.woken(lane)) == [("m6", "")]
 
 
+def placeless(seq: int, session: str, tag: int) -> Delivery:
+    """As a reader of several hands it on, of a rung that tells no offsets."""
+    inner = delivery(seq)._replace(position=Position("0", None), receipt=(session, tag))
+    return inner._replace(position=Position("0", None, ("standby",)), receipt=("leg", inner))
+
+
+def receipts(found: list[Delivery]) -> list[object]:
+    return [each.receipt[1].receipt for each in found]
+
+
+def test_copy_without_a_place_takes_the_earlier_ones_place_which_is_dropped() -> None:
+    gate = claimed()
+    gate.offer([placeless(3, "a", 7), placeless(3, "a", 9)], 0)
+    [drops] = gate.take_drops()
+    assert receipts(drops.deliveries) == [("a", 7)]
+    assert receipts([parked.delivery for parked in gate.lanes[LANE].parked]) == [("a", 9)]
+
+
+def test_what_comes_again_under_its_receipt_is_not_dropped() -> None:
+    gate = claimed()
+    again = placeless(3, "a", 7)._replace(attempt=2)
+    gate.offer([placeless(3, "a", 7), again._replace(receipt=("leg", again.receipt[1]._replace(attempt=2)))], 0)
+    assert gate.take_drops() == []
+    assert receipts([parked.delivery for parked in gate.lanes[LANE].parked]) == [("a", 7)]
+
+
 def test_copy_goes_back_with_the_message_that_is_released() -> None:
     gate = claimed()
     [first] = gate.offer([delivery(2)], 0)

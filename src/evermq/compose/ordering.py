@@ -16,6 +16,7 @@ from evermq.policy.deduped import Deduped
 from evermq.policy.ordered import Ordered
 from evermq.port import Queue
 from evermq.redaction import redacted
+from evermq.settling import Bounded
 from evermq.slot import Slots
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def ordered(
     progress = open_progress(config.progress, topic)
     if groups and config.retained_bytes_max:
         for key, rung in [*queue.rungs.items()][1:]:
+            if not isinstance(rung, Bounded):
+                continue  # nobody could tell what it has lost
             copies = Retained(rung, copies_of(key), progress=progress, groups=groups, send=queue.append)
             queue.retain(key, copies)
     switch = queue.choice if isinstance(queue.choice, Switch) else None

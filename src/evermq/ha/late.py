@@ -9,7 +9,7 @@ from functools import reduce
 from operator import and_
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, Unavailable, Uncertain, Unsupported
 from evermq.ha.together import close_all
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
@@ -73,10 +73,10 @@ class Late:
         return await self._opened().backlog(group, lane)
 
     async def end(self, lane: str) -> int:
-        """See `evermq.settling.Bounded`; Unavailable where the queue does not tell it."""
+        """See `evermq.settling.Bounded`; Unsupported where the queue does not tell it."""
         queue = self._opened()
         if not isinstance(queue, Bounded):
-            raise Unavailable(f"{self._key} does not tell where its lanes end")
+            raise Unsupported(f"{self._key} does not tell where its lanes end")
         return await queue.end(lane)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import EvermqError, Fenced, NoSuchTopic, Partial
+from evermq.errors import EvermqError, Fenced, NoSuchTopic, Partial, Unsupported
 from evermq.ha.copies import Copies, Copy, spans
 from evermq.message import Message
 from evermq.port import Queue
@@ -51,7 +51,8 @@ class Retained:
     goes again that the rung has lost. That is so where a group has fewer messages left in the rung, or in one of its
     lanes, than there are copies that it has not settled: the rung is asked first, so that what is settled meanwhile is
     missing from the copies and not from the rung. What cannot be asked says nothing, nor does a store where no reader
-    of the group was ever seen: it may be another one than theirs.
+    of the group was ever seen: it may be another one than theirs. Nor does a rung whose lanes have no ends, as those of
+    RabbitMQ and RocketMQ: it counts only what nobody holds.
 
     Readers are told of the copies, so that none takes what the rung has lost for something that is nowhere: they ask
     for it instead. A message that is sent again without need is a double by its number, and is dropped.
@@ -186,10 +187,11 @@ class Retained:
     async def _backlogs(self, old: Sequence[Copy]) -> dict[str, dict[int, int]]:
         """By group and lane, what the rung has left; nothing of a group for which it does not say so."""
         found: dict[str, dict[int, int]] = {}
+        groups = [group for group in self._groups if group in self._read]
+        if not (old and groups and await self._counts_what_is_out()):
+            return found
         lanes = self._lanes_in_turn(old)
-        for group in self._groups if old else ():
-            if group not in self._read:
-                continue
+        for group in groups:
             try:
                 found[group] = {_ALL: await self._rung.backlog(group)}
                 for lane in lanes if found[group][_ALL] else ():
@@ -200,10 +202,20 @@ class Retained:
                 self.error = str(error)
         return found
 
+    async def _counts_what_is_out(self) -> bool:
+        """Whether a backlog has what readers hold as well: not so where a rung does not tell the ends of its lanes."""
+        if not isinstance(self._rung, Bounded):
+            return False
+        try:
+            await self._rung.end("0")
+        except Unsupported:
+            return False
+        except EvermqError:
+            pass  # it may say so at another time; the backlog is asked for next
+        return True
+
     def _lanes_in_turn(self, old: Sequence[Copy]) -> list[int]:
-        """Some of the lanes, and others the next time; none of a rung that does not put numbers in lanes of its own."""
-        if not old or not isinstance(self._rung, Bounded):
-            return []
+        """Some of the lanes, and others the next time."""
         lanes = list(dict.fromkeys(self._lane(copy) for copy in old))
         self._turn += 1
         first = self._turn * _LANES_MAX % len(lanes)

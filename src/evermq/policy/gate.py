@@ -331,20 +331,20 @@ class Gate:
     def _park(self, lane: Lane, parked: Parked) -> None:
         """Hold one copy of a number from each rung: copies alone must not fill a window that its predecessor needs.
 
-        A delivery that comes again takes the place of the earlier one, whose receipt is void."""
-        number, position = parked.number, parked.delivery.position
-        for at, other in enumerate(lane.parked):
-            same = other.number.seq == number.seq and other.number.stream == number.stream
-            if same and other.delivery.position.via == position.via:
-                if other.delivery.position == position:
-                    parked.since_ms, parked.attempt = other.since_ms, other.attempt
-                    lane.parked[at] = parked
-                else:
-                    self.counts.dropped += 1
-                    self._drop(lane, parked.delivery)
-                return
-        self.counts.held += 1
-        lane.parked.append(parked)
+        A delivery that comes again takes the place of the earlier one, whose receipt is void. Where a rung tells no
+        places, so does what may be a copy, and the earlier one is dropped."""
+        if (at := lane.find(parked)) < 0:
+            self.counts.held += 1
+            lane.parked.append(parked)
+            return
+        other = lane.parked[at]
+        is_again = parked.is_again(other)
+        if is_again or parked.delivery.position.offset is None:
+            parked.since_ms, parked.attempt = other.since_ms, other.attempt
+            lane.parked[at] = parked
+        if not is_again:
+            self.counts.dropped += 1
+            self._drop(lane, parked.delivery if lane.parked[at] is other else other.delivery)
 
     def _scan(self, lane: Lane, ready: list[Delivery]) -> None:
         moved = True

@@ -106,6 +106,14 @@ class Ticket:
             self.lane.changed.add(self.stream)
 
 
+def _innermost(delivery: Delivery) -> object:
+    """The receipt that the rung itself gave: a reader of several wraps it with its child's delivery."""
+    receipt: object = delivery.receipt
+    while isinstance(receipt, tuple) and receipt and isinstance(receipt[-1], Delivery):
+        receipt = receipt[-1].receipt
+    return receipt
+
+
 @dataclass(slots=True, eq=False)
 class Parked:
     """A delivery that waits. attempt: what the engine counted when it first came here."""
@@ -114,6 +122,14 @@ class Parked:
     number: Number
     since_ms: int
     attempt: int = 1
+
+    def is_again(self, other: Parked) -> bool:
+        """Whether it is the very entry of its rung that another one of its number was, and not a copy. What has no
+        place is known by its receipt; it may then be the same entry all the same."""
+        position = self.delivery.position
+        if position != other.delivery.position:
+            return False
+        return position.offset is not None or _innermost(self.delivery) == _innermost(other.delivery)
 
 
 @dataclass(slots=True, eq=False)
@@ -137,6 +153,15 @@ class Lane:
     is_doubted: bool = False
     proof: Any = None
     was_asked: bool = False
+
+    def find(self, parked: Parked) -> int:
+        """Where one of the same number and from the same rung waits; -1 where none does."""
+        number, via = parked.number, parked.delivery.position.via
+        for at, other in enumerate(self.parked):
+            same = other.number.seq == number.seq and other.number.stream == number.stream
+            if same and other.delivery.position.via == via:
+                return at
+        return -1
 
     def heads(self, until_ms: int) -> list[Parked]:
         """What has to go on so that all can which has waited since then: what it waits for may wait here as well."""
