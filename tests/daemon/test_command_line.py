@@ -11,7 +11,7 @@ import pytest
 from evermq.daemon.commands import topics
 from evermq.port import GroupState, TopicState
 
-EVERMQ = [sys.executable, "-m", "evermq.daemon.cli"]
+EVERMQ = [sys.executable, "-m", "evermq"]
 
 
 def evermq(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -18,7 +18,7 @@ from evermq.adapters.open import open_log
 from evermq.client.producer import Producer
 from evermq.compose.build import open as open_queue
 from evermq.drills.roles import delivered, end_with_conductor, handle, record_switch, send, tell
-from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery, Queue, Reader
 from evermq.testing.history import Recorder, body_of, load
@@ -141,6 +141,7 @@ async def consumer(directory: Path, name: str, group: str) -> None:
     reader: Reader | None = None
     effects = effects_at(plan.effects, plan.run)
     handled = 0
+    owed: list[Delivery] = []  # handled, and perhaps not acknowledged
     while not stopped.is_set():
         try:
             reader = reader or await queue.reader(group)
@@ -151,11 +152,16 @@ async def consumer(directory: Path, name: str, group: str) -> None:
                 else:
                     handle(found, group, recorder)
                 handled += len(found)
-                await reader.ack(found)
+                owed += found
+            if owed:
+                await reader.ack(owed)
+                owed.clear()
         except EvermqError as error:
             tell(errors=str(error))
-            reader = None if isinstance(error, Closed) else reader
-            await asyncio.sleep(0.1)  # what was not acknowledged comes again
+            if isinstance(error, Closed):
+                reader = None  # what was not acknowledged comes again
+                owed.clear()
+            await asyncio.sleep(0.1)
         tell(handled=handled)
     if reader:
         await reader.close()
@@ -170,7 +176,7 @@ async def _take_effect(
     recorder.record(delivered(found, group))
     try:
         await effects.take(found, group, queue.progress)
-    except (Fenced, Uncertain):
+    except EvermqError:
         await reader.release(found)  # what is this reader's still comes again
         raise
 

@@ -30,13 +30,15 @@ from evermq.errors import EvermqError
 
 __all__ = ["COLUMNS", "Cell", "cells", "main", "run"]
 
-COLUMNS = {
+ORDERED = "+order"  # of a column: kept per key, and the ladder's doubles dropped
+_ENGINES = {
     "KS": "kafka-three,redis-sentinel,zookeeper",
     "KL": "kafka-linked,redis-sentinel,zookeeper",
     "RS": "rabbitmq,redis,zookeeper",
     "KR": "kafka,rabbitmq,zookeeper",
     "MS": "rocketmq,redis,zookeeper",
 }
+COLUMNS = {**_ENGINES, **{column + ORDERED: names for column, names in _ENGINES.items()}}
 # Faster back than the usual half a minute: hundreds of cycles have to end.
 _PACE = {"probe_ms": 500, "canary": 10, "good": 3, "good_ms": 2_000, "dwell_ms": 4_000, "returning_ms": 2_000}
 _GROUPS = ("billing", "shipping")
@@ -94,7 +96,8 @@ async def _hold(column: str, row: str, engines: Engines, *, seed: int, rate: flo
     place = new(f"{column}-{row}", Path(tempfile.gettempdir()) / "evermq-matrix")
     topic = f"{row.replace('+', '-')}-{seed}"
     await asyncio.to_thread(engines.heal)
-    setting = over(engines, row, place, topic=topic, groups=_GROUPS, switch=_PACE)
+    order = column.endswith(ORDERED)
+    setting = over(engines, row, place, topic=topic, groups=_GROUPS, switch=_PACE, order=order)
     try:
         with Live(False) as live:
             held = await hold_over(setting, plan, place, live)
