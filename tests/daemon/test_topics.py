@@ -56,3 +56,16 @@ def test_topic_that_was_never_made_is_not_made_by_looking(tmp_path: Path, config
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "holds no log" in ran.stderr
     assert not (tmp_path / "primary").exists()
+
+
+def test_group_of_a_log_is_moved(tmp_path: Path) -> None:
+    url = f"log://{tmp_path}/log/orders"
+    send = [sys.executable, "-m", "evermq", "send", url]
+    subprocess.run(send, input=b"a\nb\n", check=True, timeout=60, capture_output=True)
+    read = ("read", url, "--group", "billing", "--until-empty", "--idle-ms", "100")
+    assert evermq(*read).stdout.split() == ["a", "b"]
+    assert evermq("topics", "reset", url, "--group", "billing", "--to", "oldest").returncode == 0
+    assert evermq(*read).stdout.split() == ["a", "b"]
+    nobody = evermq("topics", "reset", url, "--group", "nobody", "--to", "oldest")
+    assert nobody.returncode != 0
+    assert "topic orders has no group nobody" in nobody.stderr

@@ -76,8 +76,9 @@ class Catalog:
         self._save([*self.topics, record], self._content.groups)
 
     def add_group(self, record: GroupRecord) -> None:
-        """Durably. OSError where the disk refuses: then the group does not exist."""
-        self._save(self._content.topics, [*self.groups, record])
+        """Durably, in the place of one of its name. OSError where the disk refuses: then nothing changes."""
+        others = [each for each in self.groups if (each.topic, each.name) != (record.topic, record.name)]
+        self._save(self._content.topics, [*others, record])
 
     def drop_topic(self, number: int) -> None:
         """Durably, with its groups. OSError where the disk refuses: then it exists on."""

@@ -33,7 +33,7 @@ from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Damaged, Misconfigured, NoSuchTopic, Unavailable
-from evermq.port import GroupState, TopicState
+from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
 
 __all__ = ["LogPlace"]
@@ -162,6 +162,14 @@ class LogPlace:
             groups[name] = GroupState(found.backlog(name, None), None if oldest is None else max(0, now_ms - oldest))
         appended = sum(found.end(lane) for lane in range(found.record_.lanes))
         return TopicState(found.record_.lanes, groups, appended, self.options.shown)
+
+    async def reset(self, topic: str, group: str, start: Start) -> None:
+        """Let a group begin again at `start`, within what is kept. Raises NoSuchTopic for one that does not exist,
+        Rejected while it has readers in any process."""
+        found = self._topic(topic)
+        if found is None:
+            raise NoSuchTopic(f"there is no topic {topic}")
+        found.reset(check_group(group), start)
 
     async def close(self) -> None:
         self.shut()

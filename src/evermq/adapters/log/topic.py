@@ -17,7 +17,7 @@ from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.reading import Reading
 from evermq.clock import Clock
-from evermq.errors import Closed
+from evermq.errors import Closed, NoSuchTopic, Rejected
 from evermq.port import Start
 
 __all__ = ["Home", "Topic"]
@@ -79,10 +79,24 @@ class Topic:
         self.check()
         with self.lock:
             found = self.groups.get(name)
+            return found or self._make_group(name, start)
+
+    def reset(self, name: str, start: Start) -> None:
+        """The group is a new one, at `start`: what it had settled, or put back, counts no more. Raises NoSuchTopic
+        where there is none, Rejected while it has readers."""
+        self.check()
+        with self.lock:
+            found = self.groups.get(name)
             if found is None:
-                starts = [self._start_of(start, lane) for lane in range(self.record_.lanes)]
-                found = self.groups[name] = self.place.make_group(self.number, name, starts)
-            return found
+                raise NoSuchTopic(f"topic {self.name} has no group {name}: its first reader makes it")
+            if found.readers:
+                raise Rejected(f"group {name} has readers: close them, then reset it")
+            self._make_group(name, start)
+
+    def _make_group(self, name: str, start: Start) -> Group:
+        starts = [self._start_of(start, lane) for lane in range(self.record_.lanes)]
+        made = self.groups[name] = self.place.make_group(self.number, name, starts)
+        return made
 
     def _start_of(self, start: Start, lane: int) -> int:
         first, end = self.start(lane), self.end(lane)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from evermq.errors import Misconfigured
+from evermq.port import Start
 
-__all__ = ["HasSettings", "check_agreed"]
+__all__ = ["HasSettings", "Resets", "check_agreed"]
 
 
 @runtime_checkable
@@ -16,6 +17,13 @@ class HasSettings(Protocol):
 
     @property
     def settings(self) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
+class Resets(Protocol):
+    """A place that can move a group."""
+
+    async def reset(self, topic: str, group: str, start: Start) -> None: ...
 
 
 def check_agreed(where: str, asked: Mapping[str, str], kept: Mapping[str, str], pid: int) -> None:

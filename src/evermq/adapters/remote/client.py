@@ -72,6 +72,10 @@ class RemotePlace:
         state = TopicState(lanes, {name: GroupState(*state) for name, state in groups.items()}, *appended)
         return state._replace(settings=await self._told("topic_settings", topic))
 
+    async def reset(self, topic: str, group: str, start: Start) -> None:
+        """As the owner's."""
+        await self._connection.ask("reset", topic, group, start.at, start.value)
+
     async def close(self) -> None:
         await self._connection.close()
 

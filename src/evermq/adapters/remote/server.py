@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evermq.adapters.remote import wire
-from evermq.adapters.remote.agreed import HasSettings
+from evermq.adapters.remote.agreed import HasSettings, Resets
 from evermq.adapters.remote.fitting import fit
 from evermq.adapters.remote.path import socket_address
 from evermq.adapters.remote.wire import (
@@ -26,7 +26,7 @@ from evermq.adapters.remote.wire import (
     read_frame,
     unpack_messages,
 )
-from evermq.errors import Closed, EvermqError, Misconfigured, TooLarge
+from evermq.errors import Closed, EvermqError, Misconfigured, TooLarge, Unsupported
 from evermq.port import Delivery, Place, Queue, Reader, Start
 
 __all__ = ["Server"]
@@ -237,6 +237,11 @@ class _Connection:
         state = await self._place.describe(topic)
         return [state.lanes, {name: list(group) for name, group in state.groups.items()}, state.appended]
 
+    async def reset(self, topic: str, group: str, at: str, value: int) -> None:
+        if not isinstance(self._place, Resets):
+            raise Unsupported("this place cannot move a group")
+        await self._place.reset(topic, group, Start(at, value))
+
     async def topic_settings(self, topic: str) -> dict[str, str]:
         return dict((await self._place.describe(topic)).settings)
 
@@ -268,5 +273,6 @@ _VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
         _Connection.drop,
         _Connection.describe,
         _Connection.topic_settings,
+        _Connection.reset,
     )
 }

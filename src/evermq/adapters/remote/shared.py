@@ -12,12 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from evermq.adapters.remote.agreed import check_agreed
+from evermq.adapters.remote.agreed import Resets, check_agreed
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
 from evermq.adapters.remote.server import Server
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Unavailable
+from evermq.errors import Closed, EvermqError, Unavailable, Unsupported
 from evermq.message import Message
 from evermq.port import AppendsBlocking, Delivery, Place, Queue, Reader, Start, TopicState
 from evermq.position import Position
@@ -159,6 +159,16 @@ class SharedPlace:
 
     async def describe(self, topic: str) -> TopicState:
         return await self.ask(lambda place: place.describe(topic))
+
+    async def reset(self, topic: str, group: str, start: Start) -> None:
+        """As the owner's. Unsupported where that cannot."""
+
+        async def moved(place: Place) -> None:
+            if not isinstance(place, Resets):
+                raise Unsupported(f"{self._path}: its owner cannot move a group")
+            await place.reset(topic, group, start)
+
+        await self.ask(moved)
 
     async def close(self) -> None:
         self._closed = True
