@@ -21,6 +21,7 @@ from evermq.policy import gate, ordered
 from evermq.policy.absence import Absence
 from evermq.policy.flights import Flights
 from evermq.policy.gate import Gate
+from evermq.policy.gone import Gone
 from evermq.policy.lane import Lane, Parked, Stream
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery
@@ -223,6 +224,11 @@ def ladder_returns_while_much_is_left_below(patch: Patch) -> None:
     patch.setattr(Drained, "saw", lambda self, backlogs, now_ms: True)
 
 
+def what_went_back_is_soon_forgotten(patch: Patch) -> None:
+    """Half a minute is counted although the rung that has it is down."""
+    patch.setattr(Gone, "keep", lambda self, now_ms: None)
+
+
 def nothing_is_retained(patch: Patch) -> None:
     async def keep(self: Retained, messages: Sequence[Any]) -> None:
         return
@@ -246,6 +252,7 @@ def readers_hear_of_no_copies(patch: Patch) -> None:
 
 
 MUTANTS = [
+    Mutant("what went back is soon forgotten", "flagged", "order-back-late", what_went_back_is_soon_forgotten, 60),
     Mutant("nothing is retained", "lost", "order-retained", nothing_is_retained),
     Mutant("copies are settled at once", "lost", "order-retained", copies_are_settled_at_once),
     Mutant("copies of the dead are left", "stuck", "order-retained", copies_of_the_dead_are_left),

@@ -7,6 +7,7 @@ from typing import Any
 
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import BEHIND_ALL, SEQ, VOID, Number, lane_of_stream, number_of, plain
+from evermq.policy.gone import Gone
 from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Stream, Ticket
 from evermq.port import Delivery
 from evermq.settled import Settled
@@ -16,7 +17,6 @@ __all__ = ["ABSENT", "LATE", "UNPROVED", "Gate"]
 
 _NEW: Any = tuple.__new__  # half the cost of the named tuples' own
 _NOTHING_BEFORE = ("-", "0")
-_GONE_MS = 30_000  # by then some reader has it, or has settled it
 ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 
 
@@ -29,7 +29,7 @@ class Gate:
         self.counts = GateCounts()
         self._opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
         self._usual: dict[str, tuple[Lane, Stream]] = {}  # the streams of the lanes that are claimed
-        self._gone: dict[tuple[str, int], int] = {}  # given back to the engine and not seen again, until when
+        self.underway = Gone()
         self._now_ms = 0
         self.is_dropping = False  # some lane has drops
         self.is_ahead = False  # an attempt is to be written down before it begins
@@ -42,7 +42,7 @@ class Gate:
         ready: list[Delivery] = []
         self._now_ms = now_ms
         for delivery in found:
-            if self._gone or not self._pass_usual(delivery, ready):
+            if self.underway or not self._pass_usual(delivery, ready):
                 self._offer(delivery, now_ms, ready)
         return ready
 
@@ -89,7 +89,7 @@ class Gate:
         lane = self._lane(lane_of_stream(number.stream))
         stream = self._stream(lane, number) if lane.claimed else None
         self._note_open(number)
-        self._gone.pop((number.stream, number.seq), None)
+        self.underway.seen(number)
         parked = Parked(delivery, number, now_ms, delivery.attempt)
         if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
             self._park(lane, parked)
@@ -138,9 +138,7 @@ class Gate:
         lane.claimed, lane.is_closing, lane.proof = True, False, None
         lane.streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
         self._usual.update({name: (lane, stream) for name, stream in lane.streams.items()})
-        done = [each for each in self._gone if each[0] in states and each[1] in lane.streams[each[0]].settled]
-        for each in done:
-            del self._gone[each]
+        self.underway.settled({name: stream.settled for name, stream in lane.streams.items()})
         return self.woken(lane)
 
     def quiet(self) -> set[int]:
@@ -297,8 +295,7 @@ class Gate:
     def held(self, now_ms: int) -> set[Held]:
         """What waits here, or was given back to the engine not long ago and not seen again."""
         self._now_ms = now_ms
-        self._gone = {each: until_ms for each, until_ms in self._gone.items() if until_ms > now_ms}
-        found = {Held(stream, seq, 0, "") for stream, seq in self._gone}
+        found = self.underway.held(now_ms)
         for lane in self.lanes.values():
             for parked in lane.parked:
                 number, via = parked.number, parked.delivery.position.via
@@ -306,7 +303,7 @@ class Gate:
         return found
 
     def _let_go(self, stream: str, numbers: Iterable[int], delay_ms: int = 0) -> None:
-        self._gone.update({(stream, seq): self._now_ms + delay_ms + _GONE_MS for seq in numbers})
+        self.underway.add(stream, numbers, self._now_ms + delay_ms)
 
     def gone(self, deliveries: Iterable[Delivery], delay_ms: int = 0) -> None:
         """These go back to the engine."""

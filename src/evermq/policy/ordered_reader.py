@@ -11,6 +11,7 @@ from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.absence import Absence
 from evermq.policy.collector import DAY_MS, Collector
 from evermq.policy.gate import UNPROVED, Gate
+from evermq.policy.gone import GoneWatch
 from evermq.policy.lane import GateCounts, Lane, Parked, Ticket
 from evermq.policy.read_to import ReadTo
 from evermq.policy.sweep import Sweep
@@ -63,6 +64,7 @@ class OrderedReader:
         self._asked_ms = 0  # when this reader asked for them
         self._sweep = Sweep(self._gate, inner, self._read_to, self._write)
         self._collector = Collector(self._gate, part, clock)
+        self._gone = GoneWatch(self._gate.underway, part, rungs, group, clock)
         jobs = (self._tend, self._sweep.turn, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
         self.closed = False
@@ -298,6 +300,7 @@ class OrderedReader:
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
         await self._collector.turn()
+        await self._gone.turn()
         await self._pass_over_old()
         for lane in await self._absence.prove(self._reports, self._asked_ms):
             self._hand(self._gate.woken(lane))

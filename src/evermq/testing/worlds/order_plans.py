@@ -105,6 +105,21 @@ PLANS = {
     "dead-letters": ("what is dead-lettered has successors", replace(_BOTH, dead=0.1, refused=0.05, window=16)),
     "effects": ("consumers are killed between effect and acknowledgement", Plan(consumer_kills=4)),
     "long-outage": ("copies come long after their originals", Plan(primary_down=(1_000, 40_000), lies=0.2, count=60)),
+    "back-late": (
+        "what was given back comes again after more than half a minute",
+        Plan(
+            primary_down=(2_000, 45_000),
+            unread=(2_000, 60_000),
+            consumer_kills=1,
+            rebalances=4,
+            cuts=2,
+            released=0.1,
+            lies=0.1,
+            window=64,
+            think_ms=300,
+            count=90,
+        ),
+    ),
     "progress-lost": (
         "the progress of the groups is lost",
         Plan(progress_lost_ms=5_000, count=60, flags=True, window=32, is_strict=False),
