@@ -300,10 +300,10 @@ class OrderedReader:
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
         await self._collector.turn()
-        await self._gone.turn()
         await self._pass_over_old()
         for lane in await self._absence.prove(self._reports, self._asked_ms):
             self._hand(self._gate.woken(lane))
+        await self._gone.turn()  # a rung that stands still is waited for
 
     async def _return(self, wanted: Collection[int], quiet: Collection[int]) -> None:
         """Give lanes back that another reader asks for, once the application has nothing of them.
