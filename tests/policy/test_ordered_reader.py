@@ -294,6 +294,27 @@ async def test_what_goes_back_unseen_is_not_taken_for_something_that_is_nowhere(
     await reader.close()
 
 
+async def test_what_was_being_given_back_when_the_caller_gave_up_goes_back_all_the_same() -> None:
+    class Stuck(Farther):
+        calls = 0
+
+        async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+            self.calls += 1
+            await asyncio.sleep(3_600 if self.calls == 1 else 0)
+            await super().release(deliveries, delay_ms=delay_ms)
+
+    one, two = [Delivery(make("x"), Position("1", seq, ("primary",)), None, 1) for seq in (1, 2)]
+    inner = Stuck(one, two)
+    reader = OrderedReader(inner, await MemoryProgress().join("g"), "g", rungs={})
+    found = await read(reader, 1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.release(found), 0.05)
+    async with asyncio.timeout(5):
+        while inner.released != [one, two]:
+            await asyncio.sleep(0.01)
+    await reader.close()
+
+
 async def test_what_is_given_back_was_not_read() -> None:
     """Whoever gets it next may end without a word."""
     store = MemoryProgress()

@@ -123,7 +123,7 @@ class OrderedReader:
         back += self._sweep.behind(back, delay_ms)
         try:
             await self._inner.release(back, delay_ms=delay_ms)
-        except (Unavailable, Uncertain):
+        except BaseException:  # given up by the caller, too: nobody else knows of them any more
             self._sweep.give_back(back)
             raise
 
