@@ -88,6 +88,42 @@ async def test_next_host_is_asked_where_one_does_not_answer(etcd_server: Engine,
     await one.close()
 
 
+async def test_host_that_is_silent_hides_no_other_from_the_beginning(etcd_server: Engine, topic: str) -> None:
+    listening = asyncio.Event()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        listening.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        one = EtcdCoordinator(f"127.0.0.1:{port},{hosts(etcd_server)}", f"/{topic}")
+        assert await one.get() == Versioned(b"", 0)
+        assert listening.is_set()
+        assert await one.put(b"a", version=0) == Versioned(b"a", 1)
+        await one.close()
+
+
+async def test_write_that_a_host_swallowed_is_uncertain_and_the_next_one_goes_elsewhere(
+    etcd_server: Engine, topic: str
+) -> None:
+    one, other = Etcd(), EtcdCoordinator(hosts(etcd_server), f"/{topic}")
+    await asyncio.to_thread(one.start)
+    try:
+        both = EtcdCoordinator(f"{hosts(one)},{hosts(etcd_server)}", f"/{topic}")
+        assert await both.get() == Versioned(b"", 0)
+        one.leader("").freeze()
+        with pytest.raises(Uncertain):
+            await both.put(b"a", version=0)
+        assert await both.put(b"b", version=0) == Versioned(b"b", 1)
+        assert await other.get() == Versioned(b"b", 1)
+        await both.close()
+    finally:
+        await asyncio.to_thread(one.stop)
+        await other.close()
+
+
 async def test_what_was_said_last_is_known_though_nobody_is_there(
     etcd_server: Engine, topic: str, tmp_path: Path
 ) -> None:

@@ -131,7 +131,7 @@ class EtcdCoordinator:
         and this one's condition never holds."""
         if not self._ready:
             for key in (b"/value", b"/members/-", b"/leases/-"):
-                await self._gateway.put_if(self._path + key, b"", version=_NO_VERSION)
+                await self._gateway.put_if(self._path + key, b"", version=_NO_VERSION, writes=False)
             self._ready = True
 
     async def _grant(self, ttl_ms: int) -> str:

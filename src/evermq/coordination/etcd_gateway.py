@@ -48,7 +48,10 @@ class EtcdGateway:
             except Closed:
                 raise
             except Unavailable:
-                self._hosts.append(self._hosts.pop(0))  # the next one may know better
+                self._pass_on()  # the next one may know better
+            except Uncertain:
+                self._pass_on()  # whoever asks again is not to wait for this one again
+                raise
         raise Unavailable(f"{self.where}: no server answers")
 
     async def changes(self, key: bytes, revision: int) -> AsyncIterator[None]:
@@ -67,6 +70,9 @@ class EtcdGateway:
         self.closed = True
         if self._session:
             await self._session.close()
+
+    def _pass_on(self) -> None:
+        self._hosts.append(self._hosts.pop(0))
 
     async def _call(self, path: str, body: Mapping[str, Any], writes: bool) -> dict[str, Any]:
         if self._login and not self._token:
@@ -126,13 +132,15 @@ class EtcdGateway:
         """Delete all keys that begin so."""
         await self.call("kv/deleterange", {"key": b64(key), **_below(key)}, writes=True)
 
-    async def put_if(self, key: bytes, value: bytes, *, version: int, lease: str = "0") -> tuple[bool, int]:
-        """Write if the key was written so often before; returns whether, and the revision."""
+    async def put_if(
+        self, key: bytes, value: bytes, *, version: int, lease: str = "0", writes: bool = True
+    ) -> tuple[bool, int]:
+        """Write if the key was written so often before; returns whether, and the revision. writes: whether it can."""
         body = {
             "compare": [{"key": b64(key), "target": "VERSION", "result": "EQUAL", "version": str(version)}],
             "success": [{"request_put": {"key": b64(key), "value": b64(value), "lease": lease}}],
         }
-        answer = await self.call("kv/txn", body, writes=True)
+        answer = await self.call("kv/txn", body, writes=writes)
         return bool(answer.get("succeeded")), int(answer["header"]["revision"])
 
 
