@@ -164,6 +164,28 @@ async def test_error_of_one_rung_is_raised_after_what_the_others_have() -> None:
     assert errors
 
 
+async def test_rung_that_only_fails_does_not_end_the_reads_of_the_others() -> None:
+    class Refusing(MemoryQueue):
+        tries = 0
+
+        async def reader(self, group: str, *, start: Start = Start.OLDEST) -> NoReturn:
+            self.tries += 1
+            raise Unavailable("not yet") if self.tries == 1 else Rejected("no such topic")
+
+    primary, standby = MemoryQueue("t"), Refusing("t")
+    reader = await Failover(primary=primary, standby=standby).reader("g")
+    for number in range(5):
+        reading = asyncio.create_task(reader.read(count_max=9, wait_ms=5_000))
+        await asyncio.sleep(0.02)
+        await primary.append([make(b"%d" % number)])
+        [found] = await reading
+        assert found.message.body == b"%d" % number
+    with pytest.raises(Rejected):  # it is told of, where there is nothing else
+        await reader.read(count_max=9, wait_ms=300)
+    assert standby.tries < 6
+    await reader.close()
+
+
 async def test_released_key_takes_what_waits_in_the_reader_along() -> None:
     queue = Route({"a": MemoryQueue("t")})
     reader = await queue.reader("g")

@@ -16,13 +16,14 @@ __all__ = ["Leg"]
 
 _POLL_MS = 5_000
 _PAUSE_MS = 200
+_REFUSED_PAUSE_MS = 1_000
 _NEW: Any = tuple.__new__  # half the cost of the named tuples' own
 
 
 @dataclass(slots=True, eq=False)
 class Leg:
     """Its reader is opened when it can be, and again when it was lost. task, opening: what is under way. pace: is told
-    of what the first child gives, and holds back the others."""
+    of what the first child gives, and holds back the others. refused: the last poll ended with an error."""
 
     key: str
     queue: Queue
@@ -35,6 +36,7 @@ class Leg:
     task: asyncio.Task[list[Delivery]] | None = None
     opening: asyncio.Future[Reader] | None = None
     given: int = 0
+    refused: bool = False
 
     async def open(self) -> Reader:
         """The reader, opened if there is none. Cancelled, the opening goes on, and is waited for the next time."""
@@ -48,6 +50,8 @@ class Leg:
 
     async def poll(self, count_max: int) -> list[Delivery]:
         """Wait for messages as long as it takes; a child that cannot be read is tried again after a pause."""
+        if self.refused:
+            await self.clock.sleep(_REFUSED_PAUSE_MS)
         while True:
             try:
                 reader = await self.open()
@@ -57,7 +61,11 @@ class Leg:
                 await self.clock.sleep(_PAUSE_MS)
             except (Unavailable, Uncertain):
                 await self.clock.sleep(_PAUSE_MS)
+            except Exception:
+                self.refused = True
+                raise
             else:
+                self.refused = False
                 if found:
                     return self._wrap(found)
 

@@ -36,8 +36,9 @@ class Merged:
     ) -> None:
         first = next(iter(children), None)
         self._legs = [Leg(key, queue, group, start, clock, key == first, pace) for key, queue in children.items()]
+        self._clock = clock
         self._surplus: list[Delivery] = []
-        self._errors: list[Exception] = []
+        self._errors: dict[str, Exception] = {}  # of each leg the last, until it is raised
         self.closed = False
 
     @classmethod
@@ -74,16 +75,10 @@ class Merged:
             for leg in self._legs:
                 if leg.task is None:
                     leg.task = asyncio.create_task(leg.poll(count_max))
-            await asyncio.wait(
-                [leg.task for leg in self._legs if leg.task],
-                timeout=wait_ms / 1000,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            self._check()
-            self._collect()
+            await self._wait(wait_ms)
         found, self._surplus = self._surplus[:count_max], self._surplus[count_max:]
         if not found and self._errors:
-            raise self._errors.pop()
+            raise self._errors.popitem()[1]
         return found
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -101,16 +96,27 @@ class Merged:
             self._surplus.clear()
             await close_all(self._legs)
 
+    async def _wait(self, wait_ms: int) -> None:
+        """Until something is found, or nobody is left who could; one that fails keeps nobody from waiting."""
+        until_ms = self._clock.monotonic_ms() + wait_ms
+        while not self._surplus and (waiting := [leg.task for leg in self._legs if leg.task]):
+            left_ms = max(0, until_ms - self._clock.monotonic_ms())
+            done, _ = await asyncio.wait(waiting, timeout=left_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+            self._collect()
+            if not done:
+                return
+
     def _collect(self) -> None:
         """Take over what the legs have found."""
-        self._errors.clear()
         for leg in self._legs:
             if leg.task and leg.task.done():
                 task, leg.task = leg.task, None
                 error = None if task.cancelled() else task.exception()
                 if isinstance(error, Exception):
-                    self._errors.append(error)
+                    self._errors[leg.key] = error
                 elif not task.cancelled():
+                    self._errors.pop(leg.key, None)
                     self._surplus += task.result()
 
     def take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
