@@ -28,6 +28,7 @@ votes = st.builds(
     st.sampled_from(["h1", "h2", "h3"]),
     st.frozensets(st.just("primary")),
     st.dictionaries(st.just("primary"), st.sampled_from([State.RETURNING, State.DEGRADED])),
+    sends=st.booleans(),
 )
 
 
@@ -91,9 +92,23 @@ def test_one_sick_host_of_three_moves_nobody_however_many_processes_it_has() -> 
 
 
 def test_one_that_has_nothing_to_say_stands_in_nobodys_way() -> None:
-    silent = [Vote(f"h{i}") for i in range(2, 9)]
+    silent = [Vote(f"h{i}") for i in range(2, 9)]  # they read, and send nothing
     assert decide({}, [*silent, Vote("h1", frozenset(), {"primary": State.DEGRADED})]) == {"primary": State.DEGRADED}
     assert decide({"primary": State.DEGRADED}, silent) == {"primary": State.DEGRADED}
+
+
+def test_one_of_several_that_send_moves_nobody_though_the_others_have_not_tried_lately() -> None:
+    quiet = [Vote(f"h{i}", sends=True) for i in range(2, 10)]
+    sick = [Vote(host, frozenset(), {"primary": State.DEGRADED}, sends=True) for host in ("h1", "h11")]
+    assert decide({}, [*quiet, sick[0]]) == {}
+    assert decide({}, [*quiet, *sick]) == {"primary": State.DEGRADED}
+    assert decide({"primary": State.DEGRADED}, [*quiet, sick[0]]) == {"primary": State.DEGRADED}
+
+
+def test_what_waits_below_keeps_a_rung_and_its_lanes_away_and_no_other_rung() -> None:
+    away = {"primary": State.DEGRADED, "primary/3": State.DEGRADED, "standby": State.DEGRADED}
+    well = [Vote("h1", frozenset({"primary", "standby"}))]
+    assert decide(away, well, waiting={"primary"}) == away | {"standby": State.RETURNING}
 
 
 def test_it_comes_back_in_two_steps_and_not_before_the_last_change_has_settled() -> None:
@@ -121,6 +136,7 @@ def test_whatever_the_votes_a_majority_of_hosts_stands_behind_each_change(
     count = tally("primary", said)
     if after is State.DEGRADED and state is not State.DEGRADED:
         assert 2 * count.degraded > count.asked
+        assert count.degraded > 1 or count.hosts == 1
     if after < state:
         assert settled
         assert after == state - 1

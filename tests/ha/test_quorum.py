@@ -292,8 +292,8 @@ async def return_waits_until_little_is_left_below(clock: SimulatedClock) -> None
     system = System(clock)
     left = {"g": 100_000}
 
-    async def backlogs() -> dict[str, int]:
-        return left
+    async def backlogs() -> dict[str, dict[str, int]]:
+        return {"standby": left}
 
     process = await system.start("a")
     await process.quorum.close()

@@ -125,6 +125,21 @@ def test_next_rung_is_away_too_then_the_one_below_begins() -> None:
     assert stand.begins().keys() == {1, 2}
 
 
+def test_rung_comes_back_though_what_it_holds_itself_keeps_the_one_above_away() -> None:
+    stand = Stand()
+    for rung in ("primary", "standby"):
+        stand.fails(rung)
+        stand.switch.leave_to_probe(rung, True)
+    stand.switch.waiting = {"primary"}
+    for rung in ("primary", "standby"):
+        stand.passes(60_000, good=True, rung=rung)
+    assert stand.switch.away_rungs == {"primary"}
+    assert stand.begins() == {1: 1_000}
+    stand.switch.waiting = ()
+    stand.passes(17_000, good=True)
+    assert stand.switch.away_rungs == set()
+
+
 def test_without_a_probe_the_traffic_tries_what_is_away_now_and_then() -> None:
     stand = Stand()
     stand.fails()

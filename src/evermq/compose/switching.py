@@ -21,7 +21,7 @@ from evermq.clock import SYSTEM
 from evermq.coordination.open import open as open_coordinator
 from evermq.coordination.open import parse
 from evermq.coordination.remembered import Remembered
-from evermq.errors import Damaged, Misconfigured, Unavailable, Uncertain
+from evermq.errors import Damaged, EvermqError, Misconfigured, Unavailable, Uncertain
 from evermq.ha.agreement import decode
 from evermq.ha.breaker import Pace
 from evermq.ha.health import Limits
@@ -122,19 +122,24 @@ async def start_switch(
     host = config.host or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_-]", "-", host)[:100] + f".{os.getpid()}.{SYSTEM.token()}"
     probes = {rung: _probe(urls[rung], address) for rung, address in there.items()}
-    waits_for = [rungs[rung] for rung in below if not isinstance(rungs[rung], HostRung)]
+    waits_for = {rung: rungs[rung] for rung in below if not isinstance(rungs[rung], HostRung)}
     backlogs = partial(_backlogs, waits_for, config.groups) if config.groups and waits_for else None
     await Quorum(switch, coordinator, host=host, name=name, probes=probes, backlogs=backlogs).start()
     return switch
 
 
-async def _backlogs(queues: Sequence[Queue], groups: Sequence[str]) -> dict[str, int]:
-    """What each group has left there. Raises Unavailable where that is not told in time."""
+async def _backlogs(queues: Mapping[str, Queue], groups: Sequence[str]) -> dict[str, dict[str, int]]:
+    """What each group has left, by rung; of those that tell it in time."""
+    found = await asyncio.gather(*(_backlog(queue, groups) for queue in queues.values()))
+    return {rung: told for rung, told in zip(queues, found, strict=True) if told is not None}
+
+
+async def _backlog(queue: Queue, groups: Sequence[str]) -> dict[str, int] | None:
     try:
         async with asyncio.timeout(_BACKLOG_S_MAX):
-            return {group: sum([await queue.backlog(group) for queue in queues]) for group in groups}
-    except TimeoutError as error:
-        raise Unavailable("a rung does not say what it holds") from error
+            return {group: await queue.backlog(group) for group in groups}
+    except (EvermqError, TimeoutError):
+        return None
 
 
 def _probe(url: str, address: Address) -> Probe:

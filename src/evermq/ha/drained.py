@@ -1,14 +1,18 @@
-"""May a rung be taken up again, while the one below still holds messages? Pure.
+"""May a rung be taken up again, while the ones below still hold messages? Pure.
 
 New messages above would overtake what waits below: readers that keep order would have to hold them all. So the return
-waits until little is left below; but not for a group that nobody reads, whose backlog does not shrink.
+waits until little is left below; but not for a group whose backlog does not shrink, be it that nobody reads it or that
+more comes in than is read: waiting longer would change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["Drained"]
+__all__ = ["Below", "Drained"]
+
+Backlogs = Mapping[str, int]  # by group
 
 
 class Drained:
@@ -24,7 +28,7 @@ class Drained:
         """Another return begins."""
         self._least.clear()
 
-    def saw(self, backlogs: Mapping[str, int], now_ms: int) -> bool:
+    def saw(self, backlogs: Backlogs, now_ms: int) -> bool:
         """Whether nothing has to be waited for, by what each group has left below."""
         done = [self._is_done(group, backlog, now_ms) for group, backlog in backlogs.items()]
         return all(done)
@@ -35,3 +39,25 @@ class Drained:
             self._least[group] = backlog, now_ms
             since_ms = now_ms
         return backlog <= self._little or now_ms - since_ms >= self._patience_ms
+
+
+class Below:
+    """Of every rung of a ladder, the first one first: what is left below it. A rung that does not say what it holds
+    counts with what it said last, which does not shrink."""
+
+    def __init__(self, rungs: Sequence[str], little: int, patience_ms: int) -> None:
+        self._gates = {rung: Drained(little, patience_ms) for rung in rungs}
+        self._told: dict[str, Backlogs] = {}
+
+    def saw(self, away: Collection[str], backlogs: Mapping[str, Backlogs], now_ms: int) -> frozenset[str]:
+        """Those of the rungs that are away that are not to be taken up yet. backlogs: of the rungs that told them."""
+        self._told.update(backlogs)
+        below: Counter[str] = Counter()
+        waiting = set()
+        for rung, gate in reversed(self._gates.items()):
+            if rung not in away:
+                gate.reset()
+            elif not gate.saw(below, now_ms):
+                waiting.add(rung)
+            below.update(self._told.get(rung, {}))
+        return frozenset(waiting)

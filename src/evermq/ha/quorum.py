@@ -19,7 +19,7 @@ from evermq.coordinator import Coordinator, Membership, Versioned
 from evermq.errors import Damaged, EvermqError, Fenced, Rejected
 from evermq.ha.agreement import Agreement, decode, encode, epoch_max
 from evermq.ha.breaker import State
-from evermq.ha.drained import Drained
+from evermq.ha.drained import Below
 from evermq.ha.probe import Probe
 from evermq.ha.switch import Change, Switch
 from evermq.ha.votes import Vote, decide, decode_vote, encode_vote, tally
@@ -46,7 +46,7 @@ class Quorum:
     """Ties a switch to a coordinator, from `start` to `close`.
 
     host, name: of this process; a host is one voter. probes: by rung; they are closed with it.
-    backlogs: what each group has left below the primary. trouble: why the
+    backlogs: what each group has left, by rung; of those that say it. trouble: why the
     coordinator could not be used the last time, else empty; refused: the last value that was not followed, and why.
     tick_ms: how often the switch looks at the time; decide_ms: how often votes are counted; ttl_ms: a process that is
     silent for so long has no vote.
@@ -60,7 +60,7 @@ class Quorum:
         host: str,
         name: str,
         probes: Mapping[str, Probe] | None = None,
-        backlogs: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
+        backlogs: Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]] | None = None,
         tick_ms: int = 200,
         decide_ms: int = 300,
         ttl_ms: int = 5_000,
@@ -147,20 +147,13 @@ class Quorum:
         self._warned = set(troubles)
 
     async def _measure(self) -> None:
-        """What a rung below does not tell is not waited for: it may be gone for good."""
+        """What is left below the rungs that are away."""
         assert self._backlogs
-        settings = self._switch.settings
-        gate = Drained(settings.little, settings.patience_ms)
+        switch = self._switch
+        below = Below(switch.rungs, switch.settings.little, switch.settings.patience_ms)
         while True:
-            if self._switch.state:
-                try:
-                    found = await self._backlogs()
-                    self._switch.clear = gate.saw(found, self._clock.monotonic_ms())
-                except EvermqError:
-                    self._switch.clear = True
-            else:
-                gate.reset()
-                self._switch.clear = True
+            found = await self._backlogs() if switch.away_rungs else {}
+            switch.waiting = below.saw(switch.away_rungs, found, self._clock.monotonic_ms())
             await self._clock.sleep(_PAUSE_MS)
 
     async def _probe(self, rung: str, probe: Probe) -> None:
@@ -262,7 +255,7 @@ class Quorum:
         if stored is None:
             return
         settled = self._clock.monotonic_ms() - self._changed_ms >= self._switch.settings.pace.returning_ms
-        away = decide(known.away, votes, settled=settled and self._switch.clear)
+        away = decide(known.away, votes, settled=settled, waiting=self._switch.waiting)
         # Others may follow a later epoch than this process ever saw, where a coordinator lost what it had.
         latest = replace(known, epoch=max([known.epoch, *(vote.epoch for vote in votes)]))
         at_ms = self._clock.now_ms()

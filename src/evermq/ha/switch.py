@@ -88,8 +88,8 @@ class Switch:
 
     rungs: their keys, the primary first. lanes: how many the primary has. warm: rungs that the trickle goes through,
     all below the primary if None. `tick` is to be called a few times a second.
-    runner: closed with it. clear: whether nothing stands in the way of going back to normal. figures: what this process
-    counts of its messages, to be told to whoever watches.
+    runner: closed with it. waiting: rungs that are not to be taken up again yet, for what is left below them.
+    figures: what this process counts of its messages, to be told to whoever watches.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Switch:
         self.epoch = 0
         self.changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
         self.runner: _Closes | None = None
-        self.clear = True
+        self.waiting: Collection[str] = ()
         self.figures: Callable[[], Mapping[str, int]] = dict
         self._clock = clock
         self._lanes_of_primary = lanes
@@ -119,6 +119,7 @@ class Switch:
         self._calm = True
         self._pinned: int | None = None
         self._turn = 0
+        self._sends = False
         self.home = 0
 
     @property
@@ -131,6 +132,11 @@ class Switch:
         """Of every rung, and of the lanes that are not normal."""
         lanes = {f"{self.rungs[0]}/{lane}": scope.state for lane, scope in self._away_lanes.items()}
         return {rung: self._scopes[rung].state for rung in self.rungs} | lanes
+
+    @property
+    def away_rungs(self) -> Collection[str]:
+        """Those that are not normal, or of which a lane is not."""
+        return {key.partition("/")[0] for key, scope in self._scopes.items() if scope.state}
 
     @property
     def _lanes(self) -> int:
@@ -183,6 +189,7 @@ class Switch:
         ended_ms: int,
         epoch: int,
     ) -> None:
+        self._sends = True
         self._note(rung, error, ended_ms)
         if epoch != self.epoch:
             return  # it began before the last change, and speaks of another time
@@ -266,7 +273,8 @@ class Switch:
             for key, scope in self._scopes.items()
             if scope.breaker.state and (scope.breaker.heard_ms or -1) >= since_ms - 2 * self.settings.probe_ms
         }
-        return Vote("", frozenset(seen - away.keys()), away, self.agreed.epoch, troubles=self.troubles)
+        seen -= away.keys()
+        return Vote("", frozenset(seen), away, self.agreed.epoch, troubles=self.troubles, sends=self._sends)
 
     def tick(self) -> None:
         """Time passes."""
@@ -275,7 +283,7 @@ class Switch:
             if scope.health.verdict and not scope.breaker.state:
                 scope.breaker.heard_ms = now_ms
                 scope.breaker.trip(scope.health.verdict, now_ms)
-            scope.breaker.tick(now_ms, clear=self.clear)
+            scope.breaker.tick(now_ms, clear=key.partition("/")[0] not in self.waiting)
             self._enter(key, scope, max(scope.breaker.state, self.agreed.away.get(key, State.NORMAL)))
         self._spread(now_ms)
         pin = self.agreed.pin
