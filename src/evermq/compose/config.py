@@ -18,12 +18,13 @@ from evermq.ha.probe import PREFIX
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
 
-__all__ = ["Child", "TopicConfig", "load", "parse"]
+__all__ = ["STANDBYS", "Child", "TopicConfig", "load", "parse"]
 
+STANDBYS = ("standby", *(f"standby{number}" for number in range(2, 10)))
 _CHILDREN: dict[str, tuple[str, ...]] = {
     "queue": ("queue",),
     "route": (),
-    "failover": ("primary", "standby", "last"),
+    "failover": ("primary", *STANDBYS, "last"),
     "buffered": ("local", "remote", "dead"),
     "spooled": ("local", "remote", "dead"),
 }
@@ -34,7 +35,7 @@ _NUMBERS: dict[str, tuple[str, ...]] = {
     "buffered": ("slow_ms",),
     "spooled": (),
 }
-_OPTIONAL = {"last", "dead"}
+_OPTIONAL = {"last", "dead", *STANDBYS[1:]}
 _OF_A_TOPIC = ("groups", "lanes", "require", *OF_ORDER)
 
 
@@ -176,7 +177,15 @@ def _children(use: str, table: dict[str, Any], at: str, extra: tuple[str, ...]) 
         missing = [key for key in _CHILDREN[use] if key not in named and key not in _OPTIONAL]
         if missing:
             raise Misconfigured(f"{at}: {use} needs {missing[0]} = a URL or a table")
+        _check_dense([key for key in named if key in STANDBYS], at)
     return {key: _child(value, f"{at} {key}") for key, value in named.items()}
+
+
+def _check_dense(standbys: list[str], at: str) -> None:
+    """A gap is a key that was mistyped or left behind: the rungs below it would move up without a word."""
+    for wanted, key in zip(STANDBYS, standbys, strict=False):
+        if key != wanted:
+            raise Misconfigured(f"{at}: {key} needs {wanted} above it, a URL or a table, or is to be called {wanted}")
 
 
 def _table(value: object, at: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def show_(topic: _Topic, json: _Json = False, config: _Config = None) -> None:
 @app.command("pin")
 def pin_(
     topic: _Topic,
-    rung: Annotated[str, typer.Argument(help="The rung: primary, standby, last.")],
+    rung: Annotated[str, typer.Argument(help="The rung, by its key: primary, standby, standby2, last.")],
     why: _Why,
     who: _Who = "",
     json: _Json = False,
