@@ -85,7 +85,7 @@ async def test_topic_without_a_ladder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", ["", "zookeeper", "kafka,redis,rabbitmq", "kafka,kafka", "redis,zookeeper,etcd", "cafka"]
+    "names", ["", "zookeeper", "kafka,redis,rabbitmq,rocketmq", "kafka,kafka", "redis,zookeeper,etcd", "cafka"]
 )
 def test_engines_that_make_no_ladder_are_refused(names: str) -> None:
     with pytest.raises(Misconfigured):
@@ -95,6 +95,7 @@ def test_engines_that_make_no_ladder_are_refused(names: str) -> None:
 def test_engines_take_their_places_whatever_their_order() -> None:
     assert engines_of("zookeeper,redis,kafka") == (["kafka", "redis"], ["zookeeper"], [])
     assert engines_of("kafka-three, rabbitmq") == (["kafka-three", "rabbitmq"], [], [])
+    assert engines_of("redis,rabbitmq,zookeeper,kafka") == (["rabbitmq", "kafka", "redis"], ["zookeeper"], [])
     assert engines_of("mariadb,rabbitmq,redis") == (["rabbitmq", "redis"], [], ["mariadb"])
 
 

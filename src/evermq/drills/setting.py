@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from evermq.compose.config import STANDBYS
 from evermq.drills.engines.catalog import find
 from evermq.drills.engines.engine import Engine
 from evermq.drills.faults.outages import PROXIED, Outage, of_doors, of_engine
@@ -25,6 +26,7 @@ __all__ = ["NO_PROGRESS", "Setting", "engines_of", "over", "running", "started"]
 NO_PROGRESS = "the topic has no progress"
 _QUEUES = ("kafka", "rabbitmq", "rocketmq")
 _STORES = ("redis",)
+_RUNGS_MAX = 3  # beside the log of the host
 _SWITCHES = ("zookeeper", "etcd")
 _DATABASES = ("postgresql", "mariadb")
 # Many lists, so that none grows big; where a replica may be promoted, it has what was acknowledged.
@@ -68,10 +70,10 @@ def engines_of(names: str) -> Parts:
     kinds = {name: find(name).name.partition("-")[0] for name in chosen}
     rungs = [name for wanted in (_QUEUES, _STORES) for name in chosen if kinds[name] in wanted]
     switches, databases = ([name for name in chosen if kinds[name] in kind] for kind in (_SWITCHES, _DATABASES))
-    if not 1 <= len(rungs) <= 2 or len(switches) > 1 or len(databases) > 1 or len(set(chosen)) < len(chosen):
+    if not 1 <= len(rungs) <= _RUNGS_MAX or len(switches) > 1 or len(databases) > 1 or len(set(chosen)) < len(chosen):
         raise Misconfigured(
-            f"--engines {names}: give a primary, perhaps a standby, perhaps what holds the switch, and perhaps the "
-            "database of progress, as kafka,redis,zookeeper,postgresql or rabbitmq,redis"
+            f"--engines {names}: give a primary, perhaps one or two standbys, perhaps what holds the switch, and "
+            "perhaps the database of progress, as kafka,redis,zookeeper,postgresql or kafka,rabbitmq,redis"
         )
     return Parts(rungs, switches, databases)
 
@@ -87,10 +89,9 @@ async def running(names: str) -> AsyncIterator[Engines]:
             stack.push_async_callback(asyncio.to_thread, engine.stop)
         for engine in engines:  # one after the other: each wants the whole machine while it starts
             await asyncio.to_thread(engine.start)
-        primary, standby = [*rungs, None][:2]
-        assert primary
+        primary, *standbys = rungs
         coordinator, database = (part[0] if part else None for part in (switches, databases))
-        yield Engines(primary, standby, coordinator, tuple(chain(*parts)), database)
+        yield Engines(primary, tuple(standbys), coordinator, tuple(chain(*parts)), database)
 
 
 @asynccontextmanager
@@ -123,8 +124,7 @@ async def over(
         for proxy in proxies:
             stack.push_async_exit(proxy)
         at = engines.coordinator.url(f"evermq/{topic}") if engines.coordinator else f"file://{directory}/switch"
-        rungs = [each for each in (primary, engines.standby) if each]
-        urls = [_url(each, topic, proxied=proxied and each is primary) for each in rungs]
+        urls = [_url(each, topic, proxied=proxied and each is primary) for each in (primary, *engines.standbys)]
         if order and len(urls) < 2:
             raise Misconfigured("--order: needs a standby beside the host's own log: give two engines")
         effects = ""
@@ -168,7 +168,7 @@ def _write(
 ) -> Path:
     """progress: empty where no order is kept."""
     last = f"log://{directory}/last/{topic}"
-    keys = ("primary", "standby", "last") if len(urls) > 1 else ("primary", "standby")
+    keys = ["primary", *STANDBYS[: len(urls) - 1], "last"] if len(urls) > 1 else ["primary", "standby"]
     lines = [f"[topics.{topic}]", 'use = "failover"', f"groups = [{', '.join(map(repr, groups))}]"]
     lines.append(f"switch = {toml(switch)}")
     if progress:

@@ -21,17 +21,23 @@ _Begin = Callable[["Scene"], Awaitable[None]]
 
 
 class Engines(NamedTuple):
-    """What stands behind a ladder that a drill made. names: of all, the primary first. database: for progress."""
+    """What stands behind a ladder that a drill made. standbys: from the top down. names: of all, the primary first.
+    database: for progress."""
 
     primary: Engine
-    standby: Engine | None
+    standbys: tuple[Engine, ...]
     coordinator: Engine | None
     names: tuple[str, ...]
     database: Engine | None = None
 
+    @property
+    def standby(self) -> Engine | None:
+        """What is next to the primary."""
+        return next(iter(self.standbys), None)
+
     def heal(self) -> None:
         """All of it."""
-        for each in (self.primary, self.standby, self.coordinator, self.database):
+        for each in (self.primary, *self.standbys, self.coordinator, self.database):
             if each:
                 each.heal()
 
