@@ -17,6 +17,8 @@ EXPECTED = {
     "restarts": {"kill_producer", "send_unknown"},
     "adopted": {"kill_producer", "adopted", "voids"},
     "retained": {"kill_producer", "lost by the standby", "replayed"},
+    "four-rungs": {"kill_producer", "kill_consumer", "rebalance", "sent by standby2", "sent by last"},
+    "four-retained": {"lost by the standby", "lost by the standby2", "replayed", "sent by last"},
     "effects": {"kill_consumer"},
     "store": {"kill_consumer"},
     "cut-off": {"cut_off", "fenced"},
@@ -25,7 +27,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", [*PLANS, "adopted", "retained", "any"])
+@pytest.mark.parametrize("name", [*PLANS, "adopted", "retained", "four-retained", "any"])
 def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     summary = run_world(f"order-{name}", range(1, SEEDS + 1))
     assert summary["failed"] == [], summary.get("reasons")

@@ -59,6 +59,8 @@ class Run:
             "primary": rung("primary", lanes=3, prefix=True),
             "standby": rung("standby", lanes=4, prefix=False),
         }
+        if plan.standby2_down:
+            self.rungs["standby2"] = rung("standby2", lanes=6, prefix=False)
         for each in self.rungs.values():
             each.hangs = plan.hangs
         self.slots: list[SimulatedSlot] = []
@@ -85,7 +87,7 @@ class Run:
 
     def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Ordered:
         """The queue as a process builds it."""
-        ladder = Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock, self.choice)
+        ladder = Ladder(self.rungs, slot, self.clock, self.choice)
         return self.ordered(ladder, slot.take if slot else None, process)
 
     def ordered(self, ladder: Ladder, take: Callable[[], Awaitable[Slot]] | None, process: str) -> Ordered:
@@ -136,6 +138,7 @@ class Run:
     def _troubles(self) -> list[Coroutine[Any, Any, None]]:
         plan = self.plan
         acts = [self._outage("primary", *plan.primary_down), self._outage("standby", *plan.standby_down)]
+        acts += [self._outage("standby2", *plan.standby2_down)] if plan.standby2_down else []
         acts += [self._fill_disks(*plan.last_full), self._close_door(*plan.unread), self._lose_store(*plan.store_down)]
         acts += [self._steer(*plan.primary_down)] if plan.little else []
         acts += [self._some_time(self._cut_off) for _ in range(plan.cuts)]
@@ -221,7 +224,7 @@ class Run:
         consumer.boot()
 
     async def _rebalance(self) -> None:
-        rung = self.rungs[self.clock.random.choice(("primary", "standby"))]
+        rung = self.rungs[self.clock.random.choice(tuple(self.rungs))]
         for cursors in rung.groups.values():
             if self.clock.random.random() < 0.5:
                 cursor = self.clock.random.choice(cursors)

@@ -4,7 +4,7 @@ left in its own. The last rung is the real one, over slots that outlive their pr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -164,17 +164,12 @@ class _Opened:
 class AdoptingLadder(Ladder):
     """As applications have it, with the host's own last rung."""
 
-    def __init__(
-        self, primary: Queue, standby: Queue, disks: list[Disk], clock: SimulatedClock, choice: Choice
-    ) -> None:
-        super().__init__(primary, standby, None, clock, choice)
+    def __init__(self, rungs: Mapping[str, Queue], disks: list[Disk], clock: SimulatedClock, choice: Choice) -> None:
+        super().__init__(rungs, None, clock, choice)
         self._slots = Slots(disks, clock)
-        self._copies: Retained | None = None
-        self._slots_of_copies: Slots | None = None
+        self._copies: list[tuple[Retained, Slots]] = []
         self._host = HostRung(self._slots, name="orders", clock=clock)
-        self.failover = Failover(
-            primary=primary, standby=standby, last=self._host, choice=choice, append_ms_max=200, clock=clock
-        )
+        self.failover = Failover(**rungs, last=self._host, choice=choice, append_ms_max=200, clock=clock)  # type: ignore[arg-type]
         self.failover.keeps_order = True
         self.failover.start()
 
@@ -182,10 +177,10 @@ class AdoptingLadder(Ladder):
         """The slot of this process."""
         return await self._host.slot()
 
-    def retain(self, copies: Retained, slots: Slots) -> None:
-        """Keep copies of what the standby acknowledges, in these slots."""
-        self._copies, self._slots_of_copies = copies, slots
-        self.failover.retain("standby", copies)
+    def retain(self, key: str, copies: Retained, slots: Slots) -> None:
+        """Keep copies of what this rung acknowledges, in these slots."""
+        self._copies.append((copies, slots))
+        self.failover.retain(key, copies)
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         return await self.failover.append(messages)
@@ -193,11 +188,11 @@ class AdoptingLadder(Ladder):
     async def cut(self, share: float) -> None:
         """With its pumps; its locks are free when all of it is gone."""
         await super().cut(share)
-        held = [self._slots, *([self._slots_of_copies] if self._slots_of_copies else [])]
+        held = [self._slots, *(slots for _, slots in self._copies)]
         for slots in held:
             await slots.end()
         pump = self._host._pump
-        tasks = [*self._host._tasks, pump._task if pump else None, self._copies._task if self._copies else None]
+        tasks = [*self._host._tasks, pump._task if pump else None, *(copies._task for copies, _ in self._copies)]
         under_way = [task for task in tasks if task]
         for task in under_way:
             task.cancel()
@@ -215,7 +210,7 @@ class AdoptionRun(Run):
         return [self._adopting for _ in range(_PRODUCERS)]
 
     def _adopting(self) -> Ordered:
-        ladder = AdoptingLadder(self.rungs["primary"], self.rungs["standby"], self.disks, self.clock, self.choice)
+        ladder = AdoptingLadder(self.rungs, self.disks, self.clock, self.choice)
         return self.ordered(ladder, ladder.take, "")
 
     async def play(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evermq.errors import EvermqError, Overloaded, Partial, Rejected, Uncertain
 from evermq.ha.failover import Choice, Failover
@@ -74,12 +74,12 @@ class SimulatedSlot:
 
 
 class Ladder:
-    """See `Queue`: a Failover over two rungs, and below them the producer's slot, sticky while it is not empty."""
+    """See `Queue`: a Failover over rungs, and below them the producer's slot, sticky while it is not empty."""
 
     def __init__(
-        self, primary: Queue, standby: Queue, slot: SimulatedSlot | None, clock: SimulatedClock, choice: Choice
+        self, rungs: Mapping[str, Queue], slot: SimulatedSlot | None, clock: SimulatedClock, choice: Choice
     ) -> None:
-        self.failover = Failover(primary=primary, standby=standby, choice=choice, append_ms_max=200, clock=clock)
+        self.failover = Failover(**rungs, choice=choice, append_ms_max=200, clock=clock)  # type: ignore[arg-type]
         self._slot = slot
         self._clock = clock
 

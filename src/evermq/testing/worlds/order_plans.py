@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["ADOPTED", "PLANS", "RETAINED", "Plan", "drawn"]
+__all__ = ["ADOPTED", "FOUR_RUNGS", "PLANS", "RETAINED", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What happens in a world, in milliseconds since it began.
 
-    primary_down, standby_down, last_full, unread, store_down: from and to; unread: `unread_rung` hands nothing out,
-    store_down: the progress of the groups cannot be reached. hangs: whether a rung that is down says so, or says
-    nothing. store_ms: how long a call to that store takes at most, one way. store_fails: how often it fails, before or
-    after its effect. cuts: how often a consumer loses its way to the store for longer than its claims last. lies: how
-    often an append has an unknown outcome although all is well. flags: whether something may be handed out flagged,
-    since something was lost. is_strict: no second effect is allowed, and no inversion beyond what was flagged.
+    primary_down, standby_down, standby2_down, last_full, unread, store_down: from and to; standby2_down: of a rung that
+    is not there if None; unread: `unread_rung` hands nothing out, store_down: the progress of the groups cannot be
+    reached. hangs: whether a rung that is down says so, or says nothing. store_ms: how long a call to that store takes
+    at most, one way. store_fails: how often it fails, before or after its effect. cuts: how often a consumer loses its
+    way to the store for longer than its claims last. lies: how often an append has an unknown outcome although all is
+    well. flags: whether something may be handed out flagged, since something was lost. is_strict: no second effect is
+    allowed, and no inversion beyond what was flagged.
     may_wait: in the end something may wait that was never acknowledged. little: senders leave the primary at once, and
     come back when no more than this is left in the standby; 0: each append tries the primary first. held_max: how many
     messages may wait for others, all in all, once the senders are back.
@@ -25,6 +26,7 @@ class Plan:
 
     primary_down: tuple[int, int] = (2_000, 6_000)
     standby_down: tuple[int, int] = (0, 0)
+    standby2_down: tuple[int, int] | None = None
     last_full: tuple[int, int] = (0, 0)
     unread: tuple[int, int] = (0, 0)
     unread_rung: str = "primary"
@@ -89,6 +91,7 @@ RETAINED = Plan(
     count=60,
     flags=True,
 )
+FOUR_RUNGS = replace(RETAINED, standby_down=(2_500, 6_000), standby2_down=(4_000, 5_500), tail_lost_ms=3_500, lies=0.1)
 PLANS = {
     "pumped": ("both rungs down: the local log is pumped behind what is newer", _BOTH),
     "windows": ("windows full of messages that wait for one in another lane", Plan(window=2, lies=0.3)),
@@ -163,6 +166,10 @@ PLANS = {
         ),
     ),
     "ladder": ("all of it at the same time", _ALL),
+    "four-rungs": (
+        "all of it, over one standby more that is down while both others are",
+        replace(_ALL, primary_down=(2_000, 8_000), standby_down=(3_000, 7_000), standby2_down=(4_500, 6_000)),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""A standby that loses what it had acknowledged, its tail or all of it, while hosts keep copies: nothing is lost."""
+"""Standbys that lose what they had acknowledged, the tail or all of it, while hosts keep copies: nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evermq.policy.ordered import Ordered
 from evermq.testing.world import World, WorldResult
 from evermq.testing.worlds.order import Run, play
 from evermq.testing.worlds.order_adoption import AdoptingLadder, Disk, Slots
-from evermq.testing.worlds.order_plans import RETAINED
+from evermq.testing.worlds.order_plans import FOUR_RUNGS, RETAINED
 
 __all__ = ["WORLDS", "RetainedRun"]
 
@@ -26,24 +26,25 @@ class RetainedRun(Run):
 
     def queues(self) -> list[Callable[[], Ordered]]:
         self.disks: list[Disk] = []
-        self.copies: list[Disk] = []
+        self.copies: dict[str, list[Disk]] = {key: [] for key in [*self.rungs][1:]}
         self.retained: list[Retained] = []
         return [self._retaining for _ in range(_PRODUCERS)]
 
     def _retaining(self) -> Ordered:
-        ladder = AdoptingLadder(self.rungs["primary"], self.rungs["standby"], self.disks, self.clock, self.choice)
+        ladder = AdoptingLadder(self.rungs, self.disks, self.clock, self.choice)
         queue = self.ordered(ladder, ladder.take, "")
-        slots = Slots(self.copies, self.clock, window=_WINDOW)
-        copies = Retained(
-            self.rungs["standby"],
-            slots,
-            progress=queue.progress,
-            groups=[_GROUP],
-            send=ladder.failover.append,
-            clock=self.clock,
-        )
-        self.retained.append(copies)
-        ladder.retain(copies, slots)
+        for key, disks in self.copies.items():
+            slots = Slots(disks, self.clock, window=_WINDOW)
+            copies = Retained(
+                self.rungs[key],
+                slots,
+                progress=queue.progress,
+                groups=[_GROUP],
+                send=ladder.failover.append,
+                clock=self.clock,
+            )
+            self.retained.append(copies)
+            ladder.retain(key, copies, slots)
         return queue
 
     async def play(self) -> None:
@@ -53,22 +54,25 @@ class RetainedRun(Run):
 
     async def _lose_tail(self) -> None:
         for _ in range(3):
-            lost = self.rungs["standby"].lose_tail(_GROUP, self.clock.random.choice((_TAIL, _ALL)))
-            self.record.seen["lost by the standby"] += len(lost)
+            for key in self.copies:
+                lost = self.rungs[key].lose_tail(_GROUP, self.clock.random.choice((_TAIL, _ALL)))
+                self.record.seen[f"lost by the {key}"] += len(lost)
             await self.clock.sleep(self.clock.random.randrange(1_500))
 
     def _left(self) -> list[str]:
         left = super()._left() + [f"{disk.left} in {disk.name}" for disk in self.disks if disk.left]
-        return left + [f"{n} copies in {disk.name}" for disk in self.copies if (n := disk.log.left("settled"))]
+        copies = [(key, disk) for key, disks in self.copies.items() for disk in disks]
+        return left + [f"{n} copies of {key} in {disk.name}" for key, disk in copies if (n := disk.log.left("settled"))]
 
     def judge(self, result: WorldResult) -> None:
         super().judge(result)
-        lost, flagged = self.record.seen["lost by the standby"], self.record.flagged[_GROUP]
+        lost = sum(self.record.seen[f"lost by the {key}"] for key in self.copies)
+        flagged = self.record.flagged[_GROUP]
         if flagged > max(15, lost // 20):
             self.failures.append(f"{flagged} were handed out flagged, where {lost} were lost and sent again")
         result.seen["replayed"] += (replayed := sum(copies.counts.replayed for copies in self.retained))
-        if not replayed and not result.failures and self.record.seen["lost by the standby"]:
-            result.invalid.append("the standby lost messages, and none was sent again")
+        if not replayed and not result.failures and lost:
+            result.invalid.append("standbys lost messages, and none was sent again")
 
 
 WORLDS = (
@@ -76,5 +80,10 @@ WORLDS = (
         "order-retained",
         "the standby loses what it acknowledged, and the hosts send it again",
         partial(play, RETAINED, plan_run=RetainedRun),
+    ),
+    World(
+        "order-four-retained",
+        "two standbys lose what they acknowledged, each in its turn, and the hosts send it again",
+        partial(play, FOUR_RUNGS, plan_run=RetainedRun),
     ),
 )
