@@ -50,6 +50,13 @@ def test_rung_is_pinned_and_released_with_who_and_why_on_record(config: Path) ->
     assert "@" in shown["by"]
 
 
+def test_second_standby_is_pinned_by_its_key(config: Path) -> None:
+    config.write_text(f'{config.read_text()}standby2 = "memory://c/orders"\n')
+    status, shown, _ = switch(config, "pin", "orders", "standby2", "--why", "new disks", "--json")
+    assert (status, shown["pin"]["rung"]) == (0, "standby2")
+    assert [*shown["rungs"]] == ["primary", "standby", "standby2"]
+
+
 def test_wrong_use_of_the_switch_is_named(config: Path) -> None:
     assert switch(config, "pin", "orders", "nowhere", "--why", "x")[::2] == (
         2,

@@ -66,6 +66,18 @@ async def test_rung_that_is_away_is_said_to_be_so_and_is_no_error(tmp_path: Path
     assert (seen.switch.state, seen.switch.epoch, seen.switch.since) == ("normal", 0, None)
 
 
+async def test_second_standby_is_seen_under_its_key(tmp_path: Path) -> None:
+    config = ladder(tmp_path)
+    config.write_text(f'{config.read_text()}standby2 = "log://{tmp_path}/c/orders"\n')
+    exposition = Exposition()
+    exposition.seen = await Watcher("orders", config).look()
+    assert [rung.rung for rung in exposition.seen.rungs] == ["primary", "standby", "standby2", "last"]
+    assert [rung.state for rung in exposition.seen.rungs] == ["normal"] * 4
+    samples = [sample for metric in exposition.collect() for sample in metric.samples]
+    of_it = {sample.name for sample in samples if sample.labels.get("rung") == "standby2"}
+    assert of_it >= {"evermq_rung_up", "evermq_switch_state"}
+
+
 def test_age_that_nobody_knows_is_no_age_of_nought() -> None:
     exposition = Exposition()
     backlog = {"done": 0, "waits": 3, "told": 2}

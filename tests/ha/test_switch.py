@@ -30,9 +30,14 @@ class Hand(SystemClock):
 class Stand:
     """A switch that is told what happens."""
 
-    def __init__(self, settings: Settings | None = None, lanes: int = LANES) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        lanes: int = LANES,
+        rungs: Sequence[str] = ("primary", "standby", "last"),
+    ) -> None:
         self.clock = Hand()
-        self.switch = Switch(["primary", "standby", "last"], lanes=lanes, settings=settings, clock=self.clock)
+        self.switch = Switch(rungs, lanes=lanes, settings=settings, clock=self.clock)
 
     def saw(
         self,
@@ -123,6 +128,20 @@ def test_next_rung_is_away_too_then_the_one_below_begins() -> None:
     assert stand.begins() == {2: 1_000}
     stand.passes(17_000, good=True, rung="standby")
     assert stand.begins().keys() == {1, 2}
+
+
+def test_each_rung_that_goes_is_left_for_the_next_and_each_lower_one_is_kept_warm() -> None:
+    rungs = ("primary", "standby", "standby2", "standby3", "last")
+    stand = Stand(Settings(trickle=10), rungs=rungs)
+    assert stand.begins(400) == {0: 360, 1: 10, 2: 10, 3: 10, 4: 10}
+    for below, rung in enumerate(rungs[:-1], 1):
+        stand.fails(rung)
+        stand.switch.leave_to_probe(rung, True)
+        assert stand.begins() == {below: 1_000}
+    stand.passes(17_000, good=True, rung="standby2")
+    assert stand.begins().keys() == {2, 4}
+    stand.passes(6_000, good=True, rung="standby2")
+    assert stand.begins() == {2: 1_000}
 
 
 def test_rung_comes_back_though_what_it_holds_itself_keeps_the_one_above_away() -> None:
