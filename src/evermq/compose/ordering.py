@@ -34,7 +34,7 @@ _FILE = "evermq-progress.sqlite"
 @dataclass(frozen=True, slots=True)
 class OrderConfig:
     """has_order: per key, else only doubles are dropped. progress: a URL. hold_ms_max: see Ordered. retained_bytes_max:
-    how much each process keeps on its host of what a lower rung alone has acknowledged; 0 for nothing."""
+    how much each process keeps on its host of what each lower rung alone has acknowledged; 0 for nothing."""
 
     has_order: bool
     progress: str
