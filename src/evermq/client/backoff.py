@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evermq.client.bounds import check_whole
 from evermq.clock import Clock
 
 __all__ = ["Backoff"]
@@ -16,6 +17,9 @@ class Backoff:
 
     first_ms: int = 100
     max_ms: int = 30_000
+
+    def __post_init__(self) -> None:
+        check_whole(0, first_ms=self.first_ms, max_ms=self.max_ms)
 
     def wait_ms(self, attempt: int, clock: Clock) -> int:
         """How long to wait after attempt number `attempt` (from 1) failed."""

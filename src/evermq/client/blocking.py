@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from evermq.client.bounds import check_whole
 from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
 from evermq.clock import SYSTEM
@@ -139,6 +140,7 @@ class Consumer:
     def __init__(
         self, queue: Queue | AsyncQueue, group: str, *, batch_count_max: int = 500, start: Start = Start.OLDEST
     ) -> None:
+        check_whole(1, batch_count_max=batch_count_max)
         self._queue = queue.queue if isinstance(queue, Queue) else queue
         self._group = group
         self._batch_count_max = batch_count_max

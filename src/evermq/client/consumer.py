@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evermq.client.backoff import Backoff
+from evermq.client.bounds import check_whole
 from evermq.client.pace import Pace
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
@@ -66,6 +67,7 @@ class Consumer:
         on_error: Callable[[BaseException], None] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
+        check_whole(1, concurrency=concurrency, batch_count_max=batch_count_max, attempts_max=attempts_max)
         self._queue = queue
         self._group = group
         self._handler = handler

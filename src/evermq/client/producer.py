@@ -9,6 +9,7 @@ from copy import copy
 from types import TracebackType
 from typing import Self
 
+from evermq.client.bounds import check_whole
 from evermq.client.producer_batch import Outcome, ProducerBatch, size_of, size_of_all
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
@@ -52,6 +53,10 @@ class Producer:
         on_outcome: OnOutcome | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
+        check_whole(
+            1, batch_count_max=batch_count_max, batch_bytes_max=batch_bytes_max, memory_bytes_max=memory_bytes_max
+        )
+        check_whole(0, linger_ms=linger_ms, retry_ms_max=retry_ms_max)
         self._queue = queue
         self._batch_count_max = batch_count_max
         self._batch_bytes_max = batch_bytes_max
