@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import count
+from reprlib import repr as short
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ class MessageFactory:
         delay_ms: int = 0,
         id: str | None = None,
     ) -> Message:
-        """Return a new message; text is encoded as UTF-8, `delay_ms` becomes the deliver-at header."""
+        """Return a new message; text is encoded as UTF-8, `delay_ms` becomes the deliver-at header.
+        Raises Rejected."""
         return self.make(body, key, headers, delay_ms, id)
 
     def make(
@@ -77,14 +79,27 @@ class MessageFactory:
     ) -> Message:
         """As calling the factory, which costs a third more than calling a method."""
         now_ms = self._now_ms()
-        if delay_ms > 0:
-            headers = {**(headers or {}), DELIVER_AT: str(now_ms + delay_ms)}
-        return _new_message(
-            (
-                id or f"{self._prefix}{self._next_number()}",
-                key.encode() if isinstance(key, str) else key,
-                body.encode() if isinstance(body, str) else body,
-                headers or NO_HEADERS,
-                now_ms,
+        try:
+            if delay_ms > 0:
+                headers = {**(headers or {}), DELIVER_AT: str(now_ms + delay_ms)}
+            return _new_message(
+                (
+                    id or f"{self._prefix}{self._next_number()}",
+                    key.encode() if isinstance(key, str) else key,
+                    body.encode() if isinstance(body, str) else body,
+                    headers or NO_HEADERS,
+                    now_ms,
+                )
             )
-        )
+        except (TypeError, UnicodeEncodeError) as error:
+            raise _unfit(body, key, headers, delay_ms, error) from error
+
+
+def _unfit(body: object, key: object, headers: object, delay_ms: object, error: Exception) -> Rejected:
+    """Of which argument no message can be made."""
+    if not isinstance(delay_ms, int | float):
+        return Rejected(f"delay_ms = {short(delay_ms)}: give a whole number of milliseconds")
+    for name, text in (("body", body), ("key", key)):
+        if isinstance(error, UnicodeEncodeError) and text == error.object:
+            return Rejected(f"{name} = {short(text)}: it has half a character, so it is no text: give bytes")
+    return Rejected(f"headers = {short(headers)}: give a mapping of texts to texts, or None")

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from evermq.client.bounds import check_whole
 from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
+from evermq.client.producer_batch import made_of
 from evermq.clock import SYSTEM
 from evermq.errors import Closed
 from evermq.message import Message, MessageFactory
@@ -112,7 +113,7 @@ class Producer:
     def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
         """As the asyncio Producer's."""
         self._check()
-        return self._append([each if isinstance(each, Message) else self.message(each) for each in messages])
+        return self._append(made_of(messages, self.message))
 
     def close(self) -> None:
         """Refuse everything from now on; nothing is ever under way behind the caller's back."""

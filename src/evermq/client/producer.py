@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from evermq.client.bounds import check_whole
-from evermq.client.producer_batch import Outcome, ProducerBatch, size_of, size_of_all
+from evermq.client.producer_batch import Outcome, ProducerBatch, made_of, size_of, size_of_all
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
+from evermq.fields import refusal
 from evermq.message import Message, MessageFactory
 from evermq.port import OrdersAppends, Queue
 from evermq.position import Position
@@ -91,7 +92,10 @@ class Producer:
     ) -> Position:
         """Send one message and return where it landed once it is acknowledged; see `MessageFactory` and port.py."""
         message = self.message.make(body, key, headers, delay_ms, id)
-        size = size_of(message) if key or headers else len(message.body)
+        try:
+            size = size_of(message) if key or headers else len(message.body)
+        except TypeError as error:
+            raise refusal((message,), error) from error
         if self._bytes + size > self._memory_bytes_max or self._for_room or self._closed:
             return await self.send_message(message)
         batch = self._batch_for(1, size)
@@ -112,7 +116,7 @@ class Producer:
 
     async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
         """Send many messages, or bodies, in order. Raises Partial where only some of them went in."""
-        made = [each if isinstance(each, Message) else self.message(each) for each in messages]
+        made = made_of(messages, self.message)
         if not made:
             return ()
         outcomes = await self._send(made, size_of_all(made))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from reprlib import repr as short
 
 from evermq.batch import Columns
-from evermq.errors import EvermqError
-from evermq.message import NO_HEADERS, Message
+from evermq.errors import EvermqError, Rejected
+from evermq.fields import NOT_A_MESSAGE, refusal
+from evermq.message import NO_HEADERS, Message, MessageFactory
 from evermq.position import Position
 from evermq.ticket import Ticket
 
-__all__ = ["Outcome", "ProducerBatch", "size_of", "size_of_all"]
+__all__ = ["Outcome", "ProducerBatch", "made_of", "size_of", "size_of_all"]
 
 Outcome = Position | EvermqError
 
@@ -44,20 +46,34 @@ class ProducerBatch:
 
 
 def size_of(message: Message) -> int:
-    """Bytes of its body, key and headers, roughly: of text as many as it has characters."""
-    size = len(message.body) + len(message.key or b"")
-    return size + _size_of_headers(message.headers) if message.headers else size
+    """Bytes of its body, key and headers, roughly: of text as many as it has characters. Raises Rejected."""
+    try:
+        size = len(message.body) + len(message.key or b"")
+        return size + _size_of_headers(message.headers) if message.headers else size
+    except NOT_A_MESSAGE as error:
+        raise refusal((message,), error) from error
 
 
 def size_of_all(messages: Sequence[Message]) -> int:
-    """The sum of their sizes, of one message at least: in columns, since most have nothing but a body."""
-    _, keys, bodies, headers, _ = Columns.of(messages)
-    size = sum(map(len, bodies))
-    if any(keys):
-        size += sum(map(len, filter(None, keys)))
-    if headers.count(NO_HEADERS) < len(headers):
-        size += sum(map(_size_of_headers, headers))
+    """The sum of their sizes, of one message at least: in columns, since most have nothing but a body. Raises
+    Rejected."""
+    try:
+        _, keys, bodies, headers, _ = Columns.of(messages)
+        size = sum(map(len, bodies))
+        if any(keys):
+            size += sum(map(len, filter(None, keys)))
+        if headers.count(NO_HEADERS) < len(headers):
+            size += sum(map(_size_of_headers, headers))
+    except NOT_A_MESSAGE as error:
+        raise refusal(messages, error) from error
     return size
+
+
+def made_of(given: Sequence[Message | bytes | str], make: MessageFactory) -> list[Message]:
+    """Messages of what was given to `send_many`. Raises Rejected."""
+    if isinstance(given, str | bytes | Message) or not isinstance(given, Iterable):
+        raise Rejected(f"messages = {short(given)}: give a sequence of messages or bodies; send takes a single one")
+    return [each if isinstance(each, Message) else make(each) for each in given]
 
 
 def _size_of_headers(headers: Mapping[str, str]) -> int:

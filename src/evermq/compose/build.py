@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from os import PathLike
 from pathlib import Path
+from reprlib import repr as short
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
@@ -35,6 +37,10 @@ async def open(target: str, config: str | Path | None = None, *, producer: str |
 
     producer: the name under which this process is the same producer again after a restart.
     """
+    if not isinstance(target, str):
+        raise Misconfigured(
+            f"target = {short(target)}: give a URL as text, as log:///directory/topic, or a topic of the configuration"
+        )
     if "://" in target:
         return await open_queue(target)
     return await build(find(target, config), producer=producer)
@@ -42,6 +48,8 @@ async def open(target: str, config: str | Path | None = None, *, producer: str |
 
 def find(topic: str, config: str | Path | None) -> TopicConfig:
     """The configuration of a topic."""
+    if not isinstance(config, str | PathLike | None):
+        raise Misconfigured(f"config = {short(config)}: give the path of a TOML file, or leave it out")
     path = Path(config or DEFAULT)
     if config is None and not path.exists():
         said = f"{redacted(topic)!r} is no URL"

@@ -13,6 +13,7 @@ from evermq.admission import admit
 from evermq.batch import Batch
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, Uncertain, Unsupported
+from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import DELIVER_AT, Message
 from evermq.numbering import Numbering, land_all, lanes_for, voids_in_flight
 from evermq.policy.collector import DAY_MS
@@ -176,13 +177,15 @@ class Ordered:
     def _admit(self, messages: Sequence[Message]) -> Batch:
         """Refuse before a number is given: afterwards it would cost a void."""
         batch = admit(messages, self.traits, self._clock.now_ms())
-        columns = batch.columns
-        if {*map(type, columns.bodies)} != {bytes} or not {*map(type, columns.keys)} <= {bytes, NoneType}:
-            wrong = next(m for m in batch if type(m.body) is not bytes or type(m.key) not in (bytes, NoneType))
-            raise Rejected(f"message {wrong.id}: body and key must be bytes: encode them")
-        if columns.has_headers:
-            for message in batch:
-                _admit_headers(message.id, message.headers)
+        try:
+            columns = batch.columns
+            if {*map(type, columns.bodies)} != {bytes} or not {*map(type, columns.keys)} <= {bytes, NoneType}:
+                raise refusal(batch, "body and key must be bytes: encode them")
+            if columns.has_headers:
+                for message in batch:
+                    _admit_headers(message.id, message.headers)
+        except NOT_A_MESSAGE as error:
+            raise refusal(batch, error) from error
         return batch
 
     def _append(self, messages: Sequence[Message]) -> Awaitable[Sequence[Position]]:

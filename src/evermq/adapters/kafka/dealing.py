@@ -11,6 +11,7 @@ from confluent_kafka import murmur2
 from evermq.adapters.kafka.records import is_late, reads_back
 from evermq.batch import Batch, Columns
 from evermq.errors import Rejected, TooLarge, Unsupported
+from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import DELIVER_AT, Message
 
 __all__ = ["LaneOf", "check", "deal", "is_near"]
@@ -30,6 +31,13 @@ def is_near(columns: Columns, now_ms: int) -> bool:
 
 def check(messages: Batch, bytes_max: int, now_ms: int) -> None:
     """Raise Rejected or a kind of it where a message cannot be appended as it stands."""
+    try:
+        _check(messages, bytes_max, now_ms)
+    except NOT_A_MESSAGE as error:
+        raise refusal(messages, error) from error
+
+
+def _check(messages: Batch, bytes_max: int, now_ms: int) -> None:
     columns = messages.columns
     if not (all(columns.ids) and _is_text(columns.ids)):
         for message in messages:

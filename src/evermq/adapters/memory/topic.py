@@ -9,7 +9,8 @@ from heapq import heappop, heappush
 from evermq.adapters.memory.group import Group, Progress
 from evermq.adapters.memory.lane import Lane
 from evermq.clock import Clock
-from evermq.errors import Overloaded, Rejected, TooLarge, Unsupported
+from evermq.errors import Overloaded, TooLarge, Unsupported
+from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, Message, due_ms
 from evermq.port import Start
@@ -129,19 +130,20 @@ class Topic:
         """The due time of each message. Raises where the batch cannot be taken as it is."""
         if len(messages) > _BATCH_COUNT_MAX:
             raise TooLarge(f"a batch of {len(messages)} messages is over batch_count_max = {_BATCH_COUNT_MAX}")
-        dues = [self._check_message(message, now_ms) for message in messages]
+        try:
+            dues = [self._check_message(message, now_ms) for message in messages]
+        except NOT_A_MESSAGE as error:
+            raise refusal(messages, error) from error
         kept = len(self.delayed) + sum(len(lane.stored) for lane in self.lanes)
         if kept + len(messages) > self.count_max:
             raise Overloaded(f"topic {self.name} keeps {kept} messages of count_max = {self.count_max}: settle some")
         return dues
 
     def _check_message(self, message: Message, now_ms: int) -> int:
-        if not isinstance(message.body, bytes) or not isinstance(message.key, bytes | None):
-            raise Rejected(f"message {message.id}: body and key are to be bytes")
-        try:
-            texts = [text.encode(errors="surrogateescape") for item in message.headers.items() for text in item]
-        except (AttributeError, UnicodeError) as error:
-            raise Rejected(f"message {message.id}: headers are to be text ({error})") from error
+        fields = (message.id, message.body, message.key)
+        if not all(map(isinstance, fields, (str, bytes, bytes | None))):
+            raise refusal((message,), "id, body or key")
+        texts = [text.encode(errors="surrogateescape") for item in message.headers.items() for text in item]
         size = sum(map(len, (message.body, message.key or b"", *texts)))
         if size > self.message_bytes_max:
             raise TooLarge(f"message {message.id} of {size} bytes is over {self.message_bytes_max} message_bytes_max")

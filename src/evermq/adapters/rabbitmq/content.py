@@ -17,8 +17,8 @@ from typing import Any
 
 from pamqp.header import ContentHeader
 
-from evermq.adapters.plain import plain_size
 from evermq.errors import Rejected
+from evermq.fields import plain_size
 from evermq.message import NO_HEADERS, Message
 
 __all__ = ["CREATED", "ID", "KEY", "attempt_of", "frames_of", "id_of", "message_of", "size_of"]

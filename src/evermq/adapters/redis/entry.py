@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from evermq.adapters.plain import plain_size
 from evermq.batch import Columns
 from evermq.errors import Damaged, Rejected
+from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import NO_HEADERS, Message
 
 __all__ = ["appended_ms", "count_of", "decode", "encode", "sizes"]
@@ -35,25 +35,15 @@ def sizes(messages: Sequence[Message]) -> list[int]:
     try:
         found = list(map(len, [message[2] for message in messages]))
         if {type(message[2]) for message in messages} - {bytes} or {type(m[1]) for m in messages} - {bytes, type(None)}:
-            raise _refusal(messages, "body and key are to be bytes")
+            raise refusal(messages, "body and key are to be bytes")
         for row, message in enumerate(messages):
             if message[1]:
                 found[row] += len(message[1])
             if message[3]:
                 found[row] += sum(len(_raw(text)) for item in message[3].items() for text in item)
-    except (TypeError, AttributeError, UnicodeEncodeError) as error:
-        raise _refusal(messages, error) from error
+    except NOT_A_MESSAGE as error:
+        raise refusal(messages, error) from error
     return found
-
-
-def _refusal(messages: Sequence[Message], error: object) -> Rejected:
-    """Which message it is, and what is wrong with it."""
-    for message in messages:
-        try:
-            plain_size(message)
-        except Rejected as found:
-            return found
-    return Rejected(f"a message cannot be stored: {error}")
 
 
 def encode(messages: Sequence[Message], now_ms: int) -> bytes:
@@ -65,7 +55,7 @@ def encode(messages: Sequence[Message], now_ms: int) -> bytes:
         "".join(ids)  # TypeError for what is not text
         columns = _columns(ids, some_keys, bodies, some_headers, created)
     except (TypeError, OverflowError, UnicodeEncodeError) as error:
-        raise _refusal(messages, error) from error
+        raise refusal(messages, error) from error
     return HEAD.pack(_FORMAT, len(ids), max(0, now_ms)) + columns
 
 

@@ -20,6 +20,7 @@ from evermq.errors import (
     Partial,
     Unavailable,
 )
+from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import Message
 from evermq.port import Start
 from evermq.position import Position, Run
@@ -64,7 +65,7 @@ class RedisQueue:
         if not messages:
             return []
         topic = self._topic
-        self._turn += any(message[1] is None for message in messages)
+        self._turn += _some_lack_a_key(messages)
         for _ in range(_TRIES):
             lanes = topic.lanes
             spare = self._turn % len(lanes)
@@ -159,6 +160,13 @@ class RedisQueue:
     def _check(self) -> None:
         if self._closed:
             raise Closed(f"queue {self.name} was closed: open it again")
+
+
+def _some_lack_a_key(messages: Sequence[Message]) -> bool:
+    try:
+        return any(message[1] is None for message in messages)
+    except NOT_A_MESSAGE as error:
+        raise refusal(messages, error) from error
 
 
 def _backlog(state: list[Any], group: str, *, whole: bool) -> int:

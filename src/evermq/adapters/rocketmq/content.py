@@ -16,9 +16,9 @@ import re
 import zlib
 from typing import Any
 
-from evermq.adapters.plain import plain_size
 from evermq.adapters.rocketmq.protocol import ENCODING_NAMES
 from evermq.errors import TooLarge
+from evermq.fields import plain_size
 from evermq.message import NO_HEADERS, Message
 
 __all__ = ["BODY_BYTES_MAX", "fill", "message_of", "size_of"]

@@ -189,6 +189,17 @@ async def header_that_is_not_text_is_refused(bench: Bench) -> None:
     await _refused(bench, [bench.message("before"), wrong], Rejected)
 
 
+@append()
+async def what_is_no_message_is_refused(bench: Bench) -> None:
+    """Rejected, with the batch, and the error says what it was."""
+    for wrong in ("x", b"a body", None, 5, ("a", None)):
+        for batch in ([wrong], [bench.message("before"), wrong]):
+            error = await raised(Rejected, bench.queue.append(cast("list[Message]", batch)))
+            assert f"{wrong!r} is no message" in str(error)
+    await bench.append("after")
+    assert bodies(await bench.take(await bench.reader(), 1)) == [b"after"]
+
+
 async def _refused(bench: Bench, messages: list[Message], error: type[Rejected]) -> None:
     await raised(error, bench.queue.append(messages))
     await bench.append("after")
