@@ -113,6 +113,18 @@ def test_wrong_lines_are_named_and_the_others_are_sent(tmp_path: Path) -> None:
     assert sorted(read.stdout.splitlines()) == [b"good", b"good too"]
 
 
+@pytest.mark.parametrize("body", [b"1", b"null", b"true", b'{"a": "b"}', b"[1]"])
+def test_body_that_is_no_text_is_named_with_what_to_write_instead(tmp_path: Path, body: bytes) -> None:
+    lines = b'{"body": "1"}\n{"body": %s}\n' % body
+    ran = evermq("send", f"log://{tmp_path}/log/t", "--format", "json", given=lines)
+    [told] = [line for line in map(json.loads, ran.stdout.splitlines()) if "error" in line]
+    assert ran.returncode == 3
+    assert (told["id"], told["error"]) == (None, "BadInput")
+    instead = json.dumps(json.dumps(json.loads(body), separators=(",", ":")))
+    assert told["detail"] == f'line 2: body is no text: write "body": {instead}, or its bytes as body_base64'
+    assert evermq("read", f"log://{tmp_path}/log/t", *READ).stdout == b"1\n"
+
+
 def test_binary_standard_input_is_sent_as_it_is(tmp_path: Path) -> None:
     bodies = [bytes(range(256)).replace(b"\n", b"").replace(b"\r", b""), b"\xff" * 40, b"\x00"]
     assert evermq("send", f"log://{tmp_path}/log/t", given=b"\n".join(bodies)).returncode == 0

@@ -17,6 +17,7 @@ from evermq.position import Position
 __all__ = ["BadInput", "acknowledged", "delivered", "message_of", "refused"]
 
 _encode = msgspec.json.Encoder().encode
+_SHOWN_MAX = 100
 _KNOWN = {"id", "key", "headers", "body", "body_base64"}
 
 
@@ -60,7 +61,11 @@ def _from_json(line: bytes, make: MessageFactory) -> Message:
 def _body(given: dict[str, Any]) -> bytes:
     if "body" in given:
         body = given["body"]
-        return body.encode() if isinstance(body, str) else _encode(body)
+        if not isinstance(body, str):
+            instead = _encode(_encode(body).decode()).decode()
+            shown = instead if len(instead) <= _SHOWN_MAX else '"…"'
+            raise BadInput(f'body is no text: write "body": {shown}, or its bytes as body_base64')
+        return body.encode()
     try:
         return base64.b64decode(given["body_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
