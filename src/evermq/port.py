@@ -16,8 +16,8 @@ from evermq.message import Message
 from evermq.position import Position
 from evermq.traits import Traits
 
-__all__ = ["AppendsBlocking", "Bounds", "Delivery", "Fetched", "GroupState", "HasNodes", "Log", "OrdersAppends"]
-__all__ += ["Place", "Queue", "Reader", "Start", "TopicState"]
+__all__ = ["AppendsBlocking", "Bounds", "Delivery", "DropsGroups", "Fetched", "GroupState", "HasNodes", "Log"]
+__all__ += ["OrdersAppends", "Place", "Queue", "Reader", "Start", "TopicState"]
 
 
 class Delivery(NamedTuple):
@@ -121,6 +121,17 @@ class HasNodes(Protocol):
 
     async def nodes(self) -> int:
         """How many there are now, as far as they know each other."""
+        ...
+
+
+@runtime_checkable
+class DropsGroups(Protocol):
+    """A place that can take a group away from a topic, with all that it knows of it."""
+
+    async def drop_group(self, topic: str, group: str) -> None:
+        """Keep nothing for the group any more; other groups stay as they are, and one of that name that is made later
+        is a new one. Raises NoSuchTopic where there is no such topic or group, and Rejected, with nothing changed,
+        where the engine tells that the group has readers; elsewhere those read nothing from then on."""
         ...
 
 

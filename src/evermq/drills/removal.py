@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place
@@ -16,19 +16,14 @@ from evermq.compose.host import hosts_of
 from evermq.compose.ordering import open_progress
 from evermq.compose.switching import SwitchConfig, connect, drop_left_probes
 from evermq.errors import Closed, EvermqError
+from evermq.port import DropsGroups
 
 __all__ = ["remove"]
 
 _WAIT_S = 20
 _TRIES = 3
+_KEEPS_GROUPS = ("rocketmq",)  # when their topic is dropped
 _Step = Coroutine[Any, Any, None]
-
-
-@runtime_checkable
-class _KeepsGroups(Protocol):
-    """A place whose groups outlive their topic."""
-
-    async def drop_group(self, topic: str, group: str) -> None: ...
 
 
 async def remove(drill: TopicConfig, groups: Sequence[str]) -> list[str]:
@@ -72,7 +67,7 @@ async def _drop_once(url: str, groups: Sequence[str]) -> None:
     place = await open_place(place_of(url))
     try:
         topics = await place.topics()
-        if isinstance(place, _KeepsGroups) and address.topic in topics:
+        if address.engine in _KEEPS_GROUPS and isinstance(place, DropsGroups) and address.topic in topics:
             for group in groups:
                 await place.drop_group(address.topic, group)
         for name in topics:
