@@ -231,6 +231,22 @@ async def test_lane_that_is_handed_over_waits_for_the_readers_that_stay() -> Non
     await reader.close()
 
 
+async def test_lane_that_the_topic_had_not_when_it_was_opened_is_read_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    membership, consumer, reader = await opened()
+    topic = membership._topic = replace(TOPIC, names=[])
+    for _ in range(2):
+        consumer._on["on_assign"](consumer, [TopicPartition(TOPIC.name, 3)])
+        await asyncio.sleep(0)
+    membership.group.lanes[3].add([(0, make("new"))])
+    found = [each.position for each in await read(reader, COUNT + 1)]
+    assert ("3", 0) in [(lane, offset) for lane, offset, _ in found]
+    assert (list(topic.known), topic.lanes) == ([0, 1, 2, 3], 1)
+    assert caplog.text.count("4 partitions by now, and had 1") == 1
+    await reader.close()
+
+
 async def test_reader_that_is_opened_while_its_group_is_left_is_told_at_once() -> None:
     membership = membership_of()
     consumer: Any = membership._consumer

@@ -99,6 +99,14 @@ class Admin:
         """Raises NoSuchTopic."""
         await self._controlled(self._client.delete_topics([name], request_timeout=_ANSWER_S)[name], f"topic {name}")
 
+    async def lanes(self, topic: str) -> int:
+        """How many a topic has by now. Raises NoSuchTopic."""
+        ask = partial(self._client.list_topics, topic, timeout=_ANSWER_S)
+        found = (await self._wait(in_thread(ask), f"topic {topic}")).topics[topic]
+        if found.error is not None and not found.partitions:
+            raise self._error(found.error, f"topic {topic}")
+        return len(found.partitions)
+
     async def bounds(self, topic: str, lanes: Iterable[int], at: OffsetSpec) -> dict[int, int]:
         """Offset of each lane; -1 where no message is at that time or later."""
         asked = {lane: TopicPartition(topic, lane) for lane in lanes}

@@ -337,6 +337,7 @@ class Membership:
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         lanes = [self._restore(each) for each in self._committed(partitions)] if partitions else []
+        self._loop.call_soon_threadsafe(self._topic.reach, 1 + max((lane.number for lane in lanes), default=-1))
         self.group.assign(lanes)
         consumer.incremental_assign([TopicPartition(self._topic.name, lane.number, lane.next) for lane in lanes])
         self._loop.call_soon_threadsafe(self._joined.set)
@@ -359,7 +360,7 @@ class Membership:
         if offset < 0:
             offset, metadata = self._start(number), ""
         progress = unpack(self._topic.id, offset, metadata)
-        lane = Lane.restore(number, self._topic.names[number], offset, progress)
+        lane = Lane.restore(number, str(number), offset, progress)
         lane.dirty = found.offset < 0
         return lane
 

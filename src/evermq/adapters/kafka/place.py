@@ -20,7 +20,7 @@ from evermq.adapters.kafka.sender import Sender
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.topic import Topic, deletions, weaknesses
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected
+from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected, Unavailable
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
@@ -136,6 +136,7 @@ class KafkaPlace:
             if membership is None or membership.is_ending:
                 if membership:
                     await membership.end()
+                await self.look(topic)
                 starts = await self._starts(topic, group, start)
                 membership = Membership(self.settings, topic, group, starts, self.offsets)
                 self._memberships[key] = membership
@@ -143,18 +144,26 @@ class KafkaPlace:
             return KafkaReader(membership, self.clock)
 
     async def end(self, topic: Topic, lane: int) -> int:
-        """The offset that the next record of the lane will get."""
+        """The offset that the next record of the lane will get. Raises Unavailable once there are more lanes than the
+        queue appends to: others put the messages of a key elsewhere."""
+        await self.look(topic)
+        if len(topic.known) != topic.lanes:
+            raise Unavailable(f"{topic.name} has more partitions than it had: which would have a message is not known")
         return (await self.admin.bounds(topic.name, [lane], OffsetSpec.latest()))[lane]
 
     async def backlog(self, topic: Topic, group: str, lane: int | None) -> int:
         """See `Queue.backlog`; offsets without a record, left by compaction and transactions, count until read past."""
         committed = await self._committed(topic, group)
-        lanes = range(topic.lanes) if lane is None else [lane]
+        lanes = topic.known if lane is None else [lane]
         ends = await self.admin.bounds(topic.name, lanes, OffsetSpec.latest())
         missing = [each for each in lanes if each not in committed]
         starts = await self.admin.bounds(topic.name, missing, OffsetSpec.earliest())
         stands = {each: committed.get(each, Committed(starts.get(each, 0), "")) for each in lanes}
         return sum(_left(topic, stands[each], ends[each]) for each in lanes)
+
+    async def look(self, topic: Topic) -> None:
+        """Let the topic know how many lanes it has by now."""
+        topic.reach(await self.admin.lanes(topic.name))
 
     def _judge(self, topic: Topic) -> None:
         """Warn of what is weak, once. Raises Misconfigured where it is less than the URL requires."""
@@ -167,6 +176,8 @@ class KafkaPlace:
         if topic.name in self._warned:
             return
         self._warned.add(topic.name)
+        if self.settings.lanes not in (0, topic.lanes):
+            _log.warning("%s", _other_lanes(topic, self.settings.lanes))
         if durable < Durable.REPLICATED:
             _log.warning("topic %s keeps what it acknowledged as %s only: %s", topic.name, durable.name, wrong)
         if soon := _said(each for each in deletions(topic.config) if each[2]):
@@ -189,7 +200,7 @@ class KafkaPlace:
         """Where the group stands, what this process acknowledged included."""
         if membership := self._memberships.get((topic.name, group)):
             await membership.committed(membership.pending, wait_s=4)
-        found = await self.offsets.committed(self.settings.group_prefix + group, topic.name, topic.lanes)
+        found = await self.offsets.committed(self.settings.group_prefix + group, topic.name, len(topic.known))
         return {lane: each for lane, each in found.items() if not is_of_another_topic(topic.id, each.metadata)}
 
     async def _starts(self, topic: Topic, group: str, start: Start) -> dict[int, int]:
@@ -198,7 +209,7 @@ class KafkaPlace:
         Where a group stands in some lanes only, the others are newer than the group, and begin at their oldest.
         """
         committed = await self._committed(topic, group)
-        missing = [lane for lane in range(topic.lanes) if lane not in committed]
+        missing = [lane for lane in topic.known if lane not in committed]
         if not missing:
             return {}
         offsets = await self._offsets(topic, Start.OLDEST if committed else start)
@@ -219,7 +230,7 @@ class KafkaPlace:
         return {lane: end[lane] if offset < 0 else offset for lane, offset in at.items()}
 
     async def _bounds(self, topic: Topic, at: OffsetSpec) -> dict[int, int]:
-        return await self.admin.bounds(topic.name, range(topic.lanes), at)
+        return await self.admin.bounds(topic.name, topic.known, at)
 
     async def _state(self, topic: Topic, group: str, ends: Mapping[int, int]) -> GroupState | None:
         committed = await self._committed(topic, group)
@@ -242,10 +253,14 @@ def _said(found: Iterable[tuple[str, str, str]]) -> str:
     return "; ".join(f"{setting} = {value}: {advice}" for setting, value, advice in found)
 
 
+def _other_lanes(topic: Topic, lanes: int) -> str:
+    return f"topic {topic.name} has {topic.lanes} lanes, not {lanes}; it keeps them"
+
+
 def _differences(topic: Topic, lanes: int | None, settings: Settings) -> list[str]:
     found = []
     if lanes is not None and topic.lanes != lanes:
-        found.append(f"topic {topic.name} has {topic.lanes} lanes, not {lanes}; it keeps them")
+        found.append(_other_lanes(topic, lanes))
     if settings.replicas and topic.replicas != settings.replicas:
         found.append(f"topic {topic.name} has {topic.replicas} replicas, not {settings.replicas}; it keeps them")
     for name, value in settings.retention.items():

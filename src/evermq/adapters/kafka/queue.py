@@ -84,8 +84,10 @@ class KafkaQueue:
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
-        if lane is not None and (not lane.isdecimal() or int(lane) >= self._topic.lanes):
-            raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self._topic.lanes - 1}')
+        await self._place.look(self._topic)
+        lanes = self._topic.known
+        if lane is not None and (not lane.isdecimal() or int(lane) not in lanes):
+            raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {len(lanes) - 1}')
         return await self._place.backlog(self._topic, check_group(group), None if lane is None else int(lane))
 
     async def end(self, lane: str) -> int:

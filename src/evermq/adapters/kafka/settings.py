@@ -65,6 +65,7 @@ _DOTTED = {
     "ssl.certificate.location",
     "ssl.key.location",
     "ssl.key.password",
+    "topic.metadata.refresh.interval.ms",
 }
 _HELD = {
     "acks": "all",
@@ -148,6 +149,7 @@ class Settings:
         return {
             **({} if self.dotted.get("group.protocol", "classic") != "classic" else classic),
             "fetch.wait.max.ms": 500,
+            "topic.metadata.refresh.interval.ms": 30_000,  # how long partitions that are added wait for a reader
             "fetch.queue.backoff.ms": 10,  # how long a full queue keeps it from fetching more
             **self.librdkafka,
             "group.id": self.group_prefix + group,

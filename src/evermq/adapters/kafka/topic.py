@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from evermq.traits import Ack, Durable, Groups, Order, Traits
 
 __all__ = ["Topic", "deletions", "durable_of", "weaknesses"]
+
+_log = logging.getLogger("evermq.kafka")
 
 _BATCH_COUNT_MAX = 65_536
 _RECORD_BYTES = 4_096  # of the limit, what is kept free for evermq's id and the frame of a record with many headers
@@ -18,8 +21,9 @@ _KEPT_MS_MIN, _KEPT_BYTES_MIN = 3_600_000, 1 << 30  # of a lane; what is kept le
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """id: as the cluster gave it, of this incarnation. replicas: the fewest that any lane has. config: its effective
-    settings, empty where this user may not see them."""
+    """id: as the cluster gave it, of this incarnation. lanes: how many it had when it was looked at; a queue appends to
+    these. replicas: the fewest that any lane has. config: its effective settings, empty where this user may not see
+    them. names: of all lanes that are known by now."""
 
     name: str
     id: str
@@ -30,6 +34,24 @@ class Topic:
 
     def __post_init__(self) -> None:
         self.names.extend(map(str, range(self.lanes)))
+
+    @property
+    def known(self) -> range:
+        """The lanes that it has by now, as far as anybody has looked: those are read, and counted."""
+        return range(len(self.names))
+
+    def reach(self, lanes: int) -> None:
+        """It has so many by now. In the loop only."""
+        if lanes <= len(self.names):
+            return
+        self.names.extend(map(str, range(len(self.names), lanes)))
+        _log.warning(
+            "topic %s has %d partitions by now, and had %d: all are read; what this queue appends stays in those that "
+            "it had, until it is opened again. Between what was sent before and after no order is kept",
+            self.name,
+            lanes,
+            self.lanes,
+        )
 
     @property
     def batch_bytes(self) -> int:
