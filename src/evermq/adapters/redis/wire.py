@@ -14,7 +14,7 @@ from evermq.adapters.redis.promise import Promise
 from evermq.adapters.redis.script import Argument, Packed, Script, argument, command, pack
 from evermq.adapters.redis.server import Server
 from evermq.adapters.redis.topology import Topology
-from evermq.errors import EvermqError, Unavailable, Uncertain
+from evermq.errors import EvermqError, Uncertain
 from evermq.traits import Durable
 
 __all__ = ["Wire"]
@@ -168,8 +168,8 @@ class Wire:
         return replies[:-1], replies[-1]
 
     def _unconfirmed(self, server: Server, reply: Any, confirmed: Any) -> Any:
-        """What is written here and perhaps nowhere else; a refusal stays what it is."""
-        if isinstance(reply, Unavailable) or (isinstance(reply, list) and all(isinstance(r, int) for r in reply)):
+        """What is written here and perhaps nowhere else; an error or a refusal stays what it is."""
+        if isinstance(reply, EvermqError) or (isinstance(reply, list) and all(isinstance(r, int) for r in reply)):
             return reply
         return Uncertain(
             f"redis {server.where}: appended, but {confirmed} of {self._replicas} replicas confirmed it within "
