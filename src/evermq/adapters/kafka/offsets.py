@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import aiokafka.errors as driver
@@ -18,6 +18,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.errors import of_aiokafka
+from evermq.adapters.kafka.offset_delete import OffsetDelete
 from evermq.clock import SYSTEM
 from evermq.errors import Closed, EvermqError, Unavailable
 
@@ -30,6 +31,7 @@ _log = logging.getLogger("evermq.kafka")
 _LEAVE_S_MAX = 2.0
 _ANSWER_MS, _PAUSE_S = 15_000, 0.1  # a new cluster makes the topic of offsets when the first group is asked for
 _ACTIVE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION)
+_READ = (KafkaError.GROUP_SUBSCRIBED_TO_TOPIC, KafkaError.NON_EMPTY_GROUP)
 
 
 class Committed(NamedTuple):
@@ -69,6 +71,19 @@ class Offsets:
 
         answer = await self._ask(group, lambda: OffsetCommitRequest(group, -1, "", -1, asked), codes)
         return not any(each[1] for _, partitions in answer.topics for each in partitions)
+
+    async def delete(self, group: str, topic: str, lanes: Iterable[int]) -> bool:
+        """Forget where the group stands in a topic; False where it has members that read it, and nothing was changed.
+        Raises Unsupported where a broker is older than 2.4."""
+        asked = [(topic, list(lanes))]
+
+        def found(answer: Any) -> list[int]:
+            return [answer.error_code, *(each[1] for _, partitions in answer.topics for each in partitions)]
+
+        def codes(answer: Any) -> list[int]:
+            return [code for code in found(answer) if code not in _READ]
+
+        return not any(found(await self._ask(group, lambda: OffsetDelete(group, asked), codes)))
 
     async def leave(self, group: str, member: str) -> None:
         """A member of the group is no more; harmless where the coordinator knows that already.

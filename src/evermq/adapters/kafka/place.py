@@ -104,6 +104,15 @@ class KafkaPlace:
                 groups[name.removeprefix(prefix)] = state
         return TopicState(found.lanes, groups, sum(ends.values()), found.settings)
 
+    async def drop_group(self, topic: str, group: str) -> None:
+        """See `DropsGroups`. What the group has of other topics stays; one that has nothing any more Kafka removes."""
+        found = await self._find(topic)
+        committed = await self.offsets.committed(self.settings.group_prefix + check_group(group), topic, found.lanes)
+        if not committed:
+            raise NoSuchTopic(f"topic {topic} has no group {group}")
+        if not await self.offsets.delete(self.settings.group_prefix + group, topic, committed):
+            raise Rejected(f"group {group} has readers: close them, then drop it")
+
     async def reset(self, topic: str, group: str, start: Start) -> None:
         """Let a group begin again at `start`. Raises NoSuchTopic for one that does not exist, Rejected while it has
         readers, anywhere."""

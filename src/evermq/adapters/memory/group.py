@@ -139,6 +139,13 @@ class Group:
             self._free(reader, lane)
             self.wake()
 
+    def end(self) -> None:
+        """The group is no more: as if it had settled everything."""
+        for progress in self.lanes:
+            parked = [offset for park in progress.parks.values() for offset in park.offsets]
+            for offset in (*progress.ready, *progress.out, *parked):
+                progress.lane.settle(offset)
+
     def leave(self, reader: Member) -> None:
         """A reader goes; what it holds comes again."""
         for lane in self.readers.pop(reader, []):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evermq.adapters.memory.queue import MemoryQueue
 from evermq.adapters.memory.topic import Topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic
+from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
 
@@ -52,6 +52,15 @@ class MemoryPlace:
         if lanes in (None, len(made.lanes)):
             return []
         return [f"topic {topic} has {len(made.lanes)} lanes, not {lanes}; it keeps them"]
+
+    async def drop_group(self, topic: str, group: str) -> None:
+        """See `DropsGroups`."""
+        groups = self._find(topic).groups
+        if group not in groups:
+            raise NoSuchTopic(f"topic {topic} has no group {group}")
+        if groups[group].readers:
+            raise Rejected(f"group {group} has readers: close them, then drop it")
+        groups.pop(group).end()
 
     async def drop(self, topic: str) -> None:
         self._find(topic).dropped = True

@@ -15,7 +15,7 @@ from evermq.adapters.redis.lane import Lane, readers_key
 from evermq.adapters.redis.script import Packed, Script, pack
 from evermq.adapters.redis.window import LaneWindow
 from evermq.adapters.redis.wire import Request
-from evermq.errors import Damaged, EvermqError
+from evermq.errors import Damaged, EvermqError, NoSuchTopic
 from evermq.port import Delivery
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class Leases:
             await topic.retire()
         if b"x" in kinds[old:]:
             await topic.reload()
+            if self._group not in topic.groups:
+                raise NoSuchTopic(f"topic {topic.name} has no group {self._group} any more: it was dropped")
         ready = [
             lane
             for lane, kind in zip(lanes, kinds, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evermq.adapters.inspection import over_all
+from evermq.adapters.redis.dropping import drop_group
 from evermq.adapters.redis.entry import appended_ms
 from evermq.adapters.redis.lane import TOPICS
 from evermq.adapters.redis.options import RedisOptions
@@ -84,6 +85,10 @@ class RedisPlace:
         if group not in found.groups:
             raise NoSuchTopic(f"topic {topic} has no group {group}")
         await found.join(group, start, again=True)
+
+    async def drop_group(self, topic: str, group: str) -> None:
+        """See `DropsGroups`. What the last group had not settled goes with it."""
+        await drop_group(await self._find(topic), check_group(group))
 
     async def drop(self, topic: str) -> None:
         await (await self._find(topic)).drop()

@@ -17,6 +17,7 @@ from evermq.port import Start
 __all__ = ["Topic"]
 
 _CLOSE = Script.load("close", "sld")
+_FORGET = Script.load("forget", "k")
 _JOIN = Script.load("join", "sl")
 _MAKE = Script.load("make", "s")
 _RELANE = Script.load("relane", "k")
@@ -95,6 +96,10 @@ class Topic:
         if group not in self.groups:
             found = await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), [self.id, 1, "refuse", group])
             self._become(found)
+
+    async def forget(self, group: str) -> None:
+        """Take a group from the topic's list; lanes may have it still."""
+        self._become(await self.wire.on_key(_FORGET, self.name, topic_key(self.name), [self.id, group]))
 
     async def relane(self, lanes: int) -> None:
         """Another number of lanes, as a new epoch; what is in the old ones is read first."""

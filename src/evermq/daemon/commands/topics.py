@@ -195,6 +195,15 @@ def reset(
     run(_control(url, "reset", check_group(group), _start(to)))
 
 
+@app.command("drop-group")
+def drop_group(
+    url: Annotated[str, typer.Argument(help="The queue URL of a topic that exists.")],
+    group: Annotated[str, typer.Option(help="The group that nobody reads any more.")],
+) -> None:
+    """Take a group away for good, where the engine can; nothing is kept for it from then on."""
+    run(_control(url, "drop_group", check_group(group)))
+
+
 async def _control(url: str, act: str, *arguments: object) -> int:
     """Something that not every engine can do to a topic."""
     from evermq.adapters.address import parse
