@@ -49,7 +49,10 @@ class Publisher:
         if not channel.proven:
             assert isinstance(first, EvermqError)
             raise first
-        return [first, *await self._publish(channel, messages[1:])]
+        try:
+            return [first, *await self._publish(channel, messages[1:])]
+        except EvermqError as error:
+            return [first, *[error] * (len(messages) - 1)]
 
     async def close(self) -> None:
         if self._channel and not self._channel.is_closed:
@@ -76,17 +79,23 @@ class Publisher:
         return channel
 
     async def _publish(self, channel: Publishing, messages: Sequence[Message]) -> Sequence[Outcome]:
+        """Raises where nothing of these was sent."""
         self._turn += 1
         count = self._topic.lanes
         spare = self._turn % count
         lanes = [spare if message[1] is None else lane_of(message[1], count) for message in messages]
+        flight: Flight | None = None
         try:
             async with asyncio.timeout(self._timeout_ms / 1000):
                 flight = await channel.send(messages, [self._publishes[lane] for lane in lanes])
                 await flight.done
-        except TimeoutError:
+        except TimeoutError as error:
             if await _answers(channel):
                 self._link.drop(channel.connection)  # it keeps silent, and later confirms would help nobody
+            if flight is None:
+                raise Unavailable(
+                    f"rabbitmq {self._link.where}: nothing was sent: what came before was not written in time"
+                ) from error
         if not flight.lost and flight.left == 0 and not flight.refused and not flight.nacked:
             return [self._lanes[lane] for lane in lanes]
         return self._outcomes(flight, lanes)
