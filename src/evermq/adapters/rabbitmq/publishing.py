@@ -57,16 +57,11 @@ class Publishing(Channel):
 
         Raises Unavailable where nothing was sent, Rejected for what cannot be sent.
         """
-        parts: list[bytes] = []
-        size = self.connection.connection_tune.frame_max - _FRAME_BYTES
-        for message, publish in zip(messages, publishes, strict=True):
-            parts.append(publish)
-            parts += frames_of(message, self.number, size)
-        frame = ChannelFrame(payload=b"".join(parts), should_close=False)
         flight = Flight(messages, self.loop.create_future(), confirmed=bytearray(len(messages)), left=len(messages))
         async with self._order:
             if self.is_closed:
                 raise Unavailable("its channel was closed before anything was sent")
+            frame = self._frame(messages, publishes)
             flight.first = self._last + 1
             self._last += len(messages)
             self._open.update(dict.fromkeys(range(flight.first, self._last + 1), flight))
@@ -76,6 +71,16 @@ class Publishing(Channel):
                 self._undo(flight)
                 raise
         return flight
+
+    def _frame(self, messages: Sequence[Message], publishes: Sequence[bytes]) -> ChannelFrame:
+        """A batch as one write, which the next one waits for: else a server that does not read would be written to
+        without end, and all of that would wait here."""
+        parts: list[bytes] = []
+        size = self.connection.connection_tune.frame_max - _FRAME_BYTES
+        for message, publish in zip(messages, publishes, strict=True):
+            parts.append(publish)
+            parts += frames_of(message, self.number, size)
+        return ChannelFrame(b"".join(parts), should_close=False, drain_future=self.loop.create_future())
 
     def _undo(self, flight: Flight) -> None:
         for tag in range(flight.first, self._last + 1):
