@@ -12,12 +12,14 @@ import pytest
 from evermq.adapters.rocketmq.content import fill
 from evermq.adapters.rocketmq.group import Group
 from evermq.adapters.rocketmq.options import RocketOptions
-from evermq.adapters.rocketmq.protocol import service
+from evermq.adapters.rocketmq.protocol import definition, service
+from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.adapters.rocketmq.reader import RocketReader
 from evermq.adapters.rocketmq.topic import Topic
 from evermq.clock import SYSTEM
-from evermq.errors import Unavailable, Uncertain
+from evermq.errors import Denied, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.message import MessageFactory
+from evermq.port import Delivery
 
 message = MessageFactory()
 
@@ -60,6 +62,40 @@ class Breaking:
 
     async def ask(self, *_: Any, **__: Any) -> Any:
         return SimpleNamespace(receipt_handle="another")
+
+
+class Settling:
+    """A proxy that hands out four messages, and answers acknowledgements as it is told: by the code of each message
+    (OK where none is named) or by one error for all."""
+
+    where, turn, timeout_s = "here", 0, 5.0
+    check = staticmethod(Proxy.check)
+
+    def __init__(self) -> None:
+        self.codes: dict[str, str] = {}
+        self.error: EvermqError | None = None
+        self.asked: list[list[str]] = []
+
+    async def receive(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        if not self.asked:
+            for name in "abcd":
+                wire = service.ReceiveMessageResponse().message
+                fill(wire, message(name))
+                wire.system_properties.receipt_handle = name
+                yield wire
+
+    async def ask(self, call: str, request: Any, *_: Any, **__: Any) -> Any:
+        if call != "AckMessage":
+            return SimpleNamespace(receipt_handle="")
+        names = {each.message_id: each.receipt_handle for each in request.entries}
+        self.asked.append(list(names.values()))
+        if self.error:
+            raise self.error
+        answer = service.AckMessageResponse()
+        for id, name in reversed(names.items()):  # in whatever order
+            code = definition.Code.Value(self.codes.get(name, "OK"))
+            answer.entries.add(message_id=id, receipt_handle=name).status.code = code
+        return answer
 
 
 def grouped(proxy: object, kind: str) -> Group:
@@ -108,4 +144,55 @@ async def test_reader_that_goes_while_messages_arrive_leaves_all_of_them_to_the_
     found = await second.read(count_max=9, wait_ms=10_000)
     assert [each.message.body for each in found] == [b"first", b"second"]
     await second.close()
+    await group.close()
+
+
+async def reading(proxy: Settling) -> tuple[Group, RocketReader, list[Delivery]]:
+    group = grouped(proxy, "normal")
+    reader = RocketReader(group, SYSTEM)
+    return group, reader, await reader.read(count_max=4, wait_ms=60_000)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("INTERNAL_SERVER_ERROR", Unavailable), ("TOO_MANY_REQUESTS", Unavailable), ("UNAUTHORIZED", Denied)],
+)
+async def test_what_could_not_be_acknowledged_alone_is_held_and_acknowledged_again(
+    code: str, error: type[EvermqError]
+) -> None:
+    proxy = Settling()
+    group, reader, found = await reading(proxy)
+    proxy.codes = {"b": code, "c": "INVALID_RECEIPT_HANDLE"}  # the lease of c was over: it comes again by itself
+    with pytest.raises(error):
+        await reader.ack(found)
+    assert [item.handle for item in group.window.items.values()] == ["b"]
+    proxy.codes = {}
+    await reader.ack(found)
+    assert proxy.asked[1:] == [["b"]]
+    assert not group.window.items
+    await reader.close()
+    await group.close()
+
+
+async def test_acknowledgement_that_nobody_answered_may_be_made_again() -> None:
+    proxy = Settling()
+    _, reader, found = await reading(proxy)
+    proxy.error = Uncertain("no answer")
+    with pytest.raises(Unavailable, match="no answer"):
+        await reader.ack(found)
+    assert not await reader.read(count_max=4, wait_ms=0)  # they are with whoever may still acknowledge them
+    proxy.error = None
+    await reader.ack(found)
+    assert proxy.asked[1] == list("abcd")
+    await reader.close()
+    await reader._group.close()
+
+
+async def test_message_whose_lease_was_over_is_nobodys_to_acknowledge() -> None:
+    proxy = Settling()
+    group, reader, found = await reading(proxy)
+    proxy.error = Fenced("all of them")
+    await reader.ack(found)
+    assert not group.window.items
+    await reader.close()
     await group.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evermq.adapters.rocketmq.content import message_of
@@ -129,29 +129,37 @@ class Group:
         return Item(message_of(wire), position, attempt, system.message_id, system.receipt_handle, until_ms)
 
     async def ack(self, owner: Hashable, tokens: Sequence[int]) -> None:
-        """Raises Unavailable where it is not known to be done; then they come again."""
+        """Raises Unavailable where it is not known to be done, Denied where it may not be: those stay the reader's, who
+        may acknowledge them again, the others are settled."""
         async with self._settling:
             held = {token: self.window.items[token] for token in tokens if self.window.holds(owner, token)}
-            if not held:
-                return
-            request = service.AckMessageRequest()
-            request.group.name, request.topic.name = self._name, self._topic.wire_name
-            for item in held.values():
-                request.entries.add(message_id=item.id, receipt_handle=item.handle)
-            try:
-                answer = await self._proxy.ask(
-                    "AckMessage", request, f"ack {len(held)} of {self._topic.name}", client=self._session.client
-                )
-            except EvermqError as error:
-                self.window.release(owner, held, self._clock.monotonic_ms())
-                raise certain(error) from None
-            self.window.settle(owner, held)
+            failed = await self._ack(held.values()) if held else {}
+            self.window.settle(owner, [token for token, item in held.items() if item.id not in failed])
+        self.news.set()
+        if failed:
+            raise certain(next(iter(failed.values())))
+
+    async def _ack(self, items: Collection[Item]) -> dict[str, EvermqError]:
+        """What is not settled, by id, and why; not what had its lease over, which comes again by itself."""
+        request = service.AckMessageRequest()
+        request.group.name, request.topic.name = self._name, self._topic.wire_name
+        for item in items:
+            request.entries.add(message_id=item.id, receipt_handle=item.handle)
+        doing, failed = f"ack {len(items)} of {self._topic.name}", dict[str, EvermqError]()
+        try:
+            answer = await self._proxy.ask("AckMessage", request, doing, client=self._session.client)
+        except Fenced:
+            return {}
+        except EvermqError as error:
+            return {item.id: error for item in items}
         for entry in answer.entries:
             try:
                 self._proxy.check(entry.status, f"ack of {self._topic.name}", "OK")
             except Fenced:
-                pass  # its lease was over, so it comes again
-        self.news.set()
+                pass
+            except EvermqError as error:
+                failed[entry.message_id] = error
+        return failed
 
     async def release(self, owner: Hashable, tokens: Iterable[int], due_ms: float) -> None:
         """They wait here for their time; their leases are renewed."""
