@@ -8,15 +8,14 @@ import grpc
 
 from evermq.adapters.address import Address
 from evermq.adapters.rocketmq.admin import Admin
+from evermq.adapters.rocketmq.brokers import judge
 from evermq.adapters.rocketmq.login import Login
 from evermq.adapters.rocketmq.options import RocketOptions
 from evermq.adapters.rocketmq.place import RocketPlace
 from evermq.adapters.rocketmq.protocol import service
 from evermq.adapters.rocketmq.proxy import Proxy
-from evermq.adapters.rocketmq.topic import durable_of
 from evermq.adapters.secret import secret
 from evermq.errors import Denied, Misconfigured, NoSuchTopic, Unavailable, Uncertain
-from evermq.traits import Durable
 
 __all__ = ["connect", "parts"]
 
@@ -28,12 +27,7 @@ async def connect(address: Address) -> RocketPlace:
     proxy, admin, options = parts(address)
     try:
         await greet(proxy)
-        durable = await _durable(admin)
-        if durable < options.required:
-            raise Misconfigured(
-                f"{address}: what is acknowledged survives {durable.name.lower()}, less than {options.require}: "
-                "evermq doctor says what to change"
-            )
+        durable = await judge(admin, options.required, proxy.where)
     except BaseException:
         await proxy.close()
         await admin.close()
@@ -73,15 +67,6 @@ async def _greet(proxy: Proxy) -> None:
             raise
     except Uncertain as error:
         raise Unavailable(str(error)) from None
-
-
-async def _durable(admin: Admin) -> Durable:
-    """The least that a broker keeps; what may not be seen is taken for its worst."""
-    try:
-        settings = await admin.settings()
-    except (Denied, Unavailable):
-        return Durable.MEMORY
-    return min((durable_of(each) for each in settings.values()), default=Durable.MEMORY)
 
 
 def _login(options: RocketOptions) -> Login:
