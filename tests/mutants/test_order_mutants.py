@@ -17,7 +17,7 @@ from evermq.ha.host_rung import HostRung
 from evermq.ha.retained import Retained
 from evermq.numbering import land_all
 from evermq.numbers import VOID
-from evermq.policy import gate, ordered
+from evermq.policy import ordered
 from evermq.policy.absence import Absence
 from evermq.policy.flights import Flights
 from evermq.policy.gate import Gate
@@ -148,12 +148,6 @@ def released_message_leaves_its_successors(patch: Patch) -> None:
     patch.setattr(Gate, "release", release)
 
 
-def published_protocol(patch: Patch) -> None:
-    """All rungs are read, nothing is numbered."""
-    patch.setattr(gate, "number_of", lambda message: None)
-    patch.setattr(MemoryProgress, "settle", lambda self, delivery: True)
-
-
 def copies_are_dropped_and_nothing_is_held(patch: Patch) -> None:
     """Recognising doubles alone."""
     real = Gate._pass
@@ -274,7 +268,6 @@ MUTANTS = [
     Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
     Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),
-    Mutant("published protocol", "doubled", "order-windows", published_protocol),
     Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),
     Mutant("several appends of a lane", "stuck", "order-in-flight", several_appends_of_a_lane_are_under_way),
     Mutant("a hold is of its generation", "stuck", "order-rebalances", what_comes_again_is_not_held),

@@ -1,4 +1,5 @@
-"""Simulated worlds by name, for `evermq simulate`: each must pass for every seed."""
+"""Simulated worlds by name, for `evermq simulate`: each must pass for every seed, but for those that
+show what breaks."""
 
 from __future__ import annotations
 
@@ -32,11 +33,12 @@ class WorldResult:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """`run(seed)` plays one seed."""
+    """`run(seed)` plays one seed. breaks: what it plays is known to be wrong, and must fail for some seeds."""
 
     name: str
     what: str
     run: Callable[[int], WorldResult]
+    breaks: bool = False
 
 
 def worlds() -> dict[str, World]:
@@ -51,11 +53,12 @@ def worlds() -> dict[str, World]:
         order,
         order_adoption,
         order_retained,
+        published,
     )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
     each = (*logs, *composites.WORLDS, *order.WORLDS, *order_adoption.WORLDS, *order_retained.WORLDS)
-    return {world.name: world for world in each}
+    return {world.name: world for world in (*each, *published.WORLDS)}
 
 
 def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:

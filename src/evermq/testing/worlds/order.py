@@ -14,7 +14,8 @@ from evermq.errors import Unavailable
 from evermq.ha.drained import Drained
 from evermq.ha.failover import Choice
 from evermq.policy.ordered import Ordered
-from evermq.port import Delivery, Start
+from evermq.policy.ordered_reader import OrderedReader
+from evermq.port import Delivery, Queue, Start
 from evermq.progress.memory import MemoryProgress
 from evermq.slot import Slot
 from evermq.testing.checker import Expect, Verdict, check
@@ -79,13 +80,13 @@ class Run:
         self.failures: list[str] = []
         self.gone: set[str] = set()  # what the promise allows to be lost
 
-    def queues(self) -> list[Callable[[], Ordered]]:
+    def queues(self) -> list[Callable[[], Queue]]:
         """How each producer makes the queue that it sends through."""
         self.slots = [SimulatedSlot(f"slot-{number}", self.clock) for number in range(_PRODUCERS)]
         self.pumps = [asyncio.create_task(slot.pump(list(self.rungs.values()))) for slot in self.slots]
         return [partial(self.queue, slot) for slot in self.slots]
 
-    def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Ordered:
+    def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Queue:
         """The queue as a process builds it."""
         ladder = Ladder(self.rungs, slot, self.clock, self.choice)
         return self.ordered(ladder, slot.take if slot else None, process)
@@ -184,8 +185,7 @@ class Run:
         held = 0
         for _ in range(_LOOKS):
             await self.clock.sleep(_LOOK_MS)
-            readers = [consumer.reader for consumer in self.consumers if consumer.reader]
-            held = max(held, sum(len(lane.parked) for reader in readers for lane in reader._gate.lanes.values()))
+            held = max(held, sum(reader.holding for reader in self._readers()))
         if held > self.plan.held_max:
             self.failures.append(f"{held} messages waited for others after the return")
 
@@ -299,14 +299,16 @@ class Run:
         self._judge_order(_LATE, again)
         result.failures = self.failures
         result.seen.update(self.record.seen)
-        for consumer in self.consumers:
-            if consumer.reader:
-                counts = consumer.reader.counts
-                result.seen["held"] += counts.held
-                result.seen["dropped"] += counts.dropped
-                result.seen["voids"] += counts.voids
-                result.seen["flagged"] += counts.flagged
-                result.seen["returned"] += counts.returned
+        result.seen.update(verdict.counts)
+        for counts in [reader.counts for reader in self._readers()]:
+            result.seen["held"] += counts.held
+            result.seen["dropped"] += counts.dropped
+            result.seen["voids"] += counts.voids
+            result.seen["flagged"] += counts.flagged
+            result.seen["returned"] += counts.returned
+
+    def _readers(self) -> list[OrderedReader]:
+        return [consumer.reader for consumer in self.consumers if isinstance(consumer.reader, OrderedReader)]
 
     def _judge_order(self, group: str, verdict: Verdict) -> None:
         """Out of order is at most what was handed out flagged, and nothing is where nothing was lost."""

@@ -12,7 +12,7 @@ from evermq.message import NO_HEADERS, Message
 from evermq.numbers import FLAGGED
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
-from evermq.port import Delivery, Start
+from evermq.port import Delivery, Queue, Reader, Start
 from evermq.testing.history import Event, body_of, digest
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.worlds.order_host import Ladder
@@ -56,7 +56,7 @@ class Producer(_Process):
     """Sends `count` messages of each of its keys, in order; on with the next once a send has ended, however."""
 
     def __init__(
-        self, name: str, record: Record, make: Callable[[], Ordered], *, keys: int, count: int, think_ms: int
+        self, name: str, record: Record, make: Callable[[], Queue], *, keys: int, count: int, think_ms: int
     ) -> None:
         super().__init__()
         self.name = name
@@ -68,7 +68,7 @@ class Producer(_Process):
         self._keys = keys
         self._count = count
         self._sent: Counter[int] = Counter()
-        self._queue: Ordered | None = None
+        self._queue: Queue | None = None
         self._boots = 0
 
     def boot(self) -> None:
@@ -84,17 +84,21 @@ class Producer(_Process):
         """As SIGKILL: nothing is closed, only the slot stays."""
         self._record.tell("crash", proc=self.name)
         queue = self._queue
-        flights = queue.flights if queue else None
-        await self._kill(queue._starting if queue else None, *(flights._tasks if flights else ()))
-        if queue and isinstance(queue._queue, Ladder):
+        if not isinstance(queue, Ordered):
+            await self._kill()
+            if queue:
+                await queue.close()  # ends its tasks, and says nothing to anybody
+            return
+        await self._kill(queue._starting, *(queue.flights._tasks if queue.flights else ()))
+        if isinstance(queue._queue, Ladder):
             await queue._queue.cut(0.5)
 
     @property
     def is_done(self) -> bool:
-        flights = self._queue.flights if self._queue else None
+        flights = self._queue.flights if isinstance(self._queue, Ordered) else None
         return all(self._sent[key] >= self._count for key in range(self._keys)) and (not flights or flights.is_idle)
 
-    async def _send_all(self, queue: Ordered, key: int) -> None:
+    async def _send_all(self, queue: Queue, key: int) -> None:
         clock = self._record.clock
         while self._sent[key] < self._count:
             batch = [self._message(key) for _ in range(clock.random.choice((1, 1, 2, 4)))]
@@ -136,7 +140,7 @@ class Consumer(_Process):
     """Handles what a group reads. atomic: the mark is made with the effect; else after it, by acknowledging."""
 
     def __init__(
-        self, name: str, group: str, record: Record, make: Callable[[], Ordered], settle: Callable[[Delivery], bool]
+        self, name: str, group: str, record: Record, make: Callable[[], Queue], settle: Callable[[Delivery], bool]
     ) -> None:
         super().__init__()
         self.name = name
@@ -147,7 +151,7 @@ class Consumer(_Process):
         self._record = record
         self._make = make
         self._settle = settle
-        self.reader: OrderedReader | None = None
+        self.reader: Reader | None = None
         self._owed: list[Delivery] = []
 
     def boot(self) -> None:
@@ -161,9 +165,13 @@ class Consumer(_Process):
         """As SIGKILL: what it has comes again elsewhere, its claims end when they are missed."""
         self._record.tell("crash", proc=self.name)
         reader, self.reader = self.reader, None
-        await self._kill(*((*reader._tasks, reader._poll) if reader else ()))
-        if reader:
+        if isinstance(reader, OrderedReader):
+            await self._kill(*reader._tasks, reader._poll)
             await reader._inner.close()
+        else:
+            await self._kill()
+            if reader:
+                await reader.close()
 
     async def end(self) -> None:
         """An orderly end."""
@@ -186,7 +194,7 @@ class Consumer(_Process):
             except (Unavailable, EvermqError):
                 await self._record.clock.sleep(50)
 
-    async def _handle_all(self, reader: OrderedReader, found: list[Delivery]) -> None:
+    async def _handle_all(self, reader: Reader, found: list[Delivery]) -> None:
         """In order; what fails is given back, with what is behind it."""
         chance = self._record.clock.random
         left = list(found)
@@ -206,7 +214,7 @@ class Consumer(_Process):
                 await reader.release(left)
                 return
 
-    async def _ack(self, reader: OrderedReader, deliveries: list[Delivery]) -> bool:
+    async def _ack(self, reader: Reader, deliveries: list[Delivery]) -> bool:
         """With what was handled, and could not be acknowledged; False: it comes again, and what is behind it."""
         owed, self._owed = [*self._owed, *deliveries], []
         try:

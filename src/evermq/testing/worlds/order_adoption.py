@@ -204,7 +204,7 @@ class AdoptingLadder(Ladder):
 class AdoptionRun(Run):
     """One seed."""
 
-    def queues(self) -> list[Callable[[], Ordered]]:
+    def queues(self) -> list[Callable[[], Queue]]:
         """All on one host."""
         self.disks: list[Disk] = []
         return [self._adopting for _ in range(_PRODUCERS)]

@@ -165,6 +165,10 @@ PLANS = {
             count=80,
         ),
     ),
+    "beside": (
+        "what the protocol that is published meets beside ours",
+        Plan(primary_down=(1_000, 4_000), consumer_kills=4, cuts=8, think_ms=400, count=80),
+    ),
     "ladder": ("all of it at the same time", _ALL),
     "four-rungs": (
         "all of it, over one standby more that is down while both others are",

@@ -7,6 +7,7 @@ from functools import partial
 
 from evermq.ha.retained import Retained
 from evermq.policy.ordered import Ordered
+from evermq.port import Queue
 from evermq.testing.world import World, WorldResult
 from evermq.testing.worlds.order import Run, play
 from evermq.testing.worlds.order_adoption import AdoptingLadder, Disk, Slots
@@ -24,7 +25,7 @@ _ALL = 1_000_000
 class RetainedRun(Run):
     """One seed. Copies lie in slots of their own, which outlive their processes as the others do."""
 
-    def queues(self) -> list[Callable[[], Ordered]]:
+    def queues(self) -> list[Callable[[], Queue]]:
         self.disks: list[Disk] = []
         self.copies: dict[str, list[Disk]] = {key: [] for key in [*self.rungs][1:]}
         self.retained: list[Retained] = []
