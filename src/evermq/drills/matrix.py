@@ -28,11 +28,11 @@ from evermq.drills.matrix_page import page
 from evermq.drills.setting import over, running
 from evermq.errors import EvermqError
 
-__all__ = ["COLUMNS", "Cell", "cells", "main", "run"]
+__all__ = ["COLUMNS", "GROUPS", "PACE", "Cell", "cells", "main", "run"]
 
 ORDERED = "+order"  # of a column: kept per key, and the ladder's doubles dropped
 _ENGINES = {
-    "KS": "kafka-three,redis-sentinel,zookeeper",
+    "KS": "kafka-three,redis-sentinel,zookeeper-three",
     "KL": "kafka-linked,redis-sentinel,zookeeper",
     "RS": "rabbitmq,redis,zookeeper",
     "KR": "kafka,rabbitmq,zookeeper",
@@ -40,8 +40,8 @@ _ENGINES = {
 }
 COLUMNS = {**_ENGINES, **{column + ORDERED: names for column, names in _ENGINES.items()}}
 # Faster back than the usual half a minute: hundreds of cycles have to end.
-_PACE = {"probe_ms": 500, "canary": 10, "good": 3, "good_ms": 2_000, "dwell_ms": 4_000, "returning_ms": 2_000}
-_GROUPS = ("billing", "shipping")
+PACE = {"probe_ms": 500, "canary": 10, "good": 3, "good_ms": 2_000, "dwell_ms": 4_000, "returning_ms": 2_000}
+GROUPS = ("billing", "shipping")
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -70,12 +70,15 @@ def _row_fits(row: str, names: str) -> bool:
     needs = ROWS[row].needs if row in ROWS else ""
     if (needs == "links") != names.startswith("kafka-linked"):
         return False
+    if needs == "quorum":
+        return names.endswith("zookeeper-three")
     return needs != "coordinator" or len(names.split(",")) > 2
 
 
 async def run(path: Path, columns: Sequence[str], rows: Iterable[str], *, seed: int, rate: float) -> list[Cell]:
-    """Hold the drills that are not stored yet. The engines of a column are started once; each drill has its topic."""
-    done = {(cell.column, cell.row) for cell in cells(path)}
+    """Hold the drills that are not stored yet, over the engines that the column has now. The engines of a column are
+    started once; each drill has its topic."""
+    done = {(cell.column, cell.row) for cell in cells(path) if cell.engines == COLUMNS.get(cell.column)}
     held = []
     for column in columns:
         todo = [row for row in rows if (column, row) not in done and _row_fits(row, COLUMNS[column])]
@@ -97,7 +100,7 @@ async def _hold(column: str, row: str, engines: Engines, *, seed: int, rate: flo
     topic = f"{row.replace('+', '-')}-{seed}"
     await asyncio.to_thread(engines.heal)
     order = column.endswith(ORDERED)
-    setting = over(engines, row, place, topic=topic, groups=_GROUPS, switch=_PACE, order=order)
+    setting = over(engines, row, place, topic=topic, groups=GROUPS, switch=PACE, order=order)
     try:
         with Live(False) as live:
             held = await hold_over(setting, plan, place, live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evermq.drills.faults.rows import ROWS
@@ -43,7 +43,7 @@ def page(cells: Sequence[Cell], columns: Sequence[tuple[str, str]], rows: Sequen
         about = ROWS[row].about if row in ROWS else _ABOUT[row]
         found = [by.get((column, row)) for column, _ in shown]
         lines.append(_row([f"`{row}`: {about}", *(_verdict(cell) for cell in found)]))
-    lines += ["", f"{_totals(cells)}", "", *_details(cells)]
+    lines += ["", f"{_totals(cells)}", "", *_of_other_engines(cells, dict(shown)), *_details(cells)]
     return "\n".join([*lines, ""])
 
 
@@ -60,6 +60,16 @@ def _totals(cells: Sequence[Cell]) -> str:
     return (
         f"{len(cells)} drills: {verdicts}; {messages:,} messages acknowledged, {lost:,} lost, {kills} clients killed."
     )
+
+
+def _of_other_engines(cells: Sequence[Cell], columns: Mapping[str, str]) -> list[str]:
+    """Drills of a column that were held before it had the engines that it has now."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        if cell.engines != columns.get(cell.column):
+            rows.setdefault((cell.column, cell.engines), []).append(f"`{cell.row}`")
+    found = [f"- {column}, {names.replace(',', ', ')}: {', '.join(some)}" for (column, names), some in rows.items()]
+    return ["Held over other engines than the column has now, and due again:", "", *found, ""] if found else []
 
 
 def _details(cells: Sequence[Cell]) -> list[str]:

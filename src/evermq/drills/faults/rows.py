@@ -17,6 +17,7 @@ from evermq.errors import Misconfigured, Unavailable
 __all__ = ["ROWS", "Engines", "Row"]
 
 _LEADER_S = 30
+_QUORUM_OF = 3
 _Begin = Callable[["Scene"], Awaitable[None]]
 
 
@@ -83,9 +84,11 @@ class Row:
         return proxies
 
     def outage(self, name: str, engines: Engines, proxies: Sequence[Proxy], topic: str) -> Outage:
-        """What a drill does. Raises Misconfigured where the primary is not of the kind that it needs."""
+        """What a drill does. Raises Misconfigured where the engines are not of the kind that it needs."""
         if self.needs == "links" and not isinstance(engines.primary, KafkaLinked):
             raise Misconfigured(f"--fault {name} cuts links between nodes: give {KafkaLinked.name} first in --engines")
+        if self.needs == "quorum" and len(engines.coordinator.nodes if engines.coordinator else ()) < _QUORUM_OF:
+            raise Misconfigured(f"--fault {name} takes a coordinator's majority: give zookeeper-three in --engines")
         scene = Scene(engines, proxies, topic)
 
         async def heal() -> None:
@@ -157,6 +160,15 @@ async def _all_and_coordinator(scene: Scene) -> None:
     await _kill(scene.engines.primary)
 
 
+async def _all_and_quorum(scene: Scene) -> None:
+    """What is left of the coordinator is one server that may decide nothing."""
+    await _kill(scene.engines.primary)
+    await asyncio.sleep(4)
+    assert scene.engines.coordinator
+    nodes = list(scene.engines.coordinator.nodes.values())
+    await asyncio.gather(*(asyncio.to_thread(node.kill) for node in nodes[: len(nodes) // 2 + 1]))
+
+
 async def _all_and_standby_fails_over(scene: Scene) -> None:
     await _kill(scene.engines.primary)
     await asyncio.sleep(4)
@@ -208,6 +220,9 @@ ROWS: dict[str, Row] = {
     "clients-kill": Row("F13: SIGKILL of one client after the other, all three seconds", _nothing, clients_s=3.0),
     "primary+coordinator": Row(
         "primary and coordinator are gone together", _all_and_coordinator, total=True, needs="coordinator"
+    ),
+    "primary+quorum": Row(
+        "the primary is gone, then most servers of the coordinator", _all_and_quorum, total=True, needs="quorum"
     ),
     "primary+standby": Row(
         "the primary is gone, then the standby's leader", _all_and_standby_fails_over, total=True, needs="standby"
