@@ -31,12 +31,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Tests of one engine (`tests/engines/test_ENGINE_….py`) all go to one worker, one after the other, so that its
-    servers are started once; every other test goes wherever there is time."""
+    servers are started once, and so do drills over several engines, which would slow each other down; every other test
+    goes wherever there is time."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class EngineScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            found = re.match(r"(?:tests/)?engines/test_([a-z]+)", nodeid)
-            return found[1] if found else nodeid
+            found = re.match(r"(?:tests/)?(?:engines/test_([a-z]+)|drills/test_(diagonal|outages))", nodeid)
+            return found[1] or found[2] if found else nodeid
 
     return EngineScheduling(config, log)

@@ -97,9 +97,11 @@ async def fail_over_without_the_tail(server: RedisSentinel, send_tail: Callable[
         await asyncio.sleep(0.1)
 
 
-async def test_tail_that_a_fail_over_dropped_is_sent_again(
+async def test_rt5_tail_that_a_fail_over_dropped_is_sent_again(
     redis_sentinel_server: RedisSentinel, topic: str, tmp_path: Path
 ) -> None:
+    """RT5, Redis fail-over under degrade: the primary is down, the master is cut off from its replica, takes more and
+    is killed; the replica is promoted, nothing is lost, and every message comes once."""
     async with ladder(redis_sentinel_server, topic, tmp_path) as queue:
         assert await send(queue, range(50)) == {"standby"}
 
@@ -112,10 +114,10 @@ async def test_tail_that_a_fail_over_dropped_is_sent_again(
         assert_once_and_in_order(found, 150)
 
 
-async def test_without_copies_that_tail_is_lost(
+async def test_rt5_without_copies_that_tail_is_lost(
     redis_sentinel_server: RedisSentinel, topic: str, tmp_path: Path
 ) -> None:
-    """The other test proves nothing where this one loses nothing."""
+    """RT5, control run: the other test proves nothing where this one loses nothing."""
     async with ladder(redis_sentinel_server, topic, tmp_path, "retained_bytes_max = 0\nhold_ms_max = 1_000") as queue:
         assert await send(queue, range(50)) == {"standby"}
 
