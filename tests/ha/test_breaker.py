@@ -120,3 +120,14 @@ def test_it_never_returns_before_its_dwell_and_its_good_round_trips(steps: list[
             assert good >= PACE.good
         assert not (before is State.DEGRADED and breaker.state is State.NORMAL)
         assert not (before is State.NORMAL and breaker.state is State.RETURNING)
+
+
+@pytest.mark.parametrize("pace", [PACE, Pace(dwell_ms_max=15_000), Pace(dwell_ms=2_000, dwell_ms_max=9_000)])
+def test_dwell_that_is_told_in_advance_is_the_one_that_is_kept(pace: Pace) -> None:
+    breaker, now_ms = Breaker(pace, 0), 0
+    for trips in range(1, 9):
+        breaker.trip("down", now_ms)
+        tripped_ms = now_ms
+        while breaker.state is State.DEGRADED:
+            now_ms = ride(breaker, True, from_ms=now_ms, for_ms=500, every_ms=500)
+        assert now_ms - tripped_ms - 500 == max(pace.dwell_after_ms(trips), pace.good_ms)

@@ -24,10 +24,11 @@ from evermq.drills.picture import draw
 from evermq.drills.report import counts_of, write_page
 from evermq.drills.setting import Setting, started
 from evermq.drills.stage import Stage
+from evermq.ha.breaker import Pace
 from evermq.testing.checker import Verdict
 from evermq.testing.history import Event, load
 
-__all__ = ["hold", "hold_over"]
+__all__ = ["hold", "hold_over", "switch_of"]
 
 
 async def hold(
@@ -53,12 +54,19 @@ async def hold(
         check_fault(fault, *(ROWS if engines else ()))
     place = new("degrade", directory)
     if engines:
-        setting = started(engines, fault or "kill", place, switch=switch, order=order)
+        numbers = switch_of(plan, switch)
+        setting = started(engines, fault or "kill", place, switch=numbers, order=order)
     else:
         setting = given(topic or "orders", config, fault, place, order=order)
     with Live(live, title="evermq drill degrade") as shown:
         shown.event(f"starting {engines}" if engines else f"looking at topic {topic}")
         return await hold_over(setting, plan, place, shown, keep=keep)
+
+
+def switch_of(plan: Plan, given: Mapping[str, int]) -> dict[str, int]:
+    """The numbers of a switch over engines that are started: one outage after the other is the plan here, so the dwell
+    does not grow with them as it would in production."""
+    return {"dwell_ms_max": given.get("dwell_ms", Pace().dwell_ms), **given} if plan.cycles > 1 else dict(given)
 
 
 async def hold_over(

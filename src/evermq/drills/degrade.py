@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evermq.drills.load import make, quiet_s
+from evermq.drills.own_topic import topic_of
 from evermq.drills.setting import Setting
 from evermq.drills.stage import Stage
 from evermq.drills.traffic import Load, Traffic
 from evermq.errors import Misconfigured
+from evermq.ha.breaker import Pace
 from evermq.testing.checker import Expect, Verdict
 
 __all__ = ["Degrade", "Plan"]
@@ -25,7 +27,7 @@ _BACK_S = 2.0
 class Plan:
     """cycles: of load, fault, hold, heal, return. healthy_s: of load before a fault. hold_s: how long it lasts after
     all senders have left the primary. leave_s_max, return_s_max: gates; a drill that does not get through one is
-    ended, and has failed. seed: who is killed when."""
+    ended, and has failed; the second is for the usual dwell, see `Degrade.return_s`. seed: who is killed when."""
 
     cycles: int = 1
     healthy_s: float = 6.0
@@ -56,6 +58,7 @@ class Degrade:
         self.failed = ""
         self._back_since = 0.0
         self._chance = random.Random(plan.seed)
+        self._pace = topic_of(setting.topic, setting.config).root.switch.settings(1).pace
         via = {"primary": 50, **({"standby": 20} if setting.outage.total else {})}
         expect = Expect(
             acknowledged_min=200,
@@ -103,6 +106,12 @@ class Degrade:
         said = f"business doubles are handlers that ran twice, not effects in a transaction: {self.setting.unjudged}"
         return [*([] if self.setting.effects else [said]), *self.traffic.left]
 
+    def return_s(self, cycle: int) -> float:
+        """How long the senders may take to return in a cycle, the first is 1: longer by what the topic's dwell, which
+        doubles with each outage that follows soon, can have grown to beyond the usual one."""
+        beyond_ms = self._pace.dwell_after_ms(cycle) - Pace().dwell_ms
+        return self.plan.return_s_max + max(0, beyond_ms) / 1000
+
     async def _cycles(self) -> None:
         for number in range(1, self.plan.cycles + 1):
             if not self.failed:
@@ -145,7 +154,8 @@ class Degrade:
         if not self.failed:
             self._back_since = time.monotonic()
             killing = asyncio.create_task(self._kill("consumer"))
-            await self._gate(f"cycle {number}: senders are back at the primary", self._are_back, self.plan.return_s_max)
+            wait_s = self.return_s(number)
+            await self._gate(f"cycle {number}: senders are back at the primary", self._are_back, wait_s)
             await killing
             await self.stage.wait(self.plan.healthy_s / 2)
 

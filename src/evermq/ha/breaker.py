@@ -28,6 +28,10 @@ class Pace:
     dwell_ms_max: int = 300_000
     returning_ms: int = 5_000
 
+    def dwell_after_ms(self, trips: int) -> int:
+        """The dwell of the last of so many trips that followed each other soon."""
+        return min(self.dwell_ms << (trips - 1), self.dwell_ms_max) if trips > 1 else self.dwell_ms
+
 
 class Breaker:
     """Of one scope in one process. reason: of the last trip. since_ms: when the state was entered."""
