@@ -32,7 +32,9 @@ async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Pa
     assert figures["through"]["standby"] > 20
     assert set(figures["send_p99_ms"]) == {"healthy", "outage", "return"}
     assert Path(figures["picture"]).read_bytes().startswith(b"\x89PNG")
-    assert "senders left the primary" in Path(figures["report"]).read_text()
+    page = Path(figures["report"]).read_text()
+    assert "senders left the primary" in page
+    assert f"{figures['goals']['stall_max_s']['is']}</td>" in page
     [note] = done.notes
     assert note.endswith("not effects in a transaction: the topic has no progress")
     assert not (tmp_path / "switch").exists()
@@ -135,9 +137,11 @@ def test_command_line_answers_as_json_and_lists_what_was_held(tmp_path: Path) ->
     [line] = done.stdout.splitlines()
     figures = json.loads(line)
     assert figures["verdict"] == "PASS"
+    assert set(figures["goals"]) == {"flip_s", "outage_p99_ratio", "stall_max_s"}
     wanted = {"flip_s", "return_s", "stall_max_s", "send_p99_ms", "through", "recovery_s", "messages_per_s", "kills"}
     assert wanted <= figures.keys()
     assert figures["id"] in evermq("list").stdout
     assert json.loads(evermq("show", "--json").stdout)["flip_s"] == figures["flip_s"]
+    assert "  goals: all senders have left (s) " in evermq("show").stdout
     assert evermq("show", "1999").returncode == 2
     assert evermq("degrade").returncode == 2

@@ -1,5 +1,7 @@
 """Figures of drills, from histories made by hand."""
 
+import pytest
+
 from evermq.drills.figures import measure
 from evermq.testing.history import Event
 
@@ -87,6 +89,19 @@ def test_message_that_a_restarted_sender_sends_again_began_with_its_second_try()
     figures = measure(history(tries, kill, again))
     assert figures.stall_max_s == 1
     assert figures.restart_max_s == 3
+
+
+@pytest.mark.parametrize("end", ["send_fail", "send_unknown"])
+def test_send_that_was_not_acknowledged_is_a_stall_and_nothing_else(end: str) -> None:
+    tried = [
+        Event(11 * S, "send_invoke", id="x", producer="a"),
+        Event(15 * S, end, id="x", detail="no answer"),
+    ]
+    figures = measure(history(sends("a", (10, 10.5, "standby"), (16, 16.002, "standby")), tried))
+    assert figures.stall_max_s == 4
+    assert figures.flip_s == 0.5
+    assert figures.send_p99_ms["outage"] == 2
+    assert figures.through == {"standby": 2}
 
 
 def test_worst_of_several_cycles_counts() -> None:

@@ -19,6 +19,7 @@ from evermq.drills.faults.outages import check_fault
 from evermq.drills.faults.rows import ROWS
 from evermq.drills.figures import Figures, measure
 from evermq.drills.given import given
+from evermq.drills.goals import goals_of
 from evermq.drills.live import Live
 from evermq.drills.picture import draw
 from evermq.drills.report import counts_of, write_page
@@ -123,6 +124,7 @@ def _figures(drill: Degrade, verdict: Verdict, events: list[Event], elapsed_s: f
         "restart_max_s": _rounded(measured.restart_max_s),
         "send_p99_ms": measured.send_p99_ms,
         "through": measured.through,
+        "goals": goals_of(measured, drill.setting.outage),
         "cycles": [{key: _rounded(value) for key, value in asdict(cycle).items()} for cycle in measured.cycles],
     }
 

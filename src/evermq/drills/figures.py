@@ -13,23 +13,25 @@ __all__ = ["Cycle", "Figures", "measure"]
 
 _S = 1_000_000_000
 _AWAY = "primary is degraded"
+_ENDS = ("send_ok", "send_fail", "send_unknown")
 _HOME_MIN = 2  # batches at the primary that make a return
 
 
 class _Sent(NamedTuple):
-    """An acknowledged send; `began` by the process that got the acknowledgement."""
+    """A send that ended; `began` by the process that heard of it. acknowledged: it was not refused or uncertain."""
 
     producer: str
     began: int
     ended: int
     rung: str
+    acknowledged: bool
 
 
 @dataclass(slots=True)
 class Cycle:
     """One outage. Seconds from its begin until the last sender had left the primary for good, and from its end until
-    the last one was back (None: never left, never back); the longest send; how long a restarted sender took to its
-    first."""
+    the last one was back (None: never left, never back); the longest send, however it ended; how long a restarted
+    sender took to its first."""
 
     flip_s: float | None
     return_s: float | None
@@ -53,7 +55,8 @@ class Figures:
 
 def measure(events: Sequence[Event]) -> Figures:
     """Events in the order of their times, of a run with at least one pair of fault_on and fault_off."""
-    sent = sorted(_sends(events), key=lambda each: each.ended)
+    ended = sorted(_sends(events), key=lambda each: each.ended)
+    sent = [each for each in ended if each.acknowledged]
     ons = [event.t for event in events if event.ev == "fault_on"]
     offs = [event.t for event in events if event.ev == "fault_off"]
     heals = [event.t for event in events if event.ev == "heal"] or offs
@@ -67,7 +70,7 @@ def measure(events: Sequence[Event]) -> Figures:
             Cycle(
                 None if left is None else (left - on) / _S,
                 None if back is None else (back - off) / _S,
-                max((each.ended - each.began for each in sent if on <= each.ended and each.began < end), default=0)
+                max((each.ended - each.began for each in ended if on <= each.ended and each.began < end), default=0)
                 / _S,
                 _restart_s(events, sent, on, end),
             )
@@ -91,8 +94,9 @@ def _sends(events: Iterable[Event]) -> Iterator[_Sent]:
     for event in events:
         if event.ev == "send_invoke":
             begun[event.id] = event
-        elif event.ev == "send_ok" and event.id in begun:
-            yield _Sent(begun[event.id].producer, begun[event.id].t, event.t, event.via)
+        elif event.ev in _ENDS and event.id in begun:
+            tried = begun[event.id]
+            yield _Sent(tried.producer, tried.t, event.t, event.via, event.ev == "send_ok")
 
 
 def _flip(events: Sequence[Event], sent: Sequence[_Sent], on: int, heal: int) -> int | None:

@@ -20,7 +20,7 @@ from evermq.compose.ordering import OrderConfig
 from evermq.drills.engines.engine import Door
 from evermq.drills.engines.lasting import Lasting, dev_home, running
 from evermq.drills.engines.ports import HOST, free_port
-from evermq.drills.faults.outages import PROXIED, Outage, of_doors
+from evermq.drills.faults.outages import PROXIED, REFUSED, Outage, of_doors
 from evermq.drills.own_topic import copy, groups_of, hosts_of, own, own_url, primary_of, topic_of
 from evermq.drills.removal import remove
 from evermq.drills.setting import NO_PROGRESS, Setting
@@ -113,7 +113,7 @@ def _of_dev(engine: Lasting, fault: str) -> Outage:
         await asyncio.to_thread(held.thaw if fault == "freeze" else held.start)
         await _until_it_answers(engine.url)
 
-    return Outage(fault, begin, heal)
+    return Outage(fault, begin, heal, refuses=fault in REFUSED)
 
 
 def _doors(url: str, fault: str) -> list[Door]:

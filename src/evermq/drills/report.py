@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evermq.drills.archive import Held
+from evermq.drills.goals import rows
 from evermq.testing.checker import RULES, Verdict
 from evermq.testing.history import Event
 
@@ -41,6 +42,7 @@ def write_page(path: Path, held: Held, verdict: Verdict, events: Sequence[Event]
         held=held,
         reasons=verdict.reasons,
         counts=_COUNTS,
+        goals=rows(held.figures["goals"]),
         picture=base64.b64encode(picture.read_bytes()).decode(),
         examples=[f"{rule}: {text}" for rule, texts in verdict.examples.items() for text in texts],
         timeline=[f"{(event.t - origin) / 1e9:7.2f} s  {event.ev:9}  {event.detail}" for event in noted],

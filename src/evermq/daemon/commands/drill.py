@@ -121,18 +121,22 @@ def _head(held: Held) -> dict[str, Any]:
 
 def _print(held: Held, json: bool) -> None:
     """The figures with what they are of; on a terminal as lines."""
+    from evermq.drills.goals import told
+
     figures = held.figures
     if json:
-        told = {**figures, "id": held.id, **_head(held), "seed": held.seed, "notes": held.notes}
-        show(msgspec.json.encode(told).decode())
+        said = {**figures, "id": held.id, **_head(held), "seed": held.seed, "notes": held.notes}
+        show(msgspec.json.encode(said).decode())
         return
     show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}, {held.began}")
-    for said in (*held.reasons, *held.notes):
-        show(f"  {said}")
+    for each in (*held.reasons, *held.notes):
+        show(f"  {each}")
     show(f"  senders left after {_s(held, 'flip_s')}, were back {_s(held, 'return_s')} after the heal")
     show(
         f"  longest stall of a sender {_s(held, 'stall_max_s')}; a restarted one sent after {_s(held, 'restart_max_s')}"
     )
+    if "goals" in figures:  # drills that were held before have none
+        show(f"  goals: {told(figures['goals'])}")
     p99 = ", ".join(f"{phase} {ms} ms" for phase, ms in figures["send_p99_ms"].items() if ms is not None)
     show(f"  p99 of send: {p99}")
     show("  through: " + ", ".join(f"{rung} {count:,}" for rung, count in figures["through"].items()))

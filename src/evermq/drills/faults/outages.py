@@ -10,7 +10,7 @@ from evermq.drills.engines.engine import Door, Engine
 from evermq.drills.faults.proxy import Fault, Proxy
 from evermq.errors import Misconfigured
 
-__all__ = ["FAULTS", "PROXIED", "Outage", "check_fault", "of_doors", "of_engine"]
+__all__ = ["FAULTS", "PROXIED", "REFUSED", "Outage", "check_fault", "of_doors", "of_engine"]
 
 _Act = Callable[[], Awaitable[None]]
 
@@ -21,18 +21,20 @@ PROXIED = {
     "swallow": Fault(swallow=0.2, bytes_min=1_000),
 }
 FAULTS = ("kill", "stop", "freeze", *PROXIED)
+REFUSED = ("kill", "stop")  # the port of a process that is gone refuses; behind a proxy, and frozen, it is silent
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
     """begin, heal: heal returns when the engine answers again, and raises Unavailable where it does not.
-    total: nothing is acknowledged meanwhile, so every sender has to leave. clients_s: one client more is killed every
-    so many seconds meanwhile, 0 for none."""
+    total: nothing is acknowledged meanwhile, so every sender has to leave. refuses: who asks it is told so at once, and
+    waits for no answer. clients_s: one client more is killed every so many seconds meanwhile, 0 for none."""
 
     name: str
     begin: _Act
     heal: _Act
     total: bool = True
+    refuses: bool = False
     clients_s: float = 0.0
 
 
@@ -56,7 +58,7 @@ def of_engine(engine: Engine, fault: str) -> Outage:
         await asyncio.gather(*(asyncio.to_thread(getattr(node, verb)) for node in nodes))
 
     verbs = {"kill": "kill", "stop": "stop", "freeze": "freeze"}
-    return Outage(fault, lambda: each(verbs[fault]), heal)
+    return Outage(fault, lambda: each(verbs[fault]), heal, refuses=fault in REFUSED)
 
 
 async def of_doors(doors: Sequence[Door], fault: str) -> tuple[Outage, list[Proxy]]:

@@ -62,14 +62,15 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """about: a sentence for people. begin: breaks it. total: nothing is acknowledged by the primary meanwhile. proxied:
-    proxies stand in front of the primary. needs: the part of the ladder without which it makes no sense. clients_s: one
-    client more is killed every so many seconds meanwhile. blind: proxies stand in front of the coordinator instead, for
-    some of the processes alone."""
+    """about: a sentence for people. begin: breaks it. total: nothing is acknowledged by the primary meanwhile. refuses:
+    as of an outage. proxied: proxies stand in front of the primary. needs: the part of the ladder without which it
+    makes no sense. clients_s: one client more is killed every so many seconds meanwhile. blind: proxies stand in front
+    of the coordinator instead, for some of the processes alone."""
 
     about: str
     begin: _Begin
     total: bool = False
+    refuses: bool = False
     proxied: bool = False
     clients_s: float = 0.0
     needs: str = ""
@@ -97,7 +98,13 @@ class Row:
 
         whole = of_engine(engines.primary, "kill")
         return replace(
-            whole, name=name, begin=lambda: self.begin(scene), heal=heal, total=self.total, clients_s=self.clients_s
+            whole,
+            name=name,
+            begin=lambda: self.begin(scene),
+            heal=heal,
+            total=self.total,
+            refuses=self.refuses,
+            clients_s=self.clients_s,
         )
 
 
@@ -219,21 +226,30 @@ ROWS: dict[str, Row] = {
     ),
     "clients-kill": Row("F13: SIGKILL of one client after the other, all three seconds", _nothing, clients_s=3.0),
     "primary+coordinator": Row(
-        "primary and coordinator are gone together", _all_and_coordinator, total=True, needs="coordinator"
+        "primary and coordinator are gone together",
+        _all_and_coordinator,
+        total=True,
+        refuses=True,
+        needs="coordinator",
     ),
     "primary+quorum": Row(
         "the primary is gone, then most servers of the coordinator", _all_and_quorum, total=True, needs="quorum"
     ),
     "primary+standby": Row(
-        "the primary is gone, then the standby's leader", _all_and_standby_fails_over, total=True, needs="standby"
+        "the primary is gone, then the standby's leader",
+        _all_and_standby_fails_over,
+        total=True,
+        refuses=True,
+        needs="standby",
     ),
     "blind": Row(
         "the coordinator is cut off from one producer and one consumer of each group, then the primary is gone",
         _some_blind,
         total=True,
+        refuses=True,
         needs="coordinator",
         blind=True,
     ),
-    "relapse": Row("the primary is gone again while senders return", _again_while_it_returns, total=True),
+    "relapse": Row("the primary is gone again while senders return", _again_while_it_returns, total=True, refuses=True),
     "flapping": Row("the primary is cut off and back, slower and slower", _flapping, proxied=True),
 }
