@@ -61,7 +61,7 @@ def test_miss_is_shown_plainly() -> None:
 )
 def test_primary_whose_processes_are_gone_refuses(fault: str, refuses: bool) -> None:
     redis = Redis()
-    whole = Engines(redis, None, None, ("redis",))
+    whole = Engines(redis, (), None, ("redis",))
     made = ROWS[fault].outage(fault, whole, [], "orders") if fault in ROWS else of_engine(redis, fault)
     redis.stop()
     assert made.refuses is refuses

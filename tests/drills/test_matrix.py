@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from evermq.drills.engines import packages
 from evermq.drills.engines.redis import Redis
 from evermq.drills.engines.zookeeper import ZooKeeper
 from evermq.drills.faults.rows import ROWS, Engines
 from evermq.drills.matrix import COLUMNS, Cell, cells, main
+from evermq.drills.matrix_page import page
 from evermq.errors import Misconfigured
 
 STORED = Path(__file__).parents[2] / "docs" / "internals" / "faults.jsonl"
@@ -22,20 +26,54 @@ def test_cell_that_was_held_over_other_engines_is_shown_and_named_as_such(tmp_pa
     assert lines
     path.write_text("".join(f"{line}\n" for line in lines))
     assert main([str(path), "--page"]) == 0
-    page = path.with_suffix(".md").read_text()
-    assert f"- **KS**: {COLUMNS['KS'].replace(',', ', ')}" in page
-    assert "| PASS |" in page
-    assert f"- KS, {older.replace(',', ', ')}: `blind`" in page
-
-
-def test_every_stored_cell_has_its_place() -> None:
-    found: list[Cell] = cells(STORED)
-    assert len(found) > 100
-    assert {cell.column for cell in found} <= COLUMNS.keys()
+    shown = path.with_suffix(".md").read_text()
+    assert f"- **KS**: {COLUMNS['KS'].replace(',', ', ')}" in shown
+    assert "| PASS |" in shown
+    assert f"- KS, {older.replace(',', ', ')}: `blind`" in shown
 
 
 def test_majority_of_a_coordinator_that_has_none_cannot_be_taken(tmp_path: Path) -> None:
-    alone = Engines(Redis(tmp_path / "redis"), None, ZooKeeper(tmp_path / "zookeeper"), ("redis", "zookeeper"))
+    alone = Engines(Redis(tmp_path / "redis"), (), ZooKeeper(tmp_path / "zookeeper"), ("redis", "zookeeper"))
     for engines in (alone, alone._replace(coordinator=None)):
         with pytest.raises(Misconfigured, match="give zookeeper-three"):
             ROWS["primary+quorum"].outage("primary+quorum", engines, [], "orders")
+
+
+def cell(row: str = "kill", verdict: str = "PASS", **versions: str) -> Cell:
+    return Cell("RS", row, "rabbitmq,redis", 1, "", "0.1.0", verdict, {}, versions=versions)
+
+
+def stored(path: Path, *found: Cell) -> Path:
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in found))
+    return path
+
+
+def test_results_that_are_kept_here_can_all_be_read() -> None:
+    found = cells(STORED)
+    assert len(found) > 100
+    assert {each.column for each in found} <= COLUMNS.keys()
+    assert all(each.evermq for each in found)
+
+
+def test_result_from_before_versions_were_kept_has_none(tmp_path: Path) -> None:
+    path = stored(tmp_path / "faults.jsonl", cell())
+    old = msgspec.json.decode(path.read_bytes())
+    del old["versions"]
+    path.write_bytes(msgspec.json.encode(old) + b"\n")
+    assert cells(path) == [cell()]
+
+
+def test_page_names_every_version_that_was_seen() -> None:
+    found = [cell("kill", redis="7.0.15"), cell("stop", redis="8.0.1", rabbitmq="3.10.8"), cell("cut")]
+    made = page(found, [("RS", "rabbitmq,redis")], ("kill", "stop", "cut"))
+    assert "evermq 0.1.0, rabbitmq 3.10.8, redis 7.0.15 and 8.0.1." in made
+
+
+def test_version_is_the_number_that_a_program_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "some-server"
+    program.write_text('#!/bin/sh\necho "Some server v=7 7.0.15-2+deb sha=1.2 $1"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert packages.version_told("some-server", "--version") == "7.0.15"
+    program.write_text("#!/bin/sh\necho none; exit 1\n")
+    assert packages.version_told("some-server") == packages.version_told("no-such-program") == ""

@@ -17,7 +17,7 @@ async def gates(directory: Path, plan: Plan, switch: Mapping[str, int]) -> list[
     """Of all cycles, over a topic whose switch has these numbers; nothing is started."""
     redis = Redis(directory / "redis")
     redis.port = 6379
-    async with over(Engines(redis, None, None, ("redis",)), "kill", directory, switch=switch) as setting:
+    async with over(Engines(redis, (), None, ("redis",)), "kill", directory, switch=switch) as setting:
         drill = Degrade(setting, plan, directory)
     return [drill.return_s(cycle) for cycle in range(1, plan.cycles + 1)]
 

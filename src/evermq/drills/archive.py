@@ -19,8 +19,9 @@ _KEPT = 200
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A drill. id: when it began, and its name. figures: of the command line's contract. reasons:
-    why the verdict is not PASS. notes: what no transaction judged, and what the drill could not remove."""
+    """A drill. id: when it began, and its name. versions: of evermq and of engines that the drill started. figures: of
+    the command line's contract. reasons: why the verdict is not PASS. notes: what no transaction judged, and what the
+    drill could not remove."""
 
     id: str
     drill: str

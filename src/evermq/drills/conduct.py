@@ -81,7 +81,7 @@ async def hold_over(
             verdict = await drill.run()
         events = load(sorted(place.glob("history-*.jsonl")))
         figures = _figures(drill, verdict, events, time.monotonic() - began, place)
-        versions = {"evermq": version("evermq")}
+        versions = {"evermq": version("evermq"), **found.versions}
         held = Held(
             place.name, "degrade", found.outage.name, list(found.engines), when, versions, plan.seed, drill.gates,
             figures, verdict.reasons, [*drill.notes, *found.left],

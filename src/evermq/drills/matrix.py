@@ -45,7 +45,8 @@ GROUPS = ("billing", "shipping")
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """The drill of a fault (row) over engines (column). reasons: why it did not pass."""
+    """The drill of a fault (row) over engines (column). reasons: why it did not pass. versions: of the engines; the
+    oldest results have none."""
 
     column: str
     row: str
@@ -56,6 +57,7 @@ class Cell(msgspec.Struct, frozen=True):
     verdict: str
     figures: dict[str, Any]
     reasons: list[str] = []
+    versions: dict[str, str] = {}
 
 
 def cells(path: Path) -> list[Cell]:
@@ -106,16 +108,17 @@ async def _hold(column: str, row: str, engines: Engines, *, seed: int, rate: flo
             held = await hold_over(setting, plan, place, live)
         return _cell(column, row, held, seed)
     except EvermqError as error:
-        engine_names = ",".join(engines.names)
-        return Cell(column, row, engine_names, seed, "", version("evermq"), "INVALID", {}, [str(error).split("\n")[0]])
+        names, own, said = ",".join(engines.names), version("evermq"), str(error).split("\n")[0]
+        return Cell(column, row, names, seed, "", own, "INVALID", {}, [said], await asyncio.to_thread(engines.versions))
 
 
 def _cell(column: str, row: str, held: Held, seed: int) -> Cell:
     dropped = ("verdict", "report", "picture", "cycles", "failovers", "recovery_s")
     figures = {name: value for name, value in held.figures.items() if name not in dropped}
     names = ",".join(held.engines)
-    verdict = held.figures["verdict"]
-    return Cell(column, row, names, seed, held.began, held.versions["evermq"], verdict, figures, held.reasons)
+    verdict, engines = held.figures["verdict"], dict(held.versions)
+    own = engines.pop("evermq")
+    return Cell(column, row, names, seed, held.began, own, verdict, figures, held.reasons, engines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,7 +43,8 @@ def page(cells: Sequence[Cell], columns: Sequence[tuple[str, str]], rows: Sequen
         about = ROWS[row].about if row in ROWS else _ABOUT[row]
         found = [by.get((column, row)) for column, _ in shown]
         lines.append(_row([f"`{row}`: {about}", *(_verdict(cell) for cell in found)]))
-    lines += ["", f"{_totals(cells)}", "", *_of_other_engines(cells, dict(shown)), *_details(cells)]
+    lines += ["", f"{_totals(cells)}", "", _versions(cells), ""]
+    lines += [*_of_other_engines(cells, dict(shown)), *_details(cells)]
     return "\n".join([*lines, ""])
 
 
@@ -70,6 +71,16 @@ def _of_other_engines(cells: Sequence[Cell], columns: Mapping[str, str]) -> list
             rows.setdefault((cell.column, cell.engines), []).append(f"`{cell.row}`")
     found = [f"- {column}, {names.replace(',', ', ')}: {', '.join(some)}" for (column, names), some in rows.items()]
     return ["Held over other engines than the column has now, and due again:", "", *found, ""] if found else []
+
+
+def _versions(cells: Sequence[Cell]) -> str:
+    """All that were seen."""
+    seen: dict[str, set[str]] = {}
+    for cell in cells:
+        for name, version in {"evermq": cell.evermq, **cell.versions}.items():
+            seen.setdefault(name, set()).add(version)
+    said = [f"{name} {' and '.join(sorted(versions))}" for name, versions in sorted(seen.items())]
+    return f"Versions, where a result has them: {', '.join(said)}."
 
 
 def _details(cells: Sequence[Cell]) -> list[str]:

@@ -40,7 +40,7 @@ class Setting:
 
     effects: the database of its `progress`, if handlers are to share a transaction with it; else `unjudged` says why
     there is none. configs: of processes that have one of their own. run: what only this drill's names have. left: what
-    it made and could not remove, a sentence each, once its context has ended.
+    it made and could not remove, a sentence each, once its context has ended. versions: of engines that it started.
     """
 
     config: Path
@@ -54,6 +54,7 @@ class Setting:
     run: str = field(default_factory=new_run)
     unjudged: str = NO_PROGRESS
     left: list[str] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Parts(NamedTuple):
@@ -132,7 +133,8 @@ async def over(
             effects = engines.database.url() if engines.database else f"sqlite:///{directory}/progress.sqlite"
         config = _write(directory, topic, urls, groups, {"at": at, **switch}, progress=effects)
         configs = _blind(config, at, engines, topic, groups) if row and row.blind else {}
-        yield Setting(config, topic, tuple(groups), outage, engines.names, order, effects, configs)
+        versions = await asyncio.to_thread(engines.versions)
+        yield Setting(config, topic, tuple(groups), outage, engines.names, order, effects, configs, versions=versions)
 
 
 @asynccontextmanager

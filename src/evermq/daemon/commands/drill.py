@@ -125,7 +125,14 @@ def _print(held: Held, json: bool) -> None:
 
     figures = held.figures
     if json:
-        said = {**figures, "id": held.id, **_head(held), "seed": held.seed, "notes": held.notes}
+        said = {
+            **figures,
+            "id": held.id,
+            **_head(held),
+            "seed": held.seed,
+            "versions": held.versions,
+            "notes": held.notes,
+        }
         show(msgspec.json.encode(said).decode())
         return
     show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}, {held.began}")

@@ -67,6 +67,11 @@ class Engine(ABC):
     def install(cls) -> None:
         """Bring the server onto this machine if it is not there. Raises Missing."""
 
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str:
+        """Of the server, as 7.0.15; empty where it is not to be told."""
+
     @abstractmethod
     def prepare(self) -> None:
         """Write configuration, choose ports, and fill `nodes` and `doors`."""

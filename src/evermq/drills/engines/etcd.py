@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.node import Node
-from evermq.drills.engines.packages import debian
+from evermq.drills.engines.packages import debian, version_told
 from evermq.drills.engines.ports import HOST, answers, free_port
 
 __all__ = ["Etcd"]
@@ -25,6 +25,11 @@ class Etcd(Engine):
     def install(cls) -> None:
         """Debian's etcd-server."""
         debian("etcd", "etcd-server")
+
+    @classmethod
+    def version(cls) -> str:
+        """As the server says."""
+        return version_told("etcd", "--version")
 
     def prepare(self) -> None:
         """One node, one door."""

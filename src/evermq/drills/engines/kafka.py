@@ -108,6 +108,11 @@ class Kafka(Engine):
         java()
         cls.jars()
 
+    @classmethod
+    def version(cls) -> str:
+        """Of the jars."""
+        return _VERSION
+
     @staticmethod
     def jars() -> Path:
         """The directory of the jars."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.node import Node
-from evermq.drills.engines.packages import debian
+from evermq.drills.engines.packages import debian, version_told
 from evermq.drills.engines.ports import HOST, answers, free_port
 from evermq.errors import Unavailable
 
@@ -34,6 +34,11 @@ class MariaDB(Engine):
     def install(cls) -> None:
         """Debian's mariadb-server."""
         debian("mariadbd", "mariadb-server")
+
+    @classmethod
+    def version(cls) -> str:
+        """As the server says."""
+        return version_told("mariadbd", "--version")
 
     def prepare(self) -> None:
         """A new data directory, one node, one door."""

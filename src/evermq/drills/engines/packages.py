@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from evermq.drills.engines.engine import Missing
 
-__all__ = ["cache", "debian", "jars", "java"]
+__all__ = ["cache", "debian", "jars", "java", "version_told"]
 
 _NO_START = Path("/usr/sbin/policy-rc.d")
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -56,6 +57,14 @@ def _which(program: str) -> str | None:
     servers = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # Debian leaves these out of any PATH
     beside = os.pathsep.join(["/usr/sbin", "/usr/local/sbin", *map(str, servers)])
     return shutil.which(program) or shutil.which(program, path=beside)
+
+
+def version_told(program: str, *arguments: str) -> str:
+    """The first number with a dot in it that a program says of a version; empty where there is none."""
+    path = _which(program)
+    said = _quiet([path, *arguments]).stdout if path else ""
+    found = re.search(r"\d+(\.\d+)+", said)
+    return found.group() if found else ""
 
 
 def _apt(package: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.node import Node
-from evermq.drills.engines.packages import debian
+from evermq.drills.engines.packages import debian, version_told
 from evermq.drills.engines.ports import HOST, free_port
 from evermq.errors import Unavailable
 
@@ -33,6 +33,11 @@ class PostgreSQL(Engine):
     def install(cls) -> None:
         """Debian's postgresql."""
         debian("postgres", "postgresql")
+
+    @classmethod
+    def version(cls) -> str:
+        """As the server says."""
+        return version_told("postgres", "--version")
 
     def prepare(self) -> None:
         """A new cluster of databases, one node, one door."""

@@ -14,7 +14,7 @@ from typing import Any
 from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.engine import Door, Engine
 from evermq.drills.engines.node import Node
-from evermq.drills.engines.packages import debian
+from evermq.drills.engines.packages import debian, version_told
 from evermq.drills.engines.ports import HOST, answers, free_port
 from evermq.errors import Unavailable
 
@@ -60,6 +60,11 @@ class RabbitMQ(Engine):
     def install(cls) -> None:
         """Debian's rabbitmq-server."""
         debian("rabbitmq-server", "rabbitmq-server")
+
+    @classmethod
+    def version(cls) -> str:
+        """Of Debian's package: the server itself would have to be started to say it."""
+        return version_told("dpkg-query", "--show", "--showformat=${Version}", "rabbitmq-server")
 
     def prepare(self) -> None:
         """A name server for the nodes, and the nodes."""

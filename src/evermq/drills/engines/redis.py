@@ -9,7 +9,7 @@ from pathlib import Path
 from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.node import Node
-from evermq.drills.engines.packages import debian
+from evermq.drills.engines.packages import debian, version_told
 from evermq.drills.engines.ports import HOST, answers, free_port, free_ports
 from evermq.errors import Unavailable
 
@@ -39,6 +39,11 @@ class Redis(Engine):
     def install(cls) -> None:
         """Debian's redis-server."""
         debian("redis-server", "redis-server")
+
+    @classmethod
+    def version(cls) -> str:
+        """As the server says."""
+        return version_told("redis-server", "--version")
 
     def prepare(self) -> None:
         """One node, one door."""

@@ -91,6 +91,11 @@ class RocketMQ(Engine):
         java()
         cls.jars()
 
+    @classmethod
+    def version(cls) -> str:
+        """Of the jars."""
+        return _VERSION
+
     @staticmethod
     def jars() -> Path:
         """The directory of the jars."""

@@ -61,6 +61,11 @@ class ZooKeeper(Engine):
         java()
         jars(f"zookeeper-{_VERSION}", _ARTIFACTS, _PINS)
 
+    @classmethod
+    def version(cls) -> str:
+        """Of the jars."""
+        return _VERSION
+
     def prepare(self) -> None:
         """Members and their configuration."""
         self._members = [_Member(number) for number in range(1, self.members + 1)]

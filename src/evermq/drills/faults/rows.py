@@ -36,11 +36,19 @@ class Engines(NamedTuple):
         """What is next to the primary."""
         return next(iter(self.standbys), None)
 
+    @property
+    def started(self) -> list[Engine]:
+        """All of it."""
+        return [each for each in (self.primary, *self.standbys, self.coordinator, self.database) if each]
+
     def heal(self) -> None:
         """All of it."""
-        for each in (self.primary, *self.standbys, self.coordinator, self.database):
-            if each:
-                each.heal()
+        for each in self.started:
+            each.heal()
+
+    def versions(self) -> dict[str, str]:
+        """Of all that say one, by their names."""
+        return {each.name: version for each in self.started if (version := each.version())}
 
 
 class Scene(NamedTuple):
