@@ -16,9 +16,11 @@ test: setup
 
 chaos: setup
 	tools/setup engines
-	.venv/bin/pytest -m chaos -v --durations=10
-	@echo "==> the fault matrix: what is not in docs/internals/faults.jsonl yet"
-	.venv/bin/python -m evermq.drills.matrix docs/internals/faults.jsonl
+	@failed=0; \
+	.venv/bin/pytest -m chaos -v --durations=10 || failed=1; \
+	echo "==> the fault matrix: what is not in docs/internals/faults.jsonl yet, or did not pass"; \
+	.venv/bin/python -m evermq.drills.matrix docs/internals/faults.jsonl || failed=1; \
+	exit $$failed
 
 setup:
 	tools/setup

@@ -1,7 +1,7 @@
 """The fault matrix: every fault over every pair of engines, one drill a cell, stored as it ends, so that a run that was
 stopped goes on where it stopped.
 
-    python -m evermq.drills.matrix docs/internals/faults.jsonl            holds what is missing
+    python -m evermq.drills.matrix docs/internals/faults.jsonl            holds what is missing or did not pass
     python -m evermq.drills.matrix docs/internals/faults.jsonl --page     writes the page beside it
 """
 
@@ -28,7 +28,7 @@ from evermq.drills.matrix_page import page
 from evermq.drills.setting import over, running
 from evermq.errors import EvermqError
 
-__all__ = ["COLUMNS", "GROUPS", "PACE", "Cell", "cells", "main", "run"]
+__all__ = ["COLUMNS", "GROUPS", "PACE", "Cell", "cells", "main", "missing", "run"]
 
 ORDERED = "+order"  # of a column: kept per key, and the ladder's doubles dropped
 _ENGINES = {
@@ -77,13 +77,20 @@ def _row_fits(row: str, names: str) -> bool:
     return needs != "coordinator" or len(names.split(",")) > 2
 
 
-async def run(path: Path, columns: Sequence[str], rows: Iterable[str], *, seed: int, rate: float) -> list[Cell]:
-    """Hold the drills that are not stored yet, over the engines that the column has now. The engines of a column are
-    started once; each drill has its topic."""
-    done = {(cell.column, cell.row) for cell in cells(path) if cell.engines == COLUMNS.get(cell.column)}
+def missing(stored: Iterable[Cell], column: str, rows: Iterable[str]) -> list[str]:
+    """The rows of a column that fit it, and have not passed when they were held last over its engines, if ever."""
+    here = [cell for cell in stored if (cell.column, cell.engines) == (column, COLUMNS[column])]
+    passed = {cell.row for cell in here if cell.verdict == "PASS"}
+    return [row for row in rows if row not in passed and _row_fits(row, COLUMNS[column])]
+
+
+async def run(path: Path, columns: Sequence[str], rows: Sequence[str], *, seed: int, rate: float) -> list[Cell]:
+    """Hold the drills that have not passed yet. What is stored stays; of a cell the newest line counts. The
+    engines of a column are started once; each drill has its topic."""
+    stored = cells(path)
     held = []
     for column in columns:
-        todo = [row for row in rows if (column, row) not in done and _row_fits(row, COLUMNS[column])]
+        todo = missing(stored, column, rows)
         if not todo:
             continue
         async with running(COLUMNS[column]) as engines:

@@ -25,11 +25,12 @@ _HEAD = """# The fault matrix
 Each cell is one drill with real servers and real processes: two producers and two consumers a group, two groups, at
 least one of each killed meanwhile; the verdict comes from their recorded histories. Generated from
 [faults.jsonl](faults.jsonl), where every figure of every drill stands with its seed and version; `make chaos` holds
-what is missing there, and rewrites this page. In a column `+order` the topic keeps order per key and drops the ladder's
-doubles: an inversion or a business double is a FAIL there; the other columns promise neither. Times are of a machine
-with two cores that others use as well. The switch is set to come back within seconds, not within the usual half a
-minute. A drill held before 2026-11-29 counts `left after` up to the last producer's first acknowledgement from another
-rung, later ones until it begins there without trying the primary first.
+what is missing there or did not pass, and rewrites this page, which shows the newest result of each. In a column
+`+order` the topic keeps order per key and drops the ladder's doubles: an inversion or a business double is a FAIL
+there; the other columns promise neither. Times are of a machine with two cores that others use as well. The switch is
+set to come back within seconds, not within the usual half a minute. A drill held before 2026-11-29 counts `left after`
+up to the last producer's first acknowledgement from another rung, later ones until it begins there without trying the
+primary first.
 """
 
 
