@@ -42,6 +42,10 @@ class _Content(msgspec.Struct, kw_only=True):
     groups: list[GroupRecord] = []
 
 
+class _Version(msgspec.Struct):
+    format: int
+
+
 class Catalog:
     """Reads the newer intact copy when made. `damaged`: copies that are not intact.
 
@@ -135,7 +139,21 @@ class Catalog:
         encoded = encoded.rstrip(b"\n")
         if crc != b"%08x" % crc32c.crc32c(encoded):
             return None
-        version = msgspec.json.decode(encoded)["format"]
-        if version > FORMAT:
-            raise Damaged(f"{name} has format version {version}, this evermq reads up to {FORMAT}: use a newer evermq")
-        return msgspec.json.decode(encoded, type=_Content)
+        try:
+            version = msgspec.json.decode(encoded, type=_Version).format
+            if version > FORMAT:
+                raise Damaged(
+                    f"{name} has format version {version}, this evermq reads up to {FORMAT}: use a newer evermq"
+                )
+            content = msgspec.json.decode(encoded, type=_Content)
+        except (msgspec.MsgspecError, UnicodeError):
+            return None  # the checksum is right, but of something else
+        return content if _is_whole(content) else None
+
+
+def _is_whole(content: _Content) -> bool:
+    """Whether its groups are of its topics."""
+    lanes = {topic.number: topic.lanes for topic in content.topics}
+    return all(count >= 1 for count in lanes.values()) and all(
+        len(group.starts) == lanes.get(group.topic) for group in content.groups
+    )
