@@ -42,20 +42,22 @@ async def open_queue(url: str) -> Queue:
 async def open_log(directory: str | Path, /, *, silence_ms: int = 5_000, **options: Any) -> Place:
     """A log directory, shared with the other processes that open it: the first one owns and serves it.
 
-    Raises Misconfigured where fsync is given and the owner has another one: what it keeps is what all get.
+    Raises Misconfigured where an option is given and the owner has another value: what it keeps to is what all get.
+    `lanes` is of the topics that this one makes.
     """
     from evermq.adapters.log.options import LogOptions
     from evermq.adapters.log.place import LogPlace
     from evermq.adapters.remote.shared import SharedPlace
 
     path = Path(directory)
-    LogOptions.of(options)  # whoever owns it: a wrong option is an error everywhere
+    chosen = LogOptions.of(options)  # whoever owns it: a wrong option is an error everywhere
 
     async def own() -> Place:
         return await LogPlace.open(path, **options)
 
-    asked = {"fsync": str(options["fsync"])} if "fsync" in options else {}
-    return await SharedPlace.open(own, path / "socket", silence_ms=silence_ms, asked=asked)
+    asked = {name: chosen.shared[name] for name in options if name in chosen.shared}
+    lanes = chosen.lanes if "lanes" in options else None
+    return await SharedPlace.open(own, path / "socket", silence_ms=silence_ms, asked=asked, lanes=lanes)
 
 
 async def inspect(url: str) -> Inspection:

@@ -70,6 +70,11 @@ class LogOptions:
         return {name: str(getattr(self, name)) for name in _SHOWN}
 
     @property
+    def shared(self) -> dict[str, str]:
+        """What binds all who use the directory, as it is in effect: everything but `lanes`, which is of a topic."""
+        return {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name != "lanes"}
+
+    @property
     def retention(self) -> Retention:
         return Retention(self.retain_bytes, self.retain_ms, self.bytes_max, self.unread)
 

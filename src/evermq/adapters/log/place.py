@@ -204,7 +204,7 @@ class LogPlace:
     @property
     def settings(self) -> dict[str, str]:
         """The options that count for every process that uses the directory through this one."""
-        return {"fsync": self.options.fsync}
+        return self.options.shared
 
     @property
     def damages(self) -> list[Damage]:

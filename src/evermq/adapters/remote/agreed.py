@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from evermq.errors import Misconfigured
@@ -27,10 +27,16 @@ class Resets(Protocol):
 
 
 def check_agreed(where: str, asked: Mapping[str, str], kept: Mapping[str, str], pid: int) -> None:
-    """Raise Misconfigured where the owner keeps to something else than was asked for."""
-    for name, value in asked.items():
-        if kept.get(name, value) != value:
-            raise Misconfigured(
-                f"{where} is owned by process {pid} with {name}={kept[name]}, which counts for all, and not "
-                f"{name}={value}: leave {name} out, or give all processes the same"
-            )
+    """Raise Misconfigured where the owner keeps to something else than was asked for. What an older one does not tell
+    is taken as it is."""
+    differing = [name for name, value in asked.items() if kept.get(name, value) != value]
+    if differing:
+        raise Misconfigured(
+            f"{where} is owned by process {pid} with {_given(differing, kept)}, which counts for all, and not "
+            f"{_given(differing, asked)}: leave {', '.join(differing)} out, give all processes the same, or end that "
+            "one and open the directory before it does"
+        )
+
+
+def _given(names: Iterable[str], values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={values[name]}" for name in names)

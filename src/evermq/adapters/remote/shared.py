@@ -34,7 +34,7 @@ class SharedPlace:
     """See `Place`. own: opens the place as its owner, or raises an Unavailable that has the owner's `pid`.
 
     silence_ms: how long an owner may be silent before calls fail with an error that names its process. asked: settings
-    that an owner has to keep to.
+    that an owner has to keep to. lanes: of topics that are made through this, None for as many as the owner gives.
     """
 
     def __init__(
@@ -45,12 +45,14 @@ class SharedPlace:
         silence_ms: int = 5_000,
         clock: Clock = SYSTEM,
         asked: Mapping[str, str] = MappingProxyType({}),
+        lanes: int | None = None,
     ) -> None:
         self._own = own
         self._path = path
         self._silence_ms = silence_ms
         self._clock = clock
         self._asked = asked
+        self._lanes = lanes
         self._place: Place | None = None
         self._server: Server | None = None
         self._changing = asyncio.Lock()
@@ -66,9 +68,10 @@ class SharedPlace:
         silence_ms: int = 5_000,
         clock: Clock = SYSTEM,
         asked: Mapping[str, str] = MappingProxyType({}),
+        lanes: int | None = None,
     ) -> SharedPlace:
         """Own the place or connect to who does. Raises Misconfigured where that one keeps to other settings."""
-        shared = cls(own, path, silence_ms=silence_ms, clock=clock, asked=asked)
+        shared = cls(own, path, silence_ms=silence_ms, clock=clock, asked=asked, lanes=lanes)
         await shared.current()
         return shared
 
@@ -144,15 +147,21 @@ class SharedPlace:
 
     async def queue(self, topic: str) -> SharedQueue:
         async def opened(place: Place) -> SharedQueue:
-            return SharedQueue(self, place, await place.queue(topic))
+            return SharedQueue(self, place, await self.queue_at(place, topic))
 
         return await self.ask(opened)
+
+    async def queue_at(self, place: Place, topic: str) -> Queue:
+        """The queue of a topic there, which is made as it was asked for here if it is missing."""
+        if self._lanes:
+            await place.create(topic, lanes=self._lanes)
+        return await place.queue(topic)
 
     async def topics(self) -> list[str]:
         return await self.ask(lambda place: place.topics())
 
     async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
-        return await self.ask(lambda place: place.create(topic, groups=groups, lanes=lanes))
+        return await self.ask(lambda place: place.create(topic, groups=groups, lanes=lanes or self._lanes))
 
     async def drop(self, topic: str) -> None:
         await (await self.current()).drop(topic)
@@ -212,7 +221,7 @@ class SharedQueue:
 
     async def _at(self, place: Place) -> Queue:
         if place is not self._place:
-            self._use(await place.queue(self.name), place)
+            self._use(await self._shared.queue_at(place, self.name), place)
         return self._queue
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
