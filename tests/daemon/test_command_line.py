@@ -1,6 +1,9 @@
 """The command line as scripts use it: real processes, exit statuses, and nothing but lines on standard output."""
 
+import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -161,3 +164,21 @@ def test_two_processes_share_a_directory_and_the_second_takes_over(tmp_path: Pat
     assert evermq("send", url, given=b"after the owner\n").returncode == 0
     read = evermq("read", url, "--group", "g", "--until-empty", "--idle-ms", "50")
     assert sorted(read.stdout.splitlines()) == [b"after the owner", b"from the owner", b"through the socket"]
+
+
+def test_simulation_counts_its_seeds_for_who_looks() -> None:
+    command = [*EVERMQ, "simulate", "--world", "composite-pump", "--seeds", "1..3"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as ran:
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # EIO: the other end was closed
+            while some := os.read(ours, 4096):
+                seen += some
+        os.close(ours)
+        assert ran.stdout
+        told = ran.stdout.read()
+    assert b"3 of 3 seeds" in seen
+    assert b"of 3 seeds" not in told
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert piped.stderr == b"composite-pump: seeds 1 to 3 ...\n"

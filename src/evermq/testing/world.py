@@ -61,15 +61,18 @@ def worlds() -> dict[str, World]:
     return {world.name: world for world in (*each, *published.WORLDS)}
 
 
-def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:
-    """Play seeds; the summary has the fields of the command line's contract, and the trace hash of a single seed."""
+def run_world(name: str, seeds: Iterable[int], *, tell: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """Play seeds; the summary has the fields of the command line's contract, and the trace hash of a single seed.
+
+    tell(done): so many seeds are played."""
     world = worlds()[name]
     began = time.monotonic()
     played = list(seeds)
     histories = crash_points = 0
     failed, invalid, reasons, trace = [], [], [], ""
     seen: Counter[str] = Counter()
-    for seed in played:
+    for done, seed in enumerate(played):
+        tell(done)
         result = world.run(seed)
         histories += result.histories
         crash_points += result.crash_points
@@ -80,6 +83,7 @@ def run_world(name: str, seeds: Iterable[int]) -> dict[str, Any]:
         if result.failures:
             failed.append(seed)
             reasons += [f"seed {seed}: {failure}" for failure in result.failures[:3]]
+    tell(len(played))
     summary: dict[str, Any] = {
         "world": name,
         "seeds": f"{played[0]}..{played[-1]}" if played else "",
