@@ -17,7 +17,9 @@ _EVENTS_SHOWN = 14
 
 
 class Live:
-    """A table that is drawn again as things happen; silent where it is not wanted, lines where nobody can redraw."""
+    """A table that is drawn again as things happen; silent where it is not wanted, lines where nobody can redraw.
+
+    backlog: what the queues themselves say is left, once they were asked."""
 
     def __init__(self, wanted: bool, *, title: str = "evermq demo: a year of flights while things break") -> None:
         self._title = title
@@ -32,7 +34,7 @@ class Live:
         self._rates = (0.0, 0.0)
         self._numbers = (0, 0)
         self.total = 0
-        self.backlog = 0
+        self.backlog: int | None = None
         self.rung = "primary"
 
     def __enter__(self) -> Self:
@@ -73,7 +75,8 @@ class Live:
         of = f" of {self.total:,}" if self.total else ""
         table.add_row("sent", f"{sent:,}{of}", f"{max(0, self._rates[0]):,.0f}/s")
         table.add_row("handled", f"{handled:,}", f"{max(0, self._rates[1]):,.0f}/s")
-        table.add_row("not handled yet", f"{max(0, sent - handled):,}", "")
+        left = max(0, sent - handled)
+        table.add_row(*(("not handled yet", f"{left:,}") if self.backlog is None else ("backlog", f"{self.backlog:,}")))
         table.add_row("active rung", f"[bold]{self.rung}[/bold]", "")
         for line in self._events[-_EVENTS_SHOWN:]:
             table.add_row("", line, "")
