@@ -15,7 +15,7 @@ from evermq.adapters.rabbitmq.registry import Registry
 from evermq.adapters.rabbitmq.seen import SHOWN, Seen
 from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Denied, Misconfigured, NoSuchTopic, Unavailable, Unsupported
+from evermq.errors import Closed, Denied, Misconfigured, NoSuchTopic, Rejected, Unavailable, Unsupported
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_topic
 
@@ -84,6 +84,15 @@ class RabbitPlace:
         await self._control.drop(found)
         await self._registry.forget(topic)
 
+    async def drop_group(self, topic: str, group: str) -> None:
+        """Delete a group's queues with what is in them; what ends half-way is finished by the next try. Raises
+        NoSuchTopic where there is no such group, Rejected while it has readers, anywhere."""
+        found = await self._with_group(topic, check_group(group))
+        if await self._control.is_read(found, group):
+            raise Rejected(f"group {group} of topic {topic} has readers: close them, then drop it")
+        await self._control.drop_group(found, group)
+        await self._registry.leave(topic, group)
+
     async def describe(self, topic: str) -> TopicState:
         """RabbitMQ does not tell how old the oldest message is without taking it, so that is None: a message that is
         taken and given back counts a delivery more, and may come out of order."""
@@ -95,8 +104,7 @@ class RabbitPlace:
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
         """Raises NoSuchTopic, else always Unsupported."""
-        if group not in (await self.find(topic)).groups:
-            raise NoSuchTopic(f"topic {topic} has no group {group}: evermq topics create URL --groups {group} makes it")
+        await self._with_group(topic, group)
         raise Unsupported(
             f"group {group} of topic {topic} cannot be moved: a RabbitMQ queue keeps nothing that its group has "
             "settled, and hands out the rest from its head; to skip what waits, purge the queues of the group"
@@ -119,6 +127,13 @@ class RabbitPlace:
         found = (await self._registry.topics()).get(check_topic(topic))
         if found is None:
             raise NoSuchTopic(f"there is no topic {topic}: evermq topics create URL --groups a,b makes it")
+        return found
+
+    async def _with_group(self, topic: str, group: str) -> Topic:
+        """A topic that has this group. Raises NoSuchTopic."""
+        found = await self.find(topic)
+        if group not in found.groups:
+            raise NoSuchTopic(f"topic {topic} has no group {group}: evermq topics create URL --groups {group} makes it")
         return found
 
     def readers(self, topic: Topic, group: str) -> Readers:

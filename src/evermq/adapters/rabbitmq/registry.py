@@ -56,10 +56,16 @@ class Registry:
             kept = before.groups if before else ()
             topic = Topic(name, before.lanes if before else lanes, tuple(dict.fromkeys([*kept, *groups])))
             if topic != before:
-                number = records.get(name, {}).get("number", 0) + 1
-                records[name] = {"number": number, "lanes": topic.lanes, "groups": list(topic.groups)}
-                await self._write(channel, records)
+                await self._put(channel, records, topic)
         return topic
+
+    async def leave(self, name: str, group: str) -> None:
+        """Strike a group of a topic out."""
+        async with self._held() as (records, channel):
+            topic = _topics(records).get(name)
+            if topic and group in topic.groups:
+                left = tuple(each for each in topic.groups if each != group)
+                await self._put(channel, records, topic._replace(groups=left))
 
     async def forget(self, name: str) -> None:
         """Strike a topic out."""
@@ -104,6 +110,11 @@ class Registry:
                 )
             await asyncio.sleep(pause_ms / 1000)
             pause_ms = min(2 * pause_ms, 200)
+
+    async def _put(self, channel: Channel, records: dict[str, _Record], topic: Topic) -> None:
+        number = records.get(topic.name, {}).get("number", 0) + 1
+        records[topic.name] = {"number": number, "lanes": topic.lanes, "groups": list(topic.groups)}
+        await self._write(channel, records)
 
     async def _write(self, channel: Channel, records: dict[str, _Record]) -> None:
         properties = commands.Basic.Properties(delivery_mode=2, content_type="application/json")

@@ -13,7 +13,7 @@ from pamqp.common import FieldTable
 from evermq.adapters.rabbitmq.link import Link
 from evermq.errors import NoSuchTopic, Unavailable, Uncertain
 
-__all__ = ["Control", "QueueState", "Topic", "line_of", "queue_of"]
+__all__ = ["Control", "QueueState", "Topic", "line_of", "queue_of", "queues_of"]
 
 # Quorum queues count deliveries, and drop what was delivered too often where a limit is set: in RabbitMQ 4 it is 20 by
 # default. How often a message is tried is the reader's business, so the limit is out of reach.
@@ -47,6 +47,11 @@ def queue_of(topic: str, group: str, lane: int) -> str:
     return f"{topic}:{group}:{lane}"
 
 
+def queues_of(topic: Topic, group: str) -> list[str]:
+    """All of a group, the one that its readers stand at last."""
+    return [*(queue_of(topic.name, group, lane) for lane in range(topic.lanes)), line_of(topic.name, group)]
+
+
 class Control:
     """Declares and deletes, over a channel that is opened again after an error has closed it."""
 
@@ -77,12 +82,21 @@ class Control:
         doing = f"drop topic {topic.name}"
         await self._ask(commands.Exchange.Delete(exchange=topic.name), doing)
         for group in topic.groups:
-            for queue in (
-                *(queue_of(topic.name, group, lane) for lane in range(topic.lanes)),
-                line_of(topic.name, group),
-            ):
-                with suppress(NoSuchTopic):
-                    await self._ask(commands.Queue.Delete(queue=queue), doing)
+            await self.drop_group(topic, group)
+
+    async def drop_group(self, topic: Topic, group: str) -> None:
+        """Its queues, with what is in them."""
+        for queue in queues_of(topic, group):
+            with suppress(NoSuchTopic):
+                await self._ask(commands.Queue.Delete(queue=queue), f"drop group {group} of topic {topic.name}")
+
+    async def is_read(self, topic: Topic, group: str) -> bool:
+        """Whether a group has readers, wherever they are."""
+        for queue in queues_of(topic, group):
+            with suppress(NoSuchTopic):
+                if (await self.state(queue)).consumers:
+                    return True
+        return False
 
     async def state(self, queue: str) -> QueueState:
         """Raises NoSuchTopic."""
