@@ -18,9 +18,10 @@ from evermq.drills.engines.packages import debian, version_told
 from evermq.drills.engines.ports import HOST, answers, free_port
 from evermq.errors import Unavailable
 
-__all__ = ["RabbitMQ", "RabbitMQSecured", "RabbitMQThree"]
+__all__ = ["ELSEWHERE", "RabbitMQ", "RabbitMQSecured", "RabbitMQThree"]
 
 _HELLO = b"AMQP\x00\x00\x09\x01"
+ELSEWHERE = "127.0.0.2"  # where the secured node listens too, and which its certificate does not name
 _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the path wants to become another user
 
 
@@ -205,6 +206,7 @@ class RabbitMQSecured(RabbitMQ):
         return (
             "listeners.tcp = none\n"
             f"listeners.ssl.1 = {HOST}:{member.port}\n"
+            f"listeners.ssl.2 = {ELSEWHERE}:{member.port}\n"
             f"ssl_options.cacertfile = {self.secrets.ca}\n"
             f"ssl_options.certfile = {self.secrets.certificate}\n"
             f"ssl_options.keyfile = {self.secrets.key}\n"
