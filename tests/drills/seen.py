@@ -88,6 +88,16 @@ class Seen:
         sent = self.at("send_ok")
         return {name for name, t in back if any(ok.id.startswith(f"{name}-") and t < ok.t < off.t for ok in sent)}
 
+    @property
+    def switched(self) -> dict[str, list[str]]:
+        """For each producer, what held for it one after the other, whether it was restarted meanwhile or not."""
+        found: dict[str, list[str]] = {}
+        for event in self.at("switch"):
+            said = found.setdefault(event.proc, [])
+            if said[-1:] != [event.detail]:
+                said.append(event.detail)
+        return found
+
     def assert_whole(self) -> None:
         """It passed, all are back where they began, and nothing is left on any engine of the ladder."""
         figures = self.held.figures

@@ -32,14 +32,15 @@ async def test_rt1_all_of_kafka_killed_for_a_minute(engines: Engines, tmp_path: 
     way, the standby is empty in the end, and no key is out of order."""
     seen = await drill(engines, "kill", tmp_path, plan=plan(60))
     seen.assert_whole()
-    assert seen.agreed.states == [State.NORMAL, State.DEGRADED, State.RETURNING, State.NORMAL]
+    there_and_back = ["primary is degraded", "primary is returning", "primary is normal"]
+    assert seen.switched == {f"producer-{number}": there_and_back for number in range(3)}
 
 
-@KAFKAS
+@over("rabbitmq,redis")
 async def test_rt2_answers_swallowed_make_doubles_that_take_no_effect(engines: Engines, tmp_path: Path) -> None:
-    """RT2, swallow answers: a proxy in front of each broker drops one answer in five for a minute; there are raw
-    doubles and none that takes effect, and nothing is lost."""
-    seen = await drill(engines, "swallow", tmp_path, plan=plan(60))
+    """RT2, swallow answers: a proxy in front of the broker drops one answer in five for a minute; there are raw doubles
+    and none that takes effect, and nothing is lost. The broker is RabbitMQ's: Kafka's drop what is sent again."""
+    seen = await drill(engines, "swallow", tmp_path, plan=replace(plan(60), producers=2))
     seen.assert_whole()
     assert seen.held.figures["duplicates_raw"] + seen.agreed.doubles > 0
 
@@ -80,5 +81,7 @@ async def test_rt18_flapping_primary_makes_no_flapping_switch(engines: Engines, 
     seen = await drill(engines, "flapping", tmp_path, plan=plan(8))
     seen.assert_whole()
     [on], [off] = seen.at("fault_on"), seen.at("fault_off")
-    away = seen.agreed.states.count(State.DEGRADED)
-    assert 1 <= away <= (off.t - on.t) / 1e6 / PACE["dwell_ms"] + 1
+    most = (off.t - on.t) / 1e6 / PACE["dwell_ms"] + 1
+    away = [said.count("primary is degraded") for said in seen.switched.values()]
+    assert 1 <= max(away) <= most
+    assert seen.agreed.states.count(State.DEGRADED) <= most
