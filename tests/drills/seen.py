@@ -35,18 +35,22 @@ _GROUP = "billing"
 
 @dataclass(slots=True)
 class Agreed:
-    """states: of the primary, one after the other. followed: the epochs that the processes followed when all of them
-    voted for the last time. doubles: copies that readers have set aside, as far as they told."""
+    """states: of the primary, one after the other; reasons: of each but the first, and when (the clock of histories).
+    followed: the epochs that the processes followed when all of them voted for the last time. doubles: copies that
+    readers have set aside, as far as they told."""
 
     states: list[State] = field(default_factory=lambda: [State.NORMAL])
+    reasons: list[tuple[int, str]] = field(default_factory=list)
     followed: set[int] = field(default_factory=set)
     doubles: int = 0
 
     async def watch(self, coordinator: Coordinator) -> None:
         async for found in coordinator.watch():
-            state = decode(found.value, time.time_ns() // 1_000_000).away.get("primary", State.NORMAL)
+            agreed = decode(found.value, time.time_ns() // 1_000_000)
+            state = agreed.away.get("primary", State.NORMAL)
             if state is not self.states[-1]:
                 self.states.append(state)
+                self.reasons.append((time.monotonic_ns(), agreed.why))
 
     async def ask(self, coordinator: Coordinator, processes: int) -> None:
         while True:
@@ -73,7 +77,8 @@ class Seen:
     def why(self) -> str:
         """For whoever reads that it failed."""
         said = [f"{gate}: {passed}" for gate, passed in self.held.gates.items()]
-        return "\n".join([self.held.figures["verdict"], *self.held.reasons, *said, str(self.held.figures)])
+        agreed = [f"{(t - self.events[0].t) / 1e9:.1f} s: {why}" for t, why in self.agreed.reasons]
+        return "\n".join([self.held.figures["verdict"], *self.held.reasons, *said, *agreed, str(self.held.figures)])
 
     def at(self, ev: str) -> list[Event]:
         """All events of a kind."""
@@ -104,7 +109,7 @@ class Seen:
         assert figures["verdict"] == "PASS", self.why
         assert figures["lost"] == figures["stranded"] == figures["inversions"] == figures["duplicates_business"] == 0
         assert not any(self.left.values()), self.left
-        assert self.agreed.states[-1] is State.NORMAL
+        assert self.agreed.states[-1] is State.NORMAL, self.why
 
 
 async def drill(engines: Engines, row: str, directory: Path, *, plan: Plan) -> Seen:

@@ -33,7 +33,7 @@ async def test_rt1_all_of_kafka_killed_for_a_minute(engines: Engines, tmp_path: 
     seen = await drill(engines, "kill", tmp_path, plan=plan(60))
     seen.assert_whole()
     there_and_back = ["primary is degraded", "primary is returning", "primary is normal"]
-    assert seen.switched == {f"producer-{number}": there_and_back for number in range(3)}
+    assert seen.switched == {f"producer-{number}": there_and_back for number in range(3)}, seen.why
 
 
 @over("rabbitmq,redis")
