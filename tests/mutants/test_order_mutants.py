@@ -159,13 +159,6 @@ def copies_are_dropped_and_nothing_is_held(patch: Patch) -> None:
     patch.setattr(Gate, "_pass", pass_)
 
 
-def link_and_handled_set(patch: Patch) -> None:
-    """A link to the message before it and a set of what was handled, with a limit: no voids, no sticky slot."""
-    refused_number_has_no_void(patch)
-    slot_is_not_sticky(patch)
-    settled_numbers_are_forgotten(patch)
-
-
 def several_appends_of_a_lane_are_under_way(patch: Patch) -> None:
     class Never(set[int]):
         def isdisjoint(self, other: object) -> bool:
@@ -275,7 +268,6 @@ MUTANTS = [
     Mutant("settled as the lane was lost", "stuck", "order-cut-off", what_was_settled_too_late_is_kept),
     Mutant("lost lanes in silence", "stuck", "order-cut-off", lost_lanes_are_not_heard_of),
     Mutant("return with a deep backlog", "held", "order-return", ladder_returns_while_much_is_left_below),
-    Mutant("link and handled set", "all", "order-refused", link_and_handled_set),
 ]
 
 

@@ -45,6 +45,7 @@ def worlds() -> dict[str, World]:
     """All worlds by name."""
     from evermq.testing.worlds import (
         composites,
+        linked,
         log_clock,
         log_crash,
         log_failing,
@@ -58,7 +59,7 @@ def worlds() -> dict[str, World]:
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
     each = (*logs, *composites.WORLDS, *order.WORLDS, *order_adoption.WORLDS, *order_retained.WORLDS)
-    return {world.name: world for world in (*each, *published.WORLDS)}
+    return {world.name: world for world in (*each, *published.WORLDS, *linked.WORLDS)}
 
 
 def run_world(name: str, seeds: Iterable[int], *, tell: Callable[[int], None] = lambda done: None) -> dict[str, Any]:

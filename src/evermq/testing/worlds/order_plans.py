@@ -128,6 +128,10 @@ PLANS = {
         Plan(progress_lost_ms=5_000, count=60, flags=True, window=32, is_strict=False),
     ),
     "restarts": ("producers are killed and go on", replace(_BOTH, producer_kills=4)),
+    "restarts-unread": (
+        "producers are killed and go on while what they sent before cannot be read",
+        Plan(unread=(1_000, 6_000), producer_kills=8, think_ms=300, count=60, window=64),
+    ),
     "late-group": ("a group joins at the newest message", Plan(late_group_ms=4_000, flags=True, window=32)),
     "host-lost": ("a host dies for ever", replace(_BOTH, host_lost_ms=5_200, may_wait=True, flags=True, window=32)),
     "tail-lost": (
