@@ -1,5 +1,9 @@
 """Every mend of the protocol taken out again, and the world that must notice: lost, stuck, doubled, out of order, or
-flagged without need."""
+flagged without need.
+
+No barrier keeps the pumps of a host apart when a slot changes hands: a slot's counters go with it, so that whoever
+begins in another slot has streams of its own. What is lost with a host needs no mend beside the sticky slot and the
+proof of absence."""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from evermq.errors import Uncertain
 from evermq.ha import retained
 from evermq.ha.copies import Copies
 from evermq.ha.drained import Drained
+from evermq.ha.failover import Failover
 from evermq.ha.host_rung import HostRung
 from evermq.ha.retained import Retained
 from evermq.numbering import land_all
@@ -31,6 +36,7 @@ from evermq.settled import Settled
 from evermq.settling import States
 from evermq.slot import HeldSlot
 from evermq.testing.worlds import order_host
+from evermq.testing.worlds.order_actors import Consumer
 from evermq.testing.worlds.order_adoption import Slots
 from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
 
@@ -39,6 +45,39 @@ Patch = pytest.MonkeyPatch
 
 def slot_is_not_sticky(patch: Patch) -> None:
     patch.setattr(Ladder, "is_sticky", lambda self: False)
+
+
+def ladder_is_not_sticky(patch: Patch) -> None:
+    """The ladder goes on to its upper rungs while the host's last one holds something."""
+    patch.setattr(Failover, "_order", lambda self: self._steered(self._keys))
+
+
+def all_lanes_share_a_window(patch: Patch) -> None:
+    """A reader that holds four messages, of whichever lanes, reads nothing more."""
+    real = OrderedReader._take_in
+
+    async def take_in(self: OrderedReader, count_max: int) -> None:
+        if self.holding < 4:
+            await real(self, count_max)
+
+    patch.setattr(OrderedReader, "_take_in", take_in)
+
+
+def dead_letter_settles_nothing(patch: Patch) -> None:
+    """It is acknowledged where it lay, and the progress of its group does not hear of it."""
+    buried: set[Any] = set()
+    real = OrderedReader.ack
+
+    def bury(self: Consumer, delivery: Delivery) -> bool:
+        buried.add(delivery.receipt)
+        return True
+
+    async def ack(self: OrderedReader, deliveries: Sequence[Delivery]) -> None:
+        await self._inner.ack([each.receipt.inner for each in deliveries if each.receipt in buried])
+        await real(self, [each for each in deliveries if each.receipt not in buried])
+
+    patch.setattr(Consumer, "_bury", bury)
+    patch.setattr(OrderedReader, "ack", ack)
 
 
 def refused_number_has_no_void(patch: Patch) -> None:
@@ -245,6 +284,9 @@ MUTANTS = [
     Mutant("copies of the dead are left", "stuck", "order-retained", copies_of_the_dead_are_left),
     Mutant("readers hear of no copies", "out of order", "order-retained", readers_hear_of_no_copies),
     Mutant("slot is not sticky", "stuck", "order-pumped", slot_is_not_sticky),
+    Mutant("ladder is not sticky", "flagged", "order-adopted", ladder_is_not_sticky),
+    Mutant("all lanes share a window", "stuck", "order-rebalances", all_lanes_share_a_window),
+    Mutant("dead letter settles nothing", "stuck", "order-dead-letters", dead_letter_settles_nothing),
     Mutant("refused number has no void", "stuck", "order-refused", refused_number_has_no_void),
     Mutant("uncertain number is given up", "stuck", "order-nothing-left", uncertain_number_is_given_up),
     Mutant("pump sends no void", "stuck", "order-dead-letters", pump_sends_no_void),

@@ -233,10 +233,17 @@ class Consumer(_Process):
             self._record.flagged[self._group] += 1
         is_dead = self._record.clock.random.random() < self.dead
         try:
-            is_first = not self.atomic or self._settle(delivery)
+            is_first = self._bury(delivery) if is_dead else self._mark(delivery)
         except (Fenced, Unavailable) as error:
             self._record.seen["fenced" if isinstance(error, Fenced) else "rolled back"] += 1
             return False
         if is_first:
             self._record.tell("dead" if is_dead else "handler_ok", **what)
         return True
+
+    def _mark(self, delivery: Delivery) -> bool:
+        return not self.atomic or self._settle(delivery)
+
+    def _bury(self, delivery: Delivery) -> bool:
+        """It settles for its group, as what took effect does."""
+        return self._mark(delivery)
