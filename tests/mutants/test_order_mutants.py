@@ -170,6 +170,11 @@ def every_reader_handles_every_lane(patch: Patch) -> None:
     patch.setattr(MemoryPart, "claim", claim)
 
 
+def groups_share_what_is_settled(patch: Patch) -> None:
+    real = MemoryProgress.join
+    patch.setattr(MemoryProgress, "join", lambda self, group: real(self, "all"))
+
+
 def silent_reader_keeps_its_claims(patch: Patch) -> None:
     patch.setattr(MemoryPart, "is_silent", property(lambda self: self._left))
 
@@ -301,6 +306,7 @@ MUTANTS = [
     Mutant("adopter sends no void", "flagged", "order-adopted", adopter_sends_no_void),
     Mutant("numbers go on in another slot", "lost", "order-adopted", numbers_go_on_in_another_slot),
     Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
+    Mutant("groups share what is settled", "lost", "order-groups", groups_share_what_is_settled),
     Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),
     Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),

@@ -53,13 +53,15 @@ def worlds() -> dict[str, World]:
         log_rot,
         order,
         order_adoption,
+        order_groups,
         order_retained,
         published,
     )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
-    each = (*logs, *composites.WORLDS, *order.WORLDS, *order_adoption.WORLDS, *order_retained.WORLDS)
-    return {world.name: world for world in (*each, *published.WORLDS, *linked.WORLDS)}
+    orders = (*order.WORLDS, *order_adoption.WORLDS, *order_groups.WORLDS, *order_retained.WORLDS)
+    each = (*logs, *composites.WORLDS, *orders, *published.WORLDS, *linked.WORLDS)
+    return {world.name: world for world in each}
 
 
 def run_world(name: str, seeds: Iterable[int], *, tell: Callable[[int], None] = lambda done: None) -> dict[str, Any]:

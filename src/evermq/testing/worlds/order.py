@@ -77,6 +77,8 @@ class Run:
             for number, make in enumerate(self.queues())
         ]
         self.consumers = [self._consumer(f"c{number}", _GROUP) for number in range(2)]
+        self.whole = [_GROUP]  # groups that must handle everything
+        self.partly = [_LATE]  # groups that need not have seen everything
         self.failures: list[str] = []
         self.gone: set[str] = set()  # what the promise allows to be lost
 
@@ -276,30 +278,33 @@ class Run:
     def _left(self) -> list[str]:
         left = [producer.name for producer in self.producers if not producer.is_done]
         left += [slot.name for slot in self.slots if not slot.is_empty]
-        groups = {_GROUP, *(_LATE for consumer in self.consumers if consumer.start is Start.NEWEST)}
+        groups = {*self.whole, *(_LATE for consumer in self.consumers if consumer.start is Start.NEWEST)}
         places = [(group, rung) for group in sorted(groups) for rung in self.rungs.values()]
         return left + [f"{group} of {rung.name}: {n}" for group, rung in places if (n := rung.left(group))]
 
     def judge(self, result: WorldResult) -> None:
-        """What every group did, each by itself: a late one need not have seen everything."""
-        for slot in self.slots:
-            for message in slot.dead:
-                self.record.tell("dead", id=message.id, group=_GROUP)
+        """What every group did, each by itself."""
+        for id, group in [(message.id, group) for slot in self.slots for message in slot.dead for group in self.whole]:
+            self.record.tell("dead", id=id, group=group)
         events = [each if each.id not in self.gone else _unknown(each) for each in self.record.events]
         forbid = frozenset({"duplicates_business"} if self.plan.atomic and self.plan.is_strict else ())
-        mine = [each for each in events if each.group != _LATE and not (self.plan.may_wait and each.ev == "left")]
-        verdict = check(mine, Expect(forbid=forbid, groups=frozenset({_GROUP})))
-        if verdict.verdict == "FAIL":
-            self.failures += [str(verdict), *(text for rule in verdict.reasons for text in verdict.examples[rule][:3])]
-        self._judge_order(_GROUP, verdict)
-        late = [each for each in events if each.group == _LATE or each.ev == "send_invoke"]
-        again = check(late, Expect(forbid=forbid, acknowledged_min=0))
-        if again.verdict == "FAIL":
-            self.failures.append(f"the group that joined late: {again}")
-        self._judge_order(_LATE, again)
+        told = [each for each in events if not (self.plan.may_wait and each.ev == "left")]
+        for group in self.whole:
+            mine = [each for each in told if each.group in ("", group)]
+            verdict = check(mine, Expect(forbid=forbid, groups=frozenset({group})))
+            if verdict.verdict == "FAIL":
+                examples = [text for rule in verdict.reasons for text in verdict.examples[rule][:3]]
+                self.failures += [f"{group}: {verdict}", *examples]
+            self._judge_order(group, verdict)
+            result.seen.update(verdict.counts)
+        for group in self.partly:
+            mine = [each for each in events if each.group == group or each.ev == "send_invoke"]
+            again = check(mine, Expect(forbid=forbid, acknowledged_min=0))
+            if again.verdict == "FAIL":
+                self.failures.append(f"{group}, which need not see everything: {again}")
+            self._judge_order(group, again)
         result.failures = self.failures
         result.seen.update(self.record.seen)
-        result.seen.update(verdict.counts)
         for counts in [reader.counts for reader in self._readers()]:
             result.seen["held"] += counts.held
             result.seen["dropped"] += counts.dropped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["ADOPTED", "FOUR_RUNGS", "PLANS", "RETAINED", "Plan", "drawn"]
+__all__ = ["ADOPTED", "FOUR_RUNGS", "GROUPS", "PLANS", "RETAINED", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,18 @@ _ALL = replace(
     hangs=True,
 )
 ADOPTED = replace(_BOTH, producer_kills=12, restart_ms_max=4_000, think_ms=100, count=60, lies=0.3)
+GROUPS = replace(
+    _BOTH,
+    window=32,
+    refused=0.05,
+    dead=0.02,
+    lies=0.2,
+    producer_kills=2,
+    consumer_kills=3,
+    rebalances=4,
+    think_ms=400,
+    count=40,
+)
 RETAINED = Plan(
     primary_down=(1_000, 7_000),
     tail_lost_ms=3_000,

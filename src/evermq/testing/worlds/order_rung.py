@@ -145,6 +145,11 @@ class Rung:
         if self.prefix:
             cursor.settled.clear()
 
+    def remove(self, group: str) -> None:
+        """Nobody reads as this group any more."""
+        self.groups.pop(group, None)
+        self.readers.pop(group, None)
+
     def lose_tail(self, group: str, count: int) -> set[str]:
         """What was acknowledged last and read by nobody is gone, as in a fail-over; returns the ids."""
         lost: set[str] = set()
