@@ -228,9 +228,18 @@ def test_corrupt_segment_is_reported_and_the_rest_is_read(log: Path) -> None:
     assert not report["ok"]
     assert "bit rot" in report["problems"][0]
     assert b"PROBLEM" in evermq("verify", str(log)).stdout
+    for command in ("backlog", "topics"):
+        looked = evermq(command, f"log://{log}/t" if command == "backlog" else f"log://{log}")
+        assert looked.returncode == 0
+        assert b"not intact" in looked.stderr
     read = evermq("read", f"log://{log}/t", *READ)
-    assert read.returncode == 0
+    assert read.returncode == 1
+    assert b"are damaged and were passed over" in read.stderr
+    assert f"evermq verify {log}".encode() in read.stderr
+    assert b"Traceback" not in read.stderr
     assert read.stdout.split()[-1] == b"behind"
+    again = evermq("read", f"log://{log}/t", *READ)
+    assert (again.returncode, again.stdout) == (0, b"")
 
 
 @pytest.mark.skipif(not _root(), reason="only root may mount a small disk")

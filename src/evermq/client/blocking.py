@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
 from evermq.client.producer_batch import made_of
 from evermq.clock import SYSTEM
-from evermq.errors import Closed
+from evermq.errors import Closed, Damaged
 from evermq.message import Message, MessageFactory
 from evermq.port import AppendsBlocking, Delivery, Reader, Start
 from evermq.port import Queue as AsyncQueue
@@ -22,6 +23,7 @@ from evermq.position import Position
 
 __all__ = ["Consumer", "Producer", "Queue", "run"]
 
+_log = logging.getLogger("evermq.consumer")
 _WAIT_MS = 1_000
 
 T = TypeVar("T")
@@ -150,7 +152,7 @@ class Consumer:
         self._closed = False
 
     def read(self, *, wait_ms: int = _WAIT_MS) -> list[Delivery]:
-        """Some deliveries, or none after wait_ms."""
+        """Some deliveries, or none after wait_ms. What is damaged is logged and passed over."""
         return self._read(self._batch_count_max, wait_ms)
 
     def ack(self, *deliveries: Delivery) -> None:
@@ -195,7 +197,11 @@ class Consumer:
         self.close()
 
     def _read(self, count_max: int, wait_ms: int) -> list[Delivery]:
-        return run(_wait_for(self._open().read(count_max=count_max, wait_ms=wait_ms)))
+        try:
+            return run(_wait_for(self._open().read(count_max=count_max, wait_ms=wait_ms)))
+        except Damaged as error:
+            _log.warning("group %s: %s", self._group, error)
+            return []  # the next read goes on behind it
 
     def _open(self) -> Reader:
         if self._closed:

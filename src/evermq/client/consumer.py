@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,12 +16,13 @@ from evermq.client.bounds import check_whole
 from evermq.client.pace import Pace
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Rejected
+from evermq.errors import Closed, Damaged, EvermqError, Rejected
 from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["Consumer", "Handler", "Progress"]
 
+_log = logging.getLogger("evermq.consumer")
 Handler = Callable[[Delivery], Awaitable[Any] | Any]
 _POLL_MS = 1_000
 _PAUSE_MS = 200
@@ -187,6 +189,8 @@ class Consumer:
         except Exception as error:
             if isinstance(error, Closed):
                 self._reader = None
+            if isinstance(error, Damaged):
+                _log.warning("group %s: %s", self._group, error)  # it is told once, and on_error may be missing
             self._tell(error)
             await self._clock.sleep(_PAUSE_MS)
             return []

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Unavailable, Uncertain
+from evermq.errors import Closed, Damaged, Unavailable, Uncertain
 from evermq.ha.leg import Leg
 from evermq.ha.pace import Pace
 from evermq.ha.together import close_all, together
@@ -22,7 +22,8 @@ class Merged:
 
     What a child yields while nobody reads waits here, at most one read of each child; closing gives it back. A child's
     reader is read and acknowledged at the same time. An error of a child that is neither Unavailable nor Uncertain is
-    raised, once nothing else is there to be returned. pace: how fast all but the first are read.
+    raised, once nothing else is there to be returned; Damaged at once, since a child tells it once and goes on. pace:
+    how fast all but the first are read.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Merged:
         self._clock = clock
         self._surplus: list[Delivery] = []
         self._errors: dict[str, Exception] = {}  # of each leg the last, until it is raised
+        self._damaged: list[Damaged] = []
         self.closed = False
 
     @classmethod
@@ -76,6 +78,8 @@ class Merged:
                 if leg.task is None:
                     leg.task = asyncio.create_task(leg.poll(count_max))
             await self._wait(wait_ms)
+        if self._damaged:
+            raise self._damaged.pop(0)
         found, self._surplus = self._surplus[:count_max], self._surplus[count_max:]
         if not found and self._errors:
             raise self._errors.popitem()[1]
@@ -99,7 +103,7 @@ class Merged:
     async def _wait(self, wait_ms: int) -> None:
         """Until something is found, or nobody is left who could; one that fails keeps nobody from waiting."""
         until_ms = self._clock.monotonic_ms() + wait_ms
-        while not self._surplus and (waiting := [leg.task for leg in self._legs if leg.task]):
+        while not (self._surplus or self._damaged) and (waiting := [leg.task for leg in self._legs if leg.task]):
             left_ms = max(0, until_ms - self._clock.monotonic_ms())
             done, _ = await asyncio.wait(waiting, timeout=left_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
             self._check()
@@ -113,7 +117,9 @@ class Merged:
             if leg.task and leg.task.done():
                 task, leg.task = leg.task, None
                 error = None if task.cancelled() else task.exception()
-                if isinstance(error, Exception):
+                if isinstance(error, Damaged):
+                    self._damaged.append(error)
+                elif isinstance(error, Exception):
                     self._errors[leg.key] = error
                 elif not task.cancelled():
                     self._errors.pop(leg.key, None)

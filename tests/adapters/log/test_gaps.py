@@ -15,6 +15,7 @@ from evermq.message import MessageFactory
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.simulation.loop import simulate
+from evermq.testing.worlds.log_audit import read_past_damage
 
 Play = Callable[[SimulatedClock], Awaitable[Any]]
 
@@ -33,7 +34,7 @@ async def append(place: LogPlace, clock: SimulatedClock, count: int) -> None:
 async def settle(place: LogPlace) -> int:
     reader = await (await place.queue("t")).reader("g")
     count = 0
-    while found := await reader.read(count_max=1000, wait_ms=0):
+    while found := await read_past_damage(reader, 1000):
         await reader.ack(found)
         count += len(found)
     await reader.close()

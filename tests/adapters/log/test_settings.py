@@ -39,8 +39,9 @@ async def test_other_fsync_than_the_owner_s_is_refused(tmp_path: Path, owners: s
 @pytest.mark.parametrize(("name", "value"), OTHERS.items())
 async def test_every_option_that_differs_from_the_owner_s_is_refused(tmp_path: Path, name: str, value: str) -> None:
     owner = await open_log(tmp_path, **OWNERS)
+    asked: dict[str, Any] = {name: value}
     with pytest.raises(Misconfigured, match=rf"with {name}=\w+, .* not {name}={value}: leave {name} out.* or end"):
-        await open_log(tmp_path, **{name: value})
+        await open_log(tmp_path, **asked)
     await owner.close()
 
 

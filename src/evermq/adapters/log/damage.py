@@ -28,6 +28,10 @@ class Damage:
     synced: bool
     missing: int = 0
 
+    def covers(self, segment: int, position: int) -> bool:
+        """Whether this byte of this segment is in it."""
+        return segment == self.segment and self.position <= position < self.position + self.length
+
     def __str__(self) -> str:
         groups = f"groups {self.first_sequence} to {self.last_sequence}"
         if not self.last_sequence:

@@ -8,8 +8,9 @@ from itertools import chain
 from typing import Protocol
 
 from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.gaps import Gap, gaps_in
 from evermq.adapters.log.index import Location
-from evermq.adapters.log.lane_cursor import LaneCursor
+from evermq.adapters.log.lane_cursor import LaneCursor, ranges_of
 from evermq.adapters.log.reading import LaneScan, Reading, bytes_of
 from evermq.message import Message
 
@@ -34,7 +35,8 @@ class Member(Protocol):
 
 @dataclass(slots=True)
 class Group:
-    """`readers`: those that are open, with the lanes each holds in the order it took them."""
+    """`readers`: those that are open, with the lanes each holds in the order it took them. `passed`: what nobody was
+    told of yet."""
 
     number: int
     name: str
@@ -43,6 +45,7 @@ class Group:
     reading: Reading
     readers: dict[Member, dict[int, None]] = field(default_factory=dict)
     scans: dict[int, LaneScan] = field(default_factory=dict)
+    passed: list[Gap] = field(default_factory=list)
 
     def may_read(self, reader: Member, lane: int) -> bool:
         """A lane belongs to its holder; more than a fair share only while no other reader goes hungry."""
@@ -93,8 +96,10 @@ class Group:
             offsets = [offset for offset in again if offset in found]
             messages = [found[offset] for offset in offsets]
             attempts = [cursor.attempt(offset) for offset in offsets]
-            if len(offsets) < len(again) and (gone := cursor.settle(set(again) - found.keys())):
-                changes.append(gone)  # damaged, or never synced: there is nothing to wait for
+            gone = set(again) - found.keys()
+            if gone and (change := cursor.settle(gone)):
+                changes.append(change)  # damaged, or never synced: there is nothing to wait for
+                self.passed += [Gap(lane, range(*each)) for each in ranges_of(gone)]
         is_all = taken == len(wanted) and not cursor.returned
         if is_all and taken < count_max and cursor.next < end and self._has_room(cursor):
             fresh, numbers = self._take_new(cursor, count_max - taken, end, changes)
@@ -115,7 +120,13 @@ class Group:
         messages, ranges, next_offset = self.scan(cursor.lane).fetch(cursor.next, count_max, _WINDOW_BYTES)
         if not messages:
             next_offset = end  # a damaged stretch: there is nothing to wait for
+        first = cursor.next
         changes.append(cursor.take_new(ranges, next_offset))
+        if sum(map(len, ranges)) < next_offset - first:
+            gaps = list(gaps_in(cursor.lane, first, ranges, next_offset))
+            self.passed += gaps
+            settled = [(gap.offsets.start, gap.offsets.stop) for gap in gaps]
+            changes.append(Change(self.number, cursor.lane, settled=settled))  # else the next owner looks for it again
         offsets = [offset for each in ranges for offset in each]
         if cursor.parks:
             rows = [(offset, message.key) for offset, message in zip(offsets, messages, strict=True)]
@@ -126,6 +137,11 @@ class Group:
                 messages = [m for m, offset in zip(messages, offsets, strict=True) if offset not in left_out]
                 offsets = [offset for offset in offsets if offset not in left_out]
         return messages, offsets
+
+    def take_passed(self) -> list[Gap]:
+        """What was passed over since the last time."""
+        passed, self.passed = self.passed, []
+        return passed
 
     def scan(self, lane: int) -> LaneScan:
         """The group's own place in a lane."""

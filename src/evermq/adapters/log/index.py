@@ -10,7 +10,7 @@ from typing import NamedTuple
 from evermq.adapters.log.frame import Entry, Piece
 from evermq.adapters.log.segment import STORED, Segment
 
-__all__ = ["Index", "Lane", "Location"]
+__all__ = ["Index", "Lane", "LaneId", "Location"]
 
 LaneId = tuple[int, int]  # topic number, lane number
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from evermq.adapters.log.ballast import is_full
-from evermq.adapters.log.damage import rescan
+from evermq.adapters.log.damage import Damage, rescan
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Kind, Piece, build, length_of
+from evermq.adapters.log.index import Location
 from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.recovery import ENDS, Recovered, recover
 from evermq.adapters.log.segment import Segment, name_of, write_footer
@@ -23,11 +24,14 @@ from evermq.errors import Overloaded, TooLarge, Unavailable, Uncertain
 
 __all__ = ["Journal"]
 
+_END = Location(1 << 64, 0)
+
 
 @dataclass(slots=True)
 class Journal:
     """Open with `Journal.open`. `synced`: the last sequence known to be on the device. `on_full`: called when
-    the disk has no room for another segment, before the append is refused."""
+    the disk has no room for another segment, before the append is refused. `on_damage`: called for what a reader finds
+    not intact. `forgotten`: the last segment that was taken away."""
 
     disk: Disk
     clock: Clock
@@ -38,8 +42,10 @@ class Journal:
     may_grow: Callable[[], bool] = lambda: True
     on_full: Callable[[], None] = lambda: None
     before_write: Callable[[], None] = lambda: None
+    on_damage: Callable[[Damage], None] = lambda _: None
     lock: Lock = field(default_factory=Lock)
     synced: int = 0
+    forgotten: int = 0
     failure: str = ""
 
     @classmethod
@@ -62,6 +68,20 @@ class Journal:
 
     def end(self, topic: int, lane: int) -> int:
         return self.state.index.end(topic, lane)
+
+    def start(self, topic: int, lane: int) -> int:
+        """The first offset that is stored, or that was until it was damaged."""
+        found, origins = self.state.index.lane(topic, lane), self.state.origins
+        origin = found.start if origins is None or self.forgotten else origins.get((topic, lane), 0)
+        if origin < found.start and self.damages_between(Location(0, 0), found.find(found.start) or _END):
+            return origin
+        return found.start
+
+    def damages_between(self, begin: Location, end: Location) -> list[Damage]:
+        """What was flushed between these places of what is still kept, and is not intact."""
+        with self.lock:
+            damages = [damage for damage in self.state.damages if damage.synced and damage.segment > self.forgotten]
+            return [damage for damage in damages if begin <= (damage.segment, damage.position) < end]
 
     def check(self) -> None:
         """Raise Unavailable where a write error closed the log."""
@@ -102,13 +122,19 @@ class Journal:
             with self.lock:
                 self.synced = max(self.synced, sequence)
 
-    def report_damage(self, segment: Segment) -> None:
-        """A reader found this segment not intact: note exactly what is missing. Any thread may."""
+    def report_damage(self, segment: Segment, position: int) -> None:
+        """A reader found this segment not intact there: note exactly what is missing. Any thread may."""
+        with self.lock:
+            if any(damage.covers(segment.number, position) for damage in self.state.damages):
+                return
         found = rescan(segment, self.synced)
         with self.lock:
-            if segment in self.segments:  # else it was recycled meanwhile
-                damages = self.state.damages
-                damages += [damage for damage in found if damage not in damages]
+            damages = self.state.damages
+            # Else it was recycled meanwhile.
+            fresh = [each for each in found if each not in damages] if segment in self.segments else []
+            damages += fresh
+        for damage in fresh:
+            self.on_damage(damage)
 
     def forget(self, segment: Segment) -> None:
         """Take the oldest segment away; its file is used again.
@@ -119,6 +145,7 @@ class Journal:
         self.disk.sync_names()
         spare = self.spares.put_aside(name_of(segment.number))
         with self.lock:
+            self.forgotten = segment.number
             self.segments.remove(segment)
             self.state.index.forget(segment)
         if spare:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -38,6 +39,8 @@ from evermq.topics import check_group, check_topic
 
 __all__ = ["LogPlace"]
 
+_log = logging.getLogger("evermq.log")
+
 
 class LogPlace:
     """See `Place`. Made by `LogPlace.open`, or with a disk of one's own and `threaded=False` in a simulation."""
@@ -50,8 +53,10 @@ class LogPlace:
         clock: Clock = SYSTEM,
         threaded: bool = True,
         owner: OwnerLock | None = None,
+        directory: str = "this log",
     ) -> None:
         self.clock = clock
+        self.directory = directory
         self.options = options
         self.lock = RLock()
         self._owner = owner
@@ -67,6 +72,7 @@ class LogPlace:
         )
         self.journal.may_grow = lambda: options.retention.may_grow(self.journal.segments)
         self.journal.spares.before_make = self.ballast.hold
+        self.journal.on_damage = self._warn
         self.reading = Reading(self.journal)
         self.cursor_file = CursorFile(disk)
         self.committer = Committer(
@@ -86,6 +92,8 @@ class LogPlace:
         self._segment_seen = 0
         self._housekeeper = Housekeeper(self, threaded=threaded)
         self.journal.on_full = self._housekeeper.make_room
+        for damage in self.damages:
+            self._warn(damage)
 
     @classmethod
     async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
@@ -104,7 +112,7 @@ class LogPlace:
             reason = "it is a file, or lies below one" if is_file else error.strerror
             raise Unavailable(f"{path} cannot be used as a log: {reason}; choose another directory") from error
         try:
-            return cls(disk, chosen, clock=clock, owner=owner)
+            return cls(disk, chosen, clock=clock, owner=owner, directory=str(path))
         except OSError as error:
             owner.release()
             raise Unavailable(f"{path} cannot be read: {error.strerror}; see `evermq verify`") from error
@@ -326,9 +334,11 @@ class LogPlace:
                 progress = lanes[record.number, lane]
                 # A tail that was never synced may be gone although it was read: its offsets are not used again.
                 self.journal.state.index.reach(topic.number, lane, progress.next)
-                index = self.journal.state.index.lane(topic.number, lane)
                 keys_of = partial(group.keys, lane)
-                group.cursors.append(progress.cursor(record.number, lane, index.start, keys_of))
+                group.cursors.append(progress.cursor(record.number, lane, topic.start(lane), keys_of))
+
+    def _warn(self, damage: Damage) -> None:
+        _log.warning("%s: %s; `evermq verify %s` says what is gone", self.directory, damage, self.directory)
 
     def _reach_groups(self, changes: Iterable[Change]) -> Iterator[Change]:
         for change in changes:

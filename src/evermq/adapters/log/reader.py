@@ -9,6 +9,7 @@ from functools import partial
 from itertools import repeat
 
 from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.gaps import Gap
 from evermq.adapters.log.group import Group, Handed
 from evermq.adapters.log.reading import bytes_of
 from evermq.adapters.log.topic import Topic
@@ -35,6 +36,7 @@ class LogReader:
         self._news = asyncio.Event()
         self._last: list[Delivery] = []  # what was handed out last, and which offsets of each lane that is
         self._last_offsets: dict[str, Sequence[int]] = {}
+        self._kept: list[Delivery] = []  # was taken, to be handed out once what was passed over has been told
         self.is_waiting = False
         self.closed = False
 
@@ -97,6 +99,15 @@ class LogReader:
         self._topic.check()
 
     def _take(self, count_max: int) -> list[Delivery]:
+        """Raises Damaged, once, where the group went past what is not intact: the next call goes on behind it."""
+        if not self._kept:
+            self._kept, gaps = self._take_from_lanes(count_max)
+            if gaps and (error := self._topic.damaged(gaps)):
+                raise error
+        found, self._kept = self._kept[:count_max], self._kept[count_max:]
+        return found
+
+    def _take_from_lanes(self, count_max: int) -> tuple[list[Delivery], list[Gap]]:
         deliveries: list[Delivery] = []
         by_lane: dict[str, Sequence[int]] = {}
         group, topic = self._group, self._topic
@@ -118,8 +129,9 @@ class LogReader:
                     break
             with contextlib.suppress(Unavailable):  # handed out all the same: a crash would forget this attempt
                 topic.record(changes)
+            gaps = group.take_passed()
         self._last, self._last_offsets = deliveries.copy(), by_lane
-        return deliveries
+        return deliveries, gaps
 
     async def _wait(self, wait_ms: float) -> None:
         topic = self._topic

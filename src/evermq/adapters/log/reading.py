@@ -104,7 +104,7 @@ class Reading:
 
     def _resync(self, segment: Segment, position: int) -> Frame | None:
         """The next intact frame of the segment behind a damaged one, which is reported."""
-        self._journal.report_damage(segment)
+        self._journal.report_damage(segment, position)
         buffer = segment.file.pread(segment.used - position, position)
         at = next_magic(buffer, 1)
         while at > 0:

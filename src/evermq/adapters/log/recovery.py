@@ -14,7 +14,7 @@ from struct import Struct
 from evermq.adapters.log.damage import Damage, Trail
 from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.frame import Frame, Kind
-from evermq.adapters.log.index import Index
+from evermq.adapters.log.index import Index, LaneId
 from evermq.adapters.log.segment import Segment, number_of, open_segment, write_header
 
 __all__ = ["ENDS", "QUARANTINE", "Recovered", "recover"]
@@ -25,13 +25,15 @@ QUARANTINE = "damaged-"
 
 @dataclass(slots=True)
 class Recovered:
-    """The state of a directory's segments. `closed`: the last owner closed in order."""
+    """The state of a directory's segments. `closed`: the last owner closed in order. `origins`: where the lanes began
+    in what is kept, 0 for one that is not named; None where that is not known."""
 
     index: Index = field(default_factory=Index)
     segments: list[Segment] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
     sequence: int = 0
     closed: bool = False
+    origins: dict[LaneId, int] | None = None
 
 
 def recover(disk: Disk, now_ms: int) -> Recovered:
@@ -39,6 +41,8 @@ def recover(disk: Disk, now_ms: int) -> Recovered:
     found = _segments(disk)
     last = max((number for number, segment in found if isinstance(segment, Segment)), default=0)
     state = Recovered(segments=[segment for _, segment in found if isinstance(segment, Segment)])
+    if found and found[0][0] == 1:
+        state.origins = {}
     trail = Trail()
     for number, segment in found:
         if isinstance(segment, int):
@@ -97,6 +101,8 @@ def _note(frame: Frame, segment: Segment, state: Recovered) -> None:
     state.closed = False
     for entry in frame.entries:
         if entry.kind == Kind.ENDS:
+            if segment is state.segments[0] and state.origins is None:
+                state.origins = {(topic, lane): end for topic, lane, end in ENDS.iter_unpack(entry.payload)}
             for topic, lane, end in ENDS.iter_unpack(entry.payload):
                 state.index.reach(topic, lane, end)
         elif entry.kind == Kind.CLOSED:

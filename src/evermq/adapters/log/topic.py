@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from threading import RLock
 from typing import Protocol
 
@@ -11,13 +12,14 @@ from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.delays import Delays
 from evermq.adapters.log.frame import Kind, Piece
+from evermq.adapters.log.gaps import Gap, damaged
 from evermq.adapters.log.group import Group, Member
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.log_time import LogTime
 from evermq.adapters.log.reading import Reading
 from evermq.clock import Clock
-from evermq.errors import Closed, NoSuchTopic, Rejected
+from evermq.errors import Closed, Damaged, NoSuchTopic, Rejected
 from evermq.port import Start
 
 __all__ = ["Home", "Topic"]
@@ -27,6 +29,7 @@ class Home(Protocol):
     """What a topic needs of the place that it belongs to."""
 
     clock: Clock
+    directory: str
     lock: RLock
     journal: Journal
     reading: Reading
@@ -72,7 +75,12 @@ class Topic:
         return self.place.journal.end(self.number, lane)
 
     def start(self, lane: int) -> int:
-        return self.place.journal.state.index.lane(self.number, lane).start
+        return self.place.journal.start(self.number, lane)
+
+    def damaged(self, gaps: Sequence[Gap]) -> Damaged | None:
+        """The error for what a group of this topic went past, None where no damage is behind it."""
+        place = self.place
+        return damaged(place.directory, self.name, self.number, gaps, place.reading, place.journal)
 
     def group(self, name: str, start: Start) -> Group:
         """The group, made durably at `start` if it is new."""

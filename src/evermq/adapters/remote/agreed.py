@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from evermq.errors import Misconfigured
 from evermq.port import Start
 
-__all__ = ["HasSettings", "Resets", "check_agreed"]
+__all__ = ["HasDamages", "HasSettings", "Resets", "check_agreed"]
 
 
 @runtime_checkable
@@ -17,6 +17,14 @@ class HasSettings(Protocol):
 
     @property
     def settings(self) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
+class HasDamages(Protocol):
+    """A place that knows what of it is not intact."""
+
+    @property
+    def damages(self) -> Sequence[object]: ...
 
 
 @runtime_checkable

@@ -46,15 +46,18 @@ class RemotePlace:
 
     async def settings(self) -> dict[str, str]:
         """Those of the owner's options that count for all."""
-        return await self._told("settings")
+        return dict(await self._told("settings"))
 
-    async def _told(self, verb: str, *arguments: str) -> dict[str, str]:
+    async def damages(self) -> list[str]:
+        """What the owner knows not to be intact, in words."""
+        return list(await self._told("damages"))
+
+    async def _told(self, verb: str, *arguments: str) -> Any:
         """What an owner says, nothing of one that is older and does not know the question."""
         try:
-            found: dict[str, str] = await self._connection.ask(verb, *arguments)
+            return await self._connection.ask(verb, *arguments)
         except Misconfigured:
             return {}
-        return found
 
     async def topics(self) -> list[str]:
         found: list[str] = await self._connection.ask("topics")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evermq.adapters.remote import wire
-from evermq.adapters.remote.agreed import HasSettings, Resets
+from evermq.adapters.remote.agreed import HasDamages, HasSettings, Resets
 from evermq.adapters.remote.fitting import fit
 from evermq.adapters.remote.path import socket_address
 from evermq.adapters.remote.wire import (
@@ -223,6 +223,9 @@ class _Connection:
     async def settings(self) -> dict[str, str]:
         return dict(self._place.settings) if isinstance(self._place, HasSettings) else {}
 
+    async def damages(self) -> list[str]:
+        return list(map(str, self._place.damages)) if isinstance(self._place, HasDamages) else []
+
     async def topics(self) -> list[str]:
         return await self._place.topics()
 
@@ -268,6 +271,7 @@ _VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
         _Connection.release,
         _Connection.close_reader,
         _Connection.settings,
+        _Connection.damages,
         _Connection.topics,
         _Connection.create,
         _Connection.drop,

@@ -7,6 +7,7 @@ Appends under way at that moment are Uncertain; what was handed out and not ackn
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from evermq.traits import Traits
 
 __all__ = ["SharedPlace", "SharedQueue", "SharedReader"]
 
+_log = logging.getLogger("evermq.log")
 T = TypeVar("T")
 Own = Callable[[], Awaitable[Place]]
 
@@ -118,6 +120,8 @@ class SharedPlace:
         try:
             if self._asked:
                 check_agreed(str(self._path.parent), self._asked, await place.settings(), place.pid)
+            for damage in await place.damages():
+                _log.warning("%s, owned by process %d: %s", self._path.parent, place.pid, damage)
         except BaseException:
             await place.close()
             raise

@@ -13,8 +13,8 @@ from evermq.clock import SYSTEM
 from evermq.daemon.commands.send import Format
 from evermq.daemon.lines import delivered
 from evermq.daemon.owed import Owed
-from evermq.daemon.running import config_path, need_standard, run, stop_on_signals, write
-from evermq.errors import EvermqError, Misconfigured
+from evermq.daemon.running import CHECK_FAILED, config_path, need_standard, run, say, stop_on_signals, write
+from evermq.errors import Damaged, EvermqError, Misconfigured
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["read"]
@@ -35,7 +35,8 @@ def read(
     ] = "oldest",
     config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
-    """Read messages, one a line; each is acknowledged once its line is written. Killed, it repeats 500 at most."""
+    """Read messages, one a line; each is acknowledged once its line is written. Killed, it repeats 500 at most. Exit
+    status 1 if messages were damaged, which standard error tells."""
     need_standard("output")
     run(_read(target, group, format, count, idle_ms if until_empty else None, start_of(from_), config_path(config)))
 
@@ -65,19 +66,20 @@ async def _read(
         stopped = asyncio.Event()
         stop_on_signals(stopped.set)
         owed = Owed(reader)
+        whole = Whole(reader)
         try:
-            await _copy(queue, reader, owed, group, format, count, idle_ms, stopped)
+            await _copy(queue, whole, owed, group, format, count, idle_ms, stopped)
             await owed.close()
         finally:
             await reader.close()
-        return 0
+        return CHECK_FAILED if whole.is_damaged else 0
     finally:
         await queue.close()
 
 
 async def _copy(
     queue: Queue,
-    reader: Reader,
+    reader: Whole,
     owed: Owed,
     group: str,
     format: str,
@@ -103,9 +105,26 @@ async def _copy(
                 return
 
 
-async def _next(reader: Reader, count_max: int, wait_ms: int, stopped: asyncio.Event) -> list[Delivery]:
+class Whole:
+    """A reader whose damage is told on standard error; the next read goes on behind it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.is_damaged = False
+
+    async def read(self, count_max: int, wait_ms: int) -> list[Delivery]:
+        """As Reader.read, nothing where messages were passed over."""
+        try:
+            return await self._reader.read(count_max=count_max, wait_ms=wait_ms)
+        except Damaged as error:
+            self.is_damaged = True
+            say(f"evermq: {error}")
+            return []
+
+
+async def _next(reader: Whole, count_max: int, wait_ms: int, stopped: asyncio.Event) -> list[Delivery]:
     """What comes next, nothing once `stopped`: what a read that is given up had taken comes again."""
-    reading = asyncio.ensure_future(reader.read(count_max=count_max, wait_ms=wait_ms))
+    reading = asyncio.ensure_future(reader.read(count_max, wait_ms))
     ending = asyncio.ensure_future(stopped.wait())
     await asyncio.wait([reading, ending], return_when=asyncio.FIRST_COMPLETED)
     ending.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def simulate(
         raise Misconfigured(f"there is no world {world!r}: known are {', '.join(known)}")
     wanted = range(seed, seed + 1) if seed is not None else _range(seeds)
     failed = False
+    logging.getLogger("evermq").setLevel(logging.CRITICAL)  # what goes wrong there is meant to
     for name in [world] if world else [name for name, each in known.items() if not each.breaks]:
         say(f"{name}: seeds {wanted.start} to {wanted.stop - 1} ...")
         with _counter(len(wanted)) as tell:

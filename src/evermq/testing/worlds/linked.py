@@ -38,7 +38,7 @@ class LinkedRun(Run):
         super().__init__(plan, clock)
 
     def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Queue:
-        return _Linked(self, Ladder(self.rungs["primary"], self.rungs["standby"], slot, self.clock, self.choice))
+        return _Linked(self, Ladder(self.rungs, slot, self.clock, self.choice))
 
     def settle(self, process: str, delivery: Delivery) -> bool:
         """The mark is apart from the effect."""
