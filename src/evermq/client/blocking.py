@@ -53,7 +53,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     A KeyboardInterrupt cancels it.
     """
-    future = asyncio.run_coroutine_threadsafe(work, _Loop.get())
+    try:
+        loop = _Loop.get()
+    except Closed:
+        work.close()  # else Python warns that nobody awaited it
+        raise
+    future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         return future.result()
     except BaseException:

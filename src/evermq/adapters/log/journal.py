@@ -86,7 +86,7 @@ class Journal:
     def check(self) -> None:
         """Raise Unavailable where a write error closed the log."""
         if self.failure:
-            raise Unavailable(f"the log was closed by {self.failure}: open the directory again, it will be re-read")
+            raise Unavailable(f"the log was closed: {self.failure}; open the directory again, it will be re-read")
 
     def write(self, pieces: Sequence[Piece]) -> int:
         """Append one group, whole, as durable as the policy says; returns the number of its segment.
