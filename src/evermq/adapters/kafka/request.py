@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from struct import Struct
 
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest_v7
 
 from evermq.adapters.kafka.batch import LaneBatch
 
-__all__ = ["Produce"]
+__all__ = ["LEAST_KAFKA", "Produce"]
+
+LEAST_KAFKA = "2.4"
 
 # https://kafka.apache.org/protocol#The_Messages_Produce
 _HEAD = Struct(">hhii")  # no transaction, acks, time-out, number of topics
@@ -41,6 +44,14 @@ class Produce(Request[_Joined]):  # type: ignore[misc]
         self._timeout_ms = timeout_ms
         for topic, batch in batches:
             self._topics.setdefault(topic, []).append(batch)
+
+    def prepare(self, versions: dict[int, tuple[int, int]]) -> _Joined:
+        """As the driver's, which has no error of its own for a broker that does not speak the version."""
+        try:
+            found: _Joined = super().prepare(versions)
+        except NotImplementedError as error:
+            raise IncompatibleBrokerVersion(f"{error}: evermq needs Kafka {LEAST_KAFKA} or newer") from None
+        return found
 
     def build(self, request_struct_class: type[_Joined]) -> _Joined:
         """The request in the one version that is spoken."""

@@ -26,6 +26,7 @@ from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
 from evermq.adapters.kafka.link import client_of, write
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.settings import Settings
+from evermq.adapters.kafka.versions import check_versions
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import (
     Closed,
@@ -46,6 +47,7 @@ _REQUEST_BYTES_MAX = 4 << 20
 _PATIENCE_S = 0.5  # what may go anywhere goes to no lane that has taken nothing for so long
 _TRY_S = 2.0
 _AT_ONCE_BYTES = 64 << 10  # so much does not wait for what the turn of the loop may still bring
+_UNSENT = (driver.NodeNotReadyError, driver.IncompatibleBrokerVersion)
 _DUPLICATE = KafkaError.DUPLICATE_SEQUENCE_NUMBER
 # The broker does not know, or no longer knows, what the producer sent before.
 _FORGOTTEN = (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID)
@@ -94,11 +96,13 @@ class Sender:
         self._reached = True  # a broker, when one was last asked who leads
 
     async def open(self) -> None:
-        """Connect. Raises Unavailable where no broker answers."""
+        """Connect. Raises Unavailable where no broker answers, Unsupported where they are too old."""
+        where = f"kafka://{self._settings.bootstrap}"
         try:
             await self.client.bootstrap()
         except driver.KafkaError as error:
-            raise of_aiokafka(error, f"kafka://{self._settings.bootstrap}") from None
+            raise of_aiokafka(error, where) from None
+        await check_versions(self.client, where)
 
     def watch(self, topic: str) -> None:
         """Keep the leaders of a topic at hand."""
@@ -261,7 +265,7 @@ class Sender:
         try:
             said = await answer
         except driver.KafkaError as error:
-            return stale + self._broke(error, lanes, open_=not isinstance(error, driver.NodeNotReadyError))
+            return stale + self._broke(error, lanes, open_=not isinstance(error, _UNSENT))
         return stale + self._judge(said, lanes)
 
     def _broke(self, error: driver.KafkaError, lanes: list[_Lane], *, open_: bool) -> list[_Lane]:
