@@ -198,6 +198,7 @@ async def test_topic_that_delays_takes_a_day_and_no_more(rocketmq_server: Rocket
 async def test_doctor_names_what_is_missing(place: RocketPlace, rocketmq_server: RocketMQ, topic: str) -> None:
     inspection = await inspect(parse(rocketmq_server.url(topic)))
     found = {each.setting: each for each in inspection.findings}
+    assert found["broker-a version"] == ("broker-a version", "5.4.0", "")
     assert inspection.durable == Durable.DISK
     assert "create" in found["topic"].advice
     assert "SYNC_MASTER" in found["broker-a inSyncReplicas"].advice

@@ -1,19 +1,44 @@
-"""What the brokers of a RocketMQ keep, judged when a place is opened."""
+"""What the brokers of a RocketMQ are and keep, judged when a place is opened."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from evermq.adapters.rocketmq.admin import Admin
 from evermq.adapters.rocketmq.topic import durable_of, weaknesses
-from evermq.errors import Denied, Misconfigured, Unavailable
+from evermq.errors import Denied, Misconfigured, Unavailable, Unsupported
 from evermq.traits import Durable
 
-__all__ = ["judge"]
+__all__ = ["Version", "judge", "versions"]
 
 _log = logging.getLogger("evermq.rocketmq")
+
+_MIN, _LOSSY = (5, 0), ((5, 3, 2), (5, 3, 3))
+
+
+class Version(NamedTuple):
+    """numbers: empty where they cannot be read."""
+
+    numbers: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.numbers)) or "unknown"
+
+    @property
+    def is_too_old(self) -> bool:
+        return bool(self.numbers) and self.numbers < _MIN
+
+    @property
+    def advice(self) -> str:
+        """What is wrong with it, empty where nothing is."""
+        if self.is_too_old:
+            return "RocketMQ 5.0 or later is needed"
+        lossy = "slaves of this version lose typed topics (apache/rocketmq#9403): take 5.4.0 where there are replicas"
+        return lossy if self.numbers in _LOSSY else ""
 
 
 class _Kept(NamedTuple):
@@ -27,8 +52,13 @@ class _Kept(NamedTuple):
 async def judge(admin: Admin, required: Durable, where: str) -> Durable:
     """The least that a broker keeps; what cannot be seen is taken for its worst, and what is weak is warned of.
 
-    Raises Misconfigured where it is less than required."""
-    kept = await _kept(admin)
+    Raises Misconfigured where it is less than required, Unsupported for a broker that is too old."""
+    kept, found = await asyncio.gather(_kept(admin), versions(admin))
+    for name, version in found.items():
+        if version.is_too_old:
+            raise Unsupported(f"rocketmq {where}: {name} is {version}: {version.advice}")
+        if version.advice:
+            _log.warning("rocketmq %s: %s is %s: %s", where, name, version, version.advice)
     for who, durable, why in kept:
         said = durable.name.lower()
         if durable < required:
@@ -38,6 +68,15 @@ async def judge(admin: Admin, required: Durable, where: str) -> Durable:
         if durable < Durable.DISK:
             _log.warning("rocketmq %s: %s keeps %s only: %s", where, who, said, why)
     return min(each.durable for each in kept)
+
+
+async def versions(admin: Admin) -> dict[str, Version]:
+    """Of every broker; of none where that may not be asked."""
+    try:
+        found = await admin.versions()
+    except (Denied, Unavailable, Unsupported):
+        return {}
+    return {name: Version(tuple(map(int, re.findall(r"\d+", said)[:3]))) for name, said in found.items()}
 
 
 async def _kept(admin: Admin) -> list[_Kept]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from evermq.adapters.address import Address
 from evermq.adapters.inspection import Finding, Inspection
 from evermq.adapters.rocketmq.admin import Admin
+from evermq.adapters.rocketmq.brokers import versions
 from evermq.adapters.rocketmq.connect import greet, parts
 from evermq.adapters.rocketmq.options import RocketOptions
 from evermq.adapters.rocketmq.place import RocketPlace
@@ -26,6 +27,7 @@ async def inspect(address: Address) -> Inspection:
     try:
         await greet(proxy)
         durable, findings = await _brokers(admin)
+        findings += await _versions(admin)
         if address.topic:
             findings += await _topic(address, proxy, admin, options)
         return Inspection(durable, findings)
@@ -49,6 +51,14 @@ async def _brokers(admin: Admin) -> tuple[Durable, list[Finding]]:
         advice = "false: else a topic that is misspelt is made" if automatic == "true" else ""
         findings.append(Finding(f"{broker} autoCreateTopicEnable", automatic, advice))
     return min(durable_of(each) for each in every.values()), findings
+
+
+async def _versions(admin: Admin) -> list[Finding]:
+    found = [Finding(f"{name} version", str(each), each.advice) for name, each in (await versions(admin)).items()]
+    advice = (
+        "allow GET_BROKER_RUNTIME_INFO: before 5.0 RocketMQ has not what is needed, and 5.3.2 and 5.3.3 lose topics"
+    )
+    return found or [Finding("version", "unknown", advice)]
 
 
 async def _topic(address: Address, proxy: Proxy, admin: Admin, options: RocketOptions) -> list[Finding]:
