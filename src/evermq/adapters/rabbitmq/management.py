@@ -102,17 +102,26 @@ class Management:
 
 
 async def demand(required: Durable, management: Management | None, topic: str) -> Durable:
-    """What the queues of a topic keep; what cannot be seen is taken for its worst.
+    """What the queues of a topic keep; where nothing can be seen, what evermq's queues keep without any policy.
 
     Raises Misconfigured where that is less than required, Unavailable or Denied where more may be required than can be
     seen."""
     queues: dict[str, Seen] = {}
+    unseen = "" if management else "give management=host:15672"
     try:
         if management:
             queues = await management.queues(topic)
-    except (Denied, Unavailable):
+    except (Denied, Unavailable) as error:
         if required > Durable.DISK:
             raise
+        unseen = str(error)
+    if unseen:
+        _log.info(
+            "topic %s: its queues are taken to keep disk; policies by which they would delete what they confirmed "
+            "(message-ttl, max-length) were not seen: %s",
+            topic,
+            unseen,
+        )
     found = min((each.durable for each in queues.values()), default=Durable.DISK)
     why = _wrong(queues) or "three members would make it replicated"
     if found < required:
