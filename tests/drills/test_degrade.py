@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from tests.drills.ladders import QUICK, SHORT, ladder
 
-from evermq.drills.archive import find, held
+from evermq.daemon.commands.drill import list_
+from evermq.drills.archive import Held, find, held
 from evermq.drills.conduct import hold
 from evermq.drills.engines.engine import Missing
 from evermq.drills.own_topic import copy
-from evermq.drills.setting import engines_of, started
+from evermq.drills.setting import engines_of, keeps_order, started
 from evermq.errors import Misconfigured
 
 pytestmark = pytest.mark.timeout(400)  # of many processes, on a machine that others use as well
@@ -52,6 +53,8 @@ async def test_killed_redis_that_the_drill_started_is_left_and_returned_to(tmp_p
         pytest.skip(str(error))
     assert done.figures["verdict"] == "PASS", done.figures
     assert done.engines == ["redis"]
+    assert done.order is False
+    assert done.versions["redis"]
 
 
 async def test_server_that_evermq_did_not_start_is_never_killed(tmp_path: Path) -> None:
@@ -101,6 +104,12 @@ def test_engines_take_their_places_whatever_their_order() -> None:
     assert engines_of("mariadb,rabbitmq,redis") == (["rabbitmq", "redis"], [], ["mariadb"])
 
 
+def test_order_is_kept_over_two_rungs_unless_it_is_told_otherwise() -> None:
+    assert keeps_order("kafka,redis,zookeeper")
+    assert keeps_order("zookeeper,redis,rabbitmq,mariadb")
+    assert not keeps_order("kafka,zookeeper")
+
+
 async def test_database_that_nothing_would_be_written_to_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="postgresql keeps progress, which only --order needs"):
         async with started("redis,postgresql", "kill", tmp_path):
@@ -126,6 +135,26 @@ def test_drill_has_names_of_its_own_on_every_rung_and_the_database_of_the_topic(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_list_says_whether_order_was_kept_where_that_was_written_down(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    figures = {"verdict": "PASS", "flip_s": 0.5}
+    for id, order in (("1", None), ("2", False), ("3", True)):
+        (tmp_path / id).mkdir()
+        Held(id, "degrade", "kill", ["kafka"], "", {}, 1, {}, figures, order=order).write(tmp_path / id)
+    old = json.loads((tmp_path / "1" / "drill.json").read_text())
+    del old["order"]
+    (tmp_path / "1" / "drill.json").write_text(json.dumps(old))
+    list_(directory=tmp_path)
+    assert [line.partition("0.50 s")[2].strip() for line in capfd.readouterr().out.splitlines()] == [
+        "",
+        "no order",
+        "order kept",
+    ]
+    list_(json=True, directory=tmp_path)
+    assert [json.loads(line)["order"] for line in capfd.readouterr().out.splitlines()] == [None, False, True]
+
+
 def test_command_line_answers_as_json_and_lists_what_was_held(tmp_path: Path) -> None:
     def evermq(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "evermq.daemon.cli", "drill", *arguments, "--dir", str(tmp_path / "drills")]
@@ -140,7 +169,9 @@ def test_command_line_answers_as_json_and_lists_what_was_held(tmp_path: Path) ->
     assert set(figures["goals"]) == {"flip_s", "outage_p99_ratio", "stall_max_s"}
     wanted = {"flip_s", "return_s", "stall_max_s", "send_p99_ms", "through", "recovery_s", "messages_per_s", "kills"}
     assert wanted <= figures.keys()
-    assert figures["id"] in evermq("list").stdout
+    [line] = evermq("list").stdout.splitlines()
+    assert line.startswith(figures["id"])
+    assert line.endswith("no order")
     assert json.loads(evermq("show", "--json").stdout)["flip_s"] == figures["flip_s"]
     assert "  goals: all senders have left (s) " in evermq("show").stdout
     assert evermq("show", "1999").returncode == 2

@@ -118,3 +118,10 @@ async def test_order_that_the_topic_does_not_promise_is_refused(tmp_path: Path) 
     with pytest.raises(Misconfigured, match='topic orders promises no order: give it order = "key"'):
         await hold(SHORT, topic="orders", config=config, directory=tmp_path / "drills", live=False, order=True)
     assert not list((tmp_path / "drills").iterdir())
+
+
+async def test_order_that_the_topic_promises_is_not_given_up_for_a_drill(tmp_path: Path) -> None:
+    config = ladder(tmp_path, progress=f"sqlite:///{tmp_path}/shop.sqlite")
+    with pytest.raises(Misconfigured, match="--no-order: topic orders promises order"):
+        await hold(SHORT, topic="orders", config=config, directory=tmp_path / "drills", live=False, order=False)
+    assert not list((tmp_path / "drills").iterdir())

@@ -21,7 +21,7 @@ _KEPT = 200
 class Held(msgspec.Struct, frozen=True):
     """A drill. id: when it began, and its name. versions: of evermq and of engines that the drill started. figures: of
     the command line's contract. reasons: why the verdict is not PASS. notes: what no transaction judged, and what the
-    drill could not remove."""
+    drill could not remove. order: whether it was kept per key; None of drills from before this was written down."""
 
     id: str
     drill: str
@@ -34,6 +34,12 @@ class Held(msgspec.Struct, frozen=True):
     figures: dict[str, Any]
     reasons: list[str] = []
     notes: list[str] = []
+    order: bool | None = None
+
+    @property
+    def kept(self) -> str:
+        """Of order, in words; empty where nobody wrote it down."""
+        return {True: "order kept", False: "no order", None: ""}[self.order]
 
     def write(self, directory: Path) -> None:
         """Keep it in the directory of its run."""

@@ -23,7 +23,7 @@ from evermq.drills.goals import goals_of
 from evermq.drills.live import Live
 from evermq.drills.picture import draw
 from evermq.drills.report import counts_of, write_page
-from evermq.drills.setting import Setting, started
+from evermq.drills.setting import Setting, keeps_order, started
 from evermq.drills.stage import Stage
 from evermq.ha.breaker import Pace
 from evermq.testing.checker import Verdict
@@ -43,20 +43,21 @@ async def hold(
     live: bool = True,
     keep: bool = False,
     switch: Mapping[str, int] = MappingProxyType({}),
-    order: bool = False,
+    order: bool | None = None,
 ) -> Held:
     """Hold the drill `degrade` over engines that are started for it, or over a topic of the user's own configuration.
 
     directory: where drills are kept. keep: the histories too; they stay in any case where the verdict is not PASS.
-    switch: its numbers, for engines that are started. order: kept per key; a topic must promise it. Raises
-    Misconfigured, Missing or Unavailable where it cannot begin.
+    switch: its numbers, for engines that are started. order: kept per key, and the ladder's doubles
+    dropped; if None, where two rungs are started, and where the topic promises it. Raises Misconfigured, Missing or
+    Unavailable where it cannot begin.
     """
     if fault:
         check_fault(fault, *(ROWS if engines else ()))
     place = new("degrade", directory)
     if engines:
-        numbers = switch_of(plan, switch)
-        setting = started(engines, fault or "kill", place, switch=numbers, order=order)
+        ordered = keeps_order(engines) if order is None else order
+        setting = started(engines, fault or "kill", place, switch=switch_of(plan, switch), order=ordered)
     else:
         setting = given(topic or "orders", config, fault, place, order=order)
     with Live(live, title="evermq drill degrade") as shown:
@@ -84,7 +85,7 @@ async def hold_over(
         versions = {"evermq": version("evermq"), **found.versions}
         held = Held(
             place.name, "degrade", found.outage.name, list(found.engines), when, versions, plan.seed, drill.gates,
-            figures, verdict.reasons, [*drill.notes, *found.left],
+            figures, verdict.reasons, [*drill.notes, *found.left], found.order,
         )  # fmt: skip
         _write(held, verdict, events, place)
         live.event(str(verdict))
@@ -93,7 +94,7 @@ async def hold_over(
             shutil.rmtree(place, ignore_errors=True)
         raise
     if verdict.verdict == "PASS" and not keep:
-        for path in (*place.glob("history-*.jsonl"), place / "plan.json"):
+        for path in (*place.glob("history-*.jsonl"), *place.glob("progress.sqlite*"), place / "plan.json"):
             path.unlink()
         shutil.rmtree(place / "last", ignore_errors=True)
     return held

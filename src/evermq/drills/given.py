@@ -35,14 +35,18 @@ _START_S = 60
 
 @asynccontextmanager
 async def given(
-    topic: str, config: Path | None, fault: str | None, directory: Path, *, order: bool = False
+    topic: str, config: Path | None, fault: str | None, directory: Path, *, order: bool | None = None
 ) -> AsyncIterator[Setting]:
     """The user's ladder, copied for a topic of the drill's own on the same engines, which is removed again. fault: the
-    worst that may be done to the primary, if None. order: the topic must promise it. Raises Misconfigured for what may
-    not be done."""
+    worst that may be done to the primary, if None. order: what the topic has to promise, if not None. Raises
+    Misconfigured for what may not be done."""
     path, run = config or Path("evermq.toml"), new_run()
     found = topic_of(topic, path)
     has_order = bool(found.order and found.order.has_order)
+    if order is False and has_order:
+        raise Misconfigured(
+            f"--no-order: topic {topic} promises order, and a drill keeps what it promises: leave it out"
+        )
     if order and not has_order:
         raise Misconfigured(f'--order: topic {topic} promises no order: give it order = "key", or leave --order out')
     url = primary_of(found.root)

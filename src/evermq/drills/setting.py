@@ -21,7 +21,7 @@ from evermq.drills.own_topic import toml
 from evermq.drills.traffic import new_run
 from evermq.errors import Misconfigured
 
-__all__ = ["NO_PROGRESS", "Setting", "engines_of", "over", "running", "started"]
+__all__ = ["NO_PROGRESS", "Setting", "engines_of", "keeps_order", "over", "running", "started"]
 
 NO_PROGRESS = "the topic has no progress"
 _QUEUES = ("kafka", "rabbitmq", "rocketmq")
@@ -77,6 +77,12 @@ def engines_of(names: str) -> Parts:
             "perhaps the database of progress, as kafka,redis,zookeeper,postgresql or kafka,rabbitmq,redis"
         )
     return Parts(rungs, switches, databases)
+
+
+def keeps_order(names: str) -> bool:
+    """Whether a ladder over engines of these names keeps order per key unless it is told: with a rung below the primary
+    that is not the host's own log. Raises Misconfigured."""
+    return len(engines_of(names).rungs) > 1
 
 
 @asynccontextmanager
@@ -141,7 +147,7 @@ async def over(
 async def started(names: str, fault: str, directory: Path, **chosen: object) -> AsyncIterator[Setting]:
     """Both: engines that are started for this, and a ladder over them."""
     if (databases := engines_of(names).databases) and not chosen.get("order"):
-        raise Misconfigured(f"--engines: {databases[0]} keeps progress, which only --order needs: add that")
+        raise Misconfigured(f"--engines: {databases[0]} keeps progress, which only --order needs: give it two rungs")
     async with running(names) as engines, over(engines, fault, directory, **chosen) as setting:  # type: ignore[arg-type]
         yield setting
 

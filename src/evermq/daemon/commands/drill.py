@@ -36,8 +36,13 @@ def degrade(
     cycles: Annotated[int, typer.Option(min=1, max=1000, help="How often it fails and comes back.")] = 1,
     hold: Annotated[float, typer.Option(min=1, max=3600, help="Seconds for which it stays away.")] = 10,
     order: Annotated[
-        bool, typer.Option(help="Keep order per key, and drop the ladder's doubles; a --topic has to promise it.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--order/--no-order",
+            help="Keep order per key, and drop the ladder's doubles: the default over two engines, or a topic with it.",
+            show_default=False,
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(min=10, max=10_000, help="Messages a second.")] = 300,
     seed: Annotated[int, typer.Option(help="Who is killed, and when.")] = 1,
     keep: Annotated[bool, typer.Option(help="Keep the histories of a drill that passed, too.")] = False,
@@ -92,9 +97,8 @@ def list_(json: _Json = False, directory: _Home = None) -> None:
             show(msgspec.json.encode({"id": each.id, **_head(each)}).decode())
         else:
             head = _head(each)
-            show(
-                f"{each.id}  {head['verdict']:7}  {each.fault} of {', '.join(each.engines)}  flip {_s(each, 'flip_s')}"
-            )
+            what = f"{each.fault} of {', '.join(each.engines)}  flip {_s(each, 'flip_s')}  {each.kept}"
+            show(f"{each.id}  {head['verdict']:7}  {what}".rstrip())
 
 
 @app.command("show")
@@ -116,6 +120,7 @@ def _head(held: Held) -> dict[str, Any]:
         "verdict": held.figures["verdict"],
         "fault": held.fault,
         "engines": held.engines,
+        "order": held.order,
     }
 
 
@@ -135,7 +140,8 @@ def _print(held: Held, json: bool) -> None:
         }
         show(msgspec.json.encode(said).decode())
         return
-    show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}, {held.began}")
+    kept = f", {held.kept}" if held.kept else ""
+    show(f"{figures['verdict']}  {held.drill}, {held.fault} of {held.engines[0]}{kept}, {held.began}")
     for each in (*held.reasons, *held.notes):
         show(f"  {each}")
     show(f"  senders left after {_s(held, 'flip_s')}, were back {_s(held, 'return_s')} after the heal")
