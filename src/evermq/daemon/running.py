@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from evermq.errors import Damaged, EvermqError, Misconfigured, Rejected, Unavailable, Uncertain
 
@@ -87,9 +87,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def is_terminal() -> bool:
-    """Whether a person looks at standard output."""
-    return sys.stdout is not None and sys.stdout.isatty()
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Whether a person looks at standard output, or at this stream."""
+    looked_at = stream or sys.stdout
+    return looked_at is not None and looked_at.isatty()
 
 
 def config_path(given: Path | None) -> Path | None:

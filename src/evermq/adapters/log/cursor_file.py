@@ -17,12 +17,13 @@ import msgspec
 
 from evermq.adapters.log.disk import Disk, File
 
-__all__ = ["Change", "CursorFile"]
+__all__ = ["Change", "CursorFile", "is_torn", "newest", "records"]
 
 _HEAD = Struct("<4sII")  # magic, crc32c of the payload, its length
 _MAGIC = b"EVQC"
 _NAME = re.compile("cursors-[0-9a-f]{8}")
 _COMPACT_BYTES = 8 << 20
+_ZEROS = 16  # in a row, as no record has them
 
 
 class Change(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -45,7 +46,8 @@ _decode = msgspec.msgpack.Decoder(list[Change]).decode
 
 
 class CursorFile:
-    """The newest `cursors-N` of a directory; older ones are removed once it is durable."""
+    """The newest `cursors-N` of a directory; older ones are removed once it is durable. `damaged_bytes`: how much of it
+    was not intact when it was loaded."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -53,6 +55,8 @@ class CursorFile:
         self._number = int(names[-1].partition("-")[2], 16) if names else 0
         self._file: File | None = disk.open(names[-1]) if names else None
         self._older = names[:-1]
+        self.name = names[-1] if names else ""
+        self.damaged_bytes = 0
         self._end = 0
         self._begun = 0  # its size when it was begun
         self._dirty = False
@@ -71,16 +75,11 @@ class CursorFile:
         self._file.sync()
         buffer = self._file.pread(self._file.size(), 0, uncached=True)
         self._end = len(buffer)
-        at = buffer.find(_MAGIC)
-        while 0 <= at <= len(buffer) - _HEAD.size:
-            _, crc, length = _HEAD.unpack_from(buffer, at)
-            payload = buffer[at + _HEAD.size : at + _HEAD.size + length]
-            # A head torn behind its magic reads as an empty payload, whose checksum is 0 as well.
-            if length and len(payload) == length and crc32c.crc32c(payload) == crc:
-                yield from _decode(payload)
-                at = buffer.find(_MAGIC, at + _HEAD.size + length)
+        for begin, stop, changes in records(buffer):
+            if changes is None:
+                self.damaged_bytes += stop - begin
             else:
-                at = buffer.find(_MAGIC, at + 1)
+                yield from changes
 
     def add(self, changes: list[Change]) -> None:
         """Append one record. OSError where the disk refuses."""
@@ -137,6 +136,53 @@ class CursorFile:
         file, self._file = self._file, None
         if file:
             file.close()
+
+
+def newest(names: Iterable[str]) -> str | None:
+    """The one of these files that counts."""
+    return max((name for name in names if _NAME.fullmatch(name)), default=None)
+
+
+def records(buffer: bytes) -> Iterator[tuple[int, int, list[Change] | None]]:
+    """(begin, end, changes) of each record of a file, in order; None for a stretch in which none is intact."""
+    done = 0
+    at = buffer.find(_MAGIC)
+    while 0 <= at <= len(buffer) - _HEAD.size:
+        stop = at + _HEAD.size + _HEAD.unpack_from(buffer, at)[2]
+        changes = _changes(buffer[at:stop])
+        if changes is None:
+            at = buffer.find(_MAGIC, at + 1)
+            continue
+        if at > done:
+            yield done, at, None
+        yield at, stop, changes
+        done = stop
+        at = buffer.find(_MAGIC, stop)
+    if done < len(buffer):
+        yield done, len(buffer), None
+
+
+def is_torn(stretch: bytes, *, is_last: bool) -> bool:
+    """Whether a loss of power may leave this of records that were not flushed: sectors of zeros, or an end that is
+    not there."""
+    if bytes(_ZEROS) in stretch or not stretch.strip(b"\0"):
+        return True
+    if not is_last or len(stretch) < _HEAD.size or stretch.endswith(b"\0\0"):
+        return is_last
+    magic, _, length = _HEAD.unpack_from(stretch)
+    return bool(magic == _MAGIC and length > len(stretch) - _HEAD.size)
+
+
+def _changes(record: bytes) -> list[Change] | None:
+    _, crc, length = _HEAD.unpack_from(record)
+    payload = record[_HEAD.size :]
+    # A head torn behind its magic reads as an empty payload, whose checksum is 0 as well.
+    if not length or len(payload) != length or crc32c.crc32c(payload) != crc:
+        return None
+    try:
+        return _decode(payload)
+    except msgspec.MsgspecError:
+        return None  # the checksum is right, but of something else
 
 
 def _record(changes: list[Change]) -> bytes:

@@ -94,6 +94,11 @@ class LogPlace:
         self.journal.on_full = self._housekeeper.make_room
         for damage in self.damages:
             self._warn(damage)
+        if self.cursor_file.damaged_bytes:
+            _log.warning(
+                "%s: %d bytes of %s are not intact: groups see messages again that they had settled",
+                *(directory, self.cursor_file.damaged_bytes, self.cursor_file.name),
+            )
 
     @classmethod
     async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
