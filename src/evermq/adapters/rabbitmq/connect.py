@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import ssl
-from pathlib import Path
 from typing import Any
 
 from evermq.adapters.address import Address
+from evermq.adapters.certificate import context
 from evermq.adapters.rabbitmq.link import Link, Login
 from evermq.adapters.rabbitmq.management import Management
 from evermq.adapters.rabbitmq.options import RabbitOptions
@@ -58,26 +57,10 @@ def login(address: Address, options: RabbitOptions) -> Login:
         vhost=vhost,
         username=username,
         password=password,
-        tls=_context(options) if tls else None,
+        tls=context(options) if tls else None,
         heartbeat_s=options.heartbeat_s,
         timeout_ms=options.timeout_ms,
     )
-
-
-def _context(options: RabbitOptions) -> ssl.SSLContext:
-    """The certificate has to be signed by `ca` (else by what the system trusts), and to be of the host dialled."""
-    for name in ("ca", "cert", "key"):
-        path = getattr(options, name)
-        if path and not Path(path).is_file():
-            raise Misconfigured(f"{name} = {path}: there is no such file")
-    try:
-        context = ssl.create_default_context(cafile=options.ca or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if options.cert:
-            context.load_cert_chain(options.cert, options.key or None)
-    except ssl.SSLError as error:
-        raise Misconfigured(f"ca, cert or key is no PEM file of its kind: {error}") from error
-    return context
 
 
 def version(connection: Any, where: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,9 +34,15 @@ class Admin:
     """name_servers: host, port of each. Everything raises Unavailable where nobody answers, Denied without a right, and
     what changes something Uncertain where it may have been done."""
 
-    def __init__(self, name_servers: Sequence[tuple[str, int]], login: Login, timeout_ms: int) -> None:
-        self._login, self._timeout_ms = login, timeout_ms
-        self._names = [Remoting(host, port, login, timeout_ms) for host, port in name_servers]
+    def __init__(
+        self,
+        name_servers: Sequence[tuple[str, int]],
+        login: Login,
+        timeout_ms: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._login, self._timeout_ms, self._tls = login, timeout_ms, tls
+        self._names = [Remoting(host, port, login, timeout_ms, tls) for host, port in name_servers]
         self._servers: dict[str, Remoting] = {}
 
     async def masters(self) -> dict[str, Remoting]:
@@ -220,7 +227,7 @@ class Admin:
 
     def _server(self, address: str) -> Remoting:
         host, _, port = address.rpartition(":")
-        return self._servers.setdefault(address, Remoting(host, int(port), self._login, self._timeout_ms))
+        return self._servers.setdefault(address, Remoting(host, int(port), self._login, self._timeout_ms, self._tls))
 
     async def _ask_name(self, code: int, fields: Mapping[str, Any], doing: str) -> Any:
         """The first name server that answers."""

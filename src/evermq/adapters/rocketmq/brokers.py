@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from evermq.adapters.rocketmq.admin import Admin
+from evermq.adapters.rocketmq.remoting import Distrusted
 from evermq.adapters.rocketmq.topic import durable_of, weaknesses
 from evermq.errors import Denied, Misconfigured, Unavailable, Unsupported
 from evermq.traits import Durable
@@ -52,7 +53,8 @@ class _Kept(NamedTuple):
 async def judge(admin: Admin, required: Durable, where: str) -> Durable:
     """The least that a broker keeps; what cannot be seen is taken for its worst, and what is weak is warned of.
 
-    Raises Misconfigured where it is less than required, Unsupported for a broker that is too old."""
+    Raises Misconfigured where it is less than required, Unsupported for a broker that is too old, Denied for one whose
+    certificate is not accepted."""
     kept, found = await asyncio.gather(_kept(admin), versions(admin))
     for name, version in found.items():
         if version.is_too_old:
@@ -82,6 +84,8 @@ async def versions(admin: Admin) -> dict[str, Version]:
 async def _kept(admin: Admin) -> list[_Kept]:
     try:
         every = await admin.settings()
+    except Distrusted:
+        raise
     except (Denied, Unavailable) as error:
         why = f"a setting that cannot be seen is taken for its worst: {error}: give name_servers and the right to look"
         return [_Kept("a broker, perhaps,", Durable.MEMORY, why)]

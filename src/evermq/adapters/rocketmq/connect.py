@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 
 from evermq.adapters.address import Address
+from evermq.adapters.certificate import context
 from evermq.adapters.rocketmq.admin import Admin
 from evermq.adapters.rocketmq.brokers import judge
 from evermq.adapters.rocketmq.login import Login
@@ -41,7 +42,8 @@ def parts(address: Address) -> tuple[Proxy, Admin, RocketOptions]:
     hosts = [f"{host}:{port or _PORT}" for host, port in address.hosts]
     login = _login(options)
     proxy = Proxy(hosts, _credentials(address, options), login, options.timeout_ms)
-    return proxy, Admin(_name_servers(address, options), login, options.timeout_ms), options
+    tls = context(options) if options.remoting_tls else None
+    return proxy, Admin(_name_servers(address, options), login, options.timeout_ms, tls), options
 
 
 async def greet(proxy: Proxy) -> None:

@@ -12,6 +12,7 @@ from evermq.adapters.rocketmq.connect import greet, parts
 from evermq.adapters.rocketmq.options import RocketOptions
 from evermq.adapters.rocketmq.place import RocketPlace
 from evermq.adapters.rocketmq.proxy import Proxy
+from evermq.adapters.rocketmq.remoting import Distrusted
 from evermq.adapters.rocketmq.topic import SETTINGS, durable_of, weaknesses
 from evermq.errors import Denied, NoSuchTopic
 from evermq.traits import Durable
@@ -39,6 +40,8 @@ async def inspect(address: Address) -> Inspection:
 async def _brokers(admin: Admin) -> tuple[Durable, list[Finding]]:
     try:
         every = await admin.settings()
+    except Distrusted:
+        raise
     except Denied:
         advice = "allow it: what cannot be seen is taken for its worst"
         return Durable.MEMORY, [Finding("GET_BROKER_CONFIG", "denied", advice)]

@@ -17,7 +17,8 @@ class RocketOptions(Options):
 
     kind: of a topic that is made: normal, delay (messages may wait for their time), fifo (one lane, order per key) or
     transaction (half messages). check_after_ms: how old a half message is before the broker asks after it.
-    name_servers: host:port,… ; if empty port 9876 of the proxies' hosts. lease_ms: how long a message that was
+    name_servers: host:port,… ; if empty port 9876 of the proxies' hosts. remoting_tls: name servers and brokers, too,
+    are reached by TLS. lease_ms: how long a message that was
     received stays hidden from others unless the lease is renewed, which a living reader does. poll_ms: how long a
     request for messages waits in the proxy. timeout_ms: longest wait for any other answer. message_bytes_max: body, key
     and headers. requests_max: of appends of a topic that are under way at the same time.
@@ -38,6 +39,7 @@ class RocketOptions(Options):
     lanes: int | None = None
     kind: str = "normal"
     name_servers: str = ""
+    remoting_tls: bool = False
     lease_ms: int = 30_000
     poll_ms: int = 5_000
     timeout_ms: int = 5_000

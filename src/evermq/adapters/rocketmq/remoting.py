@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from evermq.adapters.certificate import distrust
 from evermq.adapters.rocketmq.errors import certain, of_broker
 from evermq.adapters.rocketmq.login import Login
-from evermq.errors import EvermqError, Unavailable, Uncertain
+from evermq.errors import Denied, EvermqError, Unavailable, Uncertain
 
-__all__ = ["Answer", "Remoting"]
+__all__ = ["Answer", "Distrusted", "Remoting"]
 
 _SIZES = struct.Struct(">II")
 _FRAME_MAX = 64 << 20
+
+
+class Distrusted(Denied):
+    """The server's certificate is not accepted."""
 
 
 class Answer(NamedTuple):
@@ -29,12 +35,14 @@ class Answer(NamedTuple):
 
 
 class Remoting:
-    """One server, over a connection that is opened when it is needed; many requests may be under way."""
+    """One server, over a connection that is opened when it is needed; many requests may be under way.
 
-    def __init__(self, host: str, port: int, login: Login, timeout_ms: int) -> None:
+    tls: None for a plain connection."""
+
+    def __init__(self, host: str, port: int, login: Login, timeout_ms: int, tls: ssl.SSLContext | None = None) -> None:
         self.where = f"{host}:{port}"
         self._host, self._port = host, port
-        self._login = login
+        self._login, self._tls = login, tls
         self._timeout_s = timeout_ms / 1000
         self._opening = asyncio.Lock()
         self._writer: asyncio.StreamWriter | None = None
@@ -61,6 +69,8 @@ class Remoting:
         except TimeoutError as error:
             raise silent(f"{doing}: no answer in time") from error
         except OSError as error:
+            if reason := distrust(error):
+                raise Distrusted(f"{doing}: {reason}") from error
             raise silent(f"{doing}: {error.strerror or error}") from error
         except _Refused as error:
             raise of_broker(error.code, error.said, doing) from None
@@ -68,7 +78,7 @@ class Remoting:
     async def _open(self) -> None:
         async with self._opening:
             if self._writer is None or self._writer.is_closing():
-                reader, self._writer = await asyncio.open_connection(self._host, self._port)
+                reader, self._writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
                 self._reading = asyncio.create_task(self._read(reader, self._writer))
 
     async def _request(self, code: int, fields: dict[str, str], body: bytes) -> Answer:

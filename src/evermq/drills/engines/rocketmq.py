@@ -263,7 +263,8 @@ def written(path: Path, settings: Mapping[str, str]) -> Path:
 
 
 class RocketMQSecured(RocketMQ):
-    """As one server, with signed requests and rights, and a proxy that has a certificate.
+    """As one server, with signed requests and rights, and a certificate that the proxy wants to be asked for, and name
+    server and broker show to those who do.
 
     `admin` may do everything; `app` may send to and read from topics, in groups, whose names begin with `app-`.
     """
@@ -277,6 +278,18 @@ class RocketMQSecured(RocketMQ):
         login.parent.mkdir(exist_ok=True)
         login.write_text(f'accessKey: admin\nsecretKey: "{self.secrets.users["admin"]}"\n')
         login.chmod(0o600)
+        tls = {"tls.test.mode.enable": "false", "tls.server.authClient": "false"}
+        files = {"tls.server.keyPath": str(self.secrets.key), "tls.server.certPath": str(self.secrets.certificate)}
+        written(self._tls, tls | files)
+
+    @property
+    def _tls(self) -> Path:
+        return self.directory / "conf" / "tls.properties"
+
+    def java(self, name: str, heap: str) -> list[str]:
+        """With the certificate of what brokers and name servers listen to."""
+        program, *options = super().java(name, heap)
+        return [program, f"-Dtls.config.file={self._tls}", *options]
 
     def bring_up(self) -> None:
         """Start, and make the user app with its rights."""
