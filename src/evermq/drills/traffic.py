@@ -27,6 +27,7 @@ __all__ = ["Load", "Traffic", "new_run", "report"]
 _START_S = 60
 _AUDIT_MS = 1_000
 _REMOVE_S = 30
+_DRAINS_MAX = 10  # times drain_s, however much is handled
 
 
 def new_run() -> str:
@@ -40,7 +41,8 @@ class Load:
 
     seconds: of sending; it goes on until the fault is over and for a third of this after it. rate: messages a second
     over all producers. consumers: of each group. kill: whether a producer and a consumer are killed and come back.
-    retry_s: how long a producer sends a batch again. drain_s: how long everything may take to be handled at the end.
+    retry_s: how long a producer sends a batch again. drain_s: how long nothing may be handled at the end, while
+    something is left.
     quiet_s: nothing may be left for so long, before it is believed: longer than a lease where a backlog does not count
     what readers hold. lanes: of a topic that is made.
     """
@@ -152,11 +154,14 @@ class Traffic:
 
     async def _quiesce(self, queue: Queue) -> None:
         """Wait until every group has said for quiet_s, twice at least, that nothing is left, and nothing is handled."""
-        end = time.monotonic() + self.load.drain_s
+        now = time.monotonic()
+        end, last = now + self.load.drain_s, now + _DRAINS_MAX * self.load.drain_s
         empty, before = 0, -1
-        while empty < max(2, 2 * self.load.quiet_s) and time.monotonic() < end:
+        while empty < max(2, 2 * self.load.quiet_s) and time.monotonic() < min(end, last):
             await self.stage.wait(0.5)
             handled = self.stage.total("handled")
+            if handled != before:
+                end = time.monotonic() + self.load.drain_s
             empty = empty + 1 if handled == before and await self._is_empty(queue) else 0
             before = handled
 
