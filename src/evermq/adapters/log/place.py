@@ -92,13 +92,7 @@ class LogPlace:
         self._segment_seen = 0
         self._housekeeper = Housekeeper(self, threaded=threaded)
         self.journal.on_full = self._housekeeper.make_room
-        for damage in self.damages:
-            self._warn(damage)
-        if self.cursor_file.damaged_bytes:
-            _log.warning(
-                "%s: %d bytes of %s are not intact: groups see messages again that they had settled",
-                *(directory, self.cursor_file.damaged_bytes, self.cursor_file.name),
-            )
+        self._tell_damages()
 
     @classmethod
     async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
@@ -341,6 +335,15 @@ class LogPlace:
                 self.journal.state.index.reach(topic.number, lane, progress.next)
                 keys_of = partial(group.keys, lane)
                 group.cursors.append(progress.cursor(record.number, lane, topic.start(lane), keys_of))
+
+    def _tell_damages(self) -> None:
+        for damage in self.damages:
+            self._warn(damage)
+        if self.cursor_file.damaged_bytes:
+            _log.warning(
+                "%s: %d bytes of %s are not intact: groups see messages again that they had settled",
+                *(self.directory, self.cursor_file.damaged_bytes, self.cursor_file.name),
+            )
 
     def _warn(self, damage: Damage) -> None:
         _log.warning("%s: %s; `evermq verify %s` says what is gone", self.directory, damage, self.directory)
