@@ -151,6 +151,37 @@ async def test_slow_disk_is_waited_for_longer_than_other_rungs(ladder: Ladder, m
         assert [position.via for position in await queue.append([make("1")])] == [("last",)]
 
 
+async def test_slot_that_is_appended_to_without_a_pause_is_empty_in_the_end(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder.down()
+    async with ladder.open() as (queue, rung):
+        queue.keeps_order = True
+        await queue.append([make("first")])
+        assert rung._queue
+        append = rung._queue.append
+
+        async def slowly(messages: Sequence[Message]) -> Sequence[Position]:
+            await asyncio.sleep(0.04)
+            return await append(messages)
+
+        monkeypatch.setattr(rung._queue, "append", slowly)
+        sent: list[str] = []
+        ladder.up()
+
+        async def send() -> None:
+            while "primary" not in sent[-8:]:
+                [position] = await queue.append([make("x")])
+                sent.append(position.via[0])
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(send())
+                await asyncio.sleep(0.005)
+        assert rung.is_empty
+        assert len(await read_all(queue, len(sent) + 1)) == len(sent) + 1
+
+
 async def test_slot_of_a_process_that_is_gone_is_emptied_by_one_that_only_reads(ladder: Ladder) -> None:
     ladder.down()
     async with ladder.open() as (queue, rung):

@@ -109,6 +109,8 @@ class Failover(Route):
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self.start()
+        if self._host:
+            await self._host.turn()
         away = self.choice.away()
         if not away:
             return await super().append(messages)

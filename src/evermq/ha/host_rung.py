@@ -24,6 +24,7 @@ _GROUP = "pump"
 _LOOK_MS = 50  # at whether the slot is empty
 _ADOPT_MS = 1_000  # between two looks for slots whose process is gone
 _HOLD_MS_MAX = 500  # how long an append waits for the pump to come away from it
+_DOOR_PAUSE_MS = 2_000  # between two times in which everything waits for the slot to be empty
 _LIVE_SHARE = 0.75  # of what the pump carries may be appended behind it
 _LANES = 65_536  # a ladder has as many as its other rungs
 
@@ -33,15 +34,47 @@ class _Pace:
     """Holds a producer below the pump while that carries, so that the slot empties; not while it cannot carry."""
 
     carried: int = 0
+    fresh: int = 0
     room: float = 0
-    is_carrying: bool = False
+
+    @property
+    def is_carrying(self) -> bool:
+        return self.fresh > 0
 
     def look(self, carried: int) -> None:
         """Called from time to time with all that was ever carried."""
-        fresh = carried - self.carried
+        self.fresh = carried - self.carried
         self.carried = carried
-        self.is_carrying = fresh > 0
-        self.room = min(self.room, 0) + _LIVE_SHARE * fresh
+        self.room = min(self.room, 0) + _LIVE_SHARE * self.fresh
+
+
+class _Door:
+    """Closed for a moment once the pump has nearly caught up: where one append follows the other without a pause, the
+    slot would never be seen empty."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open = asyncio.Event()
+        self._open.set()
+        self._until_ms = 0  # while it is closed the longest, then how long it stays open
+
+    def open(self) -> None:
+        self._open.set()
+
+    def look(self, left: int, fresh: int) -> None:
+        """left: in the slot; fresh: what the pump has carried since the last look."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < self._until_ms:
+            return
+        if not self._open.is_set():
+            self._open.set()
+            self._until_ms = now_ms + _DOOR_PAUSE_MS
+        elif left <= 2 * fresh:
+            self._open.clear()
+            self._until_ms = now_ms + _HOLD_MS_MAX
+
+    async def wait(self) -> None:
+        await self._open.wait()
 
 
 class HostRung:
@@ -71,6 +104,7 @@ class HostRung:
         self._pump: Pump | None = None
         self._begun = self._ended = 0  # appends
         self._pace = _Pace()
+        self._door = _Door(clock)
         self._opening = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -83,6 +117,12 @@ class HostRung:
     def is_empty(self) -> bool:
         """Whether everything that this process appended here has gone up."""
         return self._slot is None or self._slot.is_empty
+
+    async def turn(self) -> None:
+        """What may go to another rung once the slot is empty waits here, for half a second at most, where that is about
+        to be the case."""
+        if not self.is_empty:
+            await self._door.wait()
 
     async def slot(self) -> HeldSlot:
         """The slot of this process."""
@@ -168,14 +208,21 @@ class HostRung:
                 await self._clock.sleep(_ADOPT_MS)
 
     async def _watch(self) -> None:
-        while True:
-            await self._clock.sleep(_LOOK_MS)
-            self._pace.look(self.counts.carried)
-            if not self.is_empty:
-                await self._look()
+        try:
+            while True:
+                await self._clock.sleep(_LOOK_MS)
+                self._pace.look(self.counts.carried)
+                left = 0 if self.is_empty else await self._look()
+                if self.is_empty:
+                    self._door.open()
+                elif left is not None:
+                    self._door.look(left, self._pace.fresh)
+        finally:
+            self._door.open()
 
-    async def _look(self) -> None:
-        """Mark the slot as empty once it is, and nothing came into it while it was asked."""
+    async def _look(self) -> int | None:
+        """Mark the slot as empty once it is, and nothing came into it while it was asked. What is left, None where that
+        is not known."""
         assert self._queue
         assert self._slot
         ended = self._ended
@@ -183,9 +230,10 @@ class HostRung:
             left = await self._queue.backlog(_GROUP)
         except Exception as error:  # a watch that ended without a word would leave the slot full for ever
             self.error = repr(error)
-            return
+            return None
         if not left and self._begun == ended:
             self._slot.mark(empty=True)
+        return left
 
     async def _hold(self, count: int) -> None:
         until_ms = self._clock.monotonic_ms() + _HOLD_MS_MAX
