@@ -119,11 +119,12 @@ class _EngineReader:
 
 @dataclass(slots=True)
 class SlotState:
-    """Of a site that is a slot of a host. name: of the producer whose own it is, if any."""
+    """Of a site that is a slot of a host. name: of the producer whose own it is, if any. wanted_until_ms: its producer
+    waits for it, and says so again and again; what a producer said that died is soon past."""
 
     name: str = ""
     is_empty: bool = True
-    is_wanted: bool = False
+    wanted_until_ms: int = 0
     holder: Link | None = None
 
 

@@ -18,6 +18,7 @@ from evermq.traits import Traits
 __all__ = ["SimulatedSlots"]
 
 _WAIT_MS = 20
+_WANTED_MS = 5_000
 
 
 class SimulatedSlots:
@@ -38,9 +39,10 @@ class SimulatedSlots:
     async def orphan(self) -> HeldSlot | None:
         for link in self._links:
             state = link.site.slot
-            if _is_free(link) and not state.is_empty and not state.is_wanted:
+            held = _Held(link, self._clock)
+            if _is_free(link) and not state.is_empty and not held.is_wanted:
                 state.holder = link
-                return _Held(link)
+                return held
         return None
 
     async def backlog(self, group: str) -> int:
@@ -57,17 +59,17 @@ class SimulatedSlots:
             held = self._take_free()
             held.link.site.slot.name = self._name
             return held
-        mine.site.slot.is_wanted = True
         while not _is_free(mine):
+            mine.site.slot.wanted_until_ms = self._clock.monotonic_ms() + _WANTED_MS
             await self._clock.sleep(_WAIT_MS)
-        mine.site.slot.is_wanted = False
+        mine.site.slot.wanted_until_ms = 0
         mine.site.slot.holder = mine
-        return _Held(mine)
+        return _Held(mine, self._clock)
 
     def _take_free(self) -> _Held:
         link = next(link for link in self._links if _is_free(link) and not link.site.slot.name)
         link.site.slot.holder = link
-        return _Held(link)
+        return _Held(link, self._clock)
 
 
 def _is_free(link: Link) -> bool:
@@ -80,6 +82,7 @@ class _Held:
     """See `HeldSlot`. What a process does that is dead has no effect."""
 
     link: Link
+    clock: Clock
     incarnation: int = 1
 
     @property
@@ -96,7 +99,7 @@ class _Held:
 
     @property
     def is_wanted(self) -> bool:
-        return self.link.site.slot.is_wanted
+        return self.clock.monotonic_ms() < self.link.site.slot.wanted_until_ms
 
     def mark(self, *, empty: bool) -> None:
         if not self.link.is_cut:

@@ -20,7 +20,7 @@ from evermq.testing.worlds.composite_site import Link
 from evermq.testing.worlds.composite_slots import SimulatedSlots
 from evermq.traits import Traits
 
-__all__ = ["KINDS", "PUMP", "Built", "Node", "Pumped", "build", "draw", "draw_nested"]
+__all__ = ["KINDS", "NESTINGS", "PUMP", "SLOTS", "Built", "Node", "Pumped", "build", "draw", "draw_nested"]
 
 PUMP = "pump"
 KINDS = ("route", "failover", "spooled", "buffered")
@@ -34,6 +34,15 @@ _KEYS = {
     "pump": ("source", "target"),
     "ladder": ("primary", "standby", *SLOTS),
 }
+_LAST = {"failover": ("last",)}
+# Which technique stands at which place of which other one; the slots of a host are logs, and a host has them once.
+NESTINGS = tuple(
+    (outer, place, inner)
+    for outer, keys in _KEYS.items()
+    for place in (*keys, *_LAST.get(outer, ()))
+    for inner in _KEYS
+    if place not in SLOTS and (outer, inner) != ("ladder", "ladder")
+)
 _PATIENCE_MS = 300  # for one engine; a queue made of queues is given more, or it would never have its second try
 _PATIENCE_NESTED_MS = 1_500
 
@@ -75,13 +84,12 @@ def draw(kind: str, chance: random.Random) -> Node:
     return Node(kind, children={key: Node(site=key) for key in keys})
 
 
-def draw_nested(chance: random.Random) -> Node:
-    """A technique, one of whose children is a technique."""
-    outer = draw(chance.choice(KINDS), chance)
-    place = chance.choice(list(outer.children))
-    inner = draw(chance.choice(KINDS), chance)
-    inner = Node(inner.kind, children={key: Node(site=f"{place}-{key}") for key in inner.children})
-    return Node(outer.kind, children={**outer.children, place: inner})
+def draw_nested(seed: int, chance: random.Random) -> Node:
+    """A technique, one of whose children is a technique: by consecutive seeds all nestings in turn."""
+    kind, place, inner_kind = NESTINGS[seed % len(NESTINGS)]
+    outer, inner = draw(kind, chance), draw(inner_kind, chance)
+    below = {key: Node(site=key if key in SLOTS else f"{place}-{key}") for key in inner.children}
+    return Node(kind, children={**outer.children, place: Node(inner_kind, children=below)})
 
 
 class Pumped:
@@ -129,7 +137,7 @@ def build(node: Node, links: Mapping[str, Link], dead: Queue | None, clock: Cloc
     """Make the queues of a tree over these links. producer: its name, where it is to have its own slot again."""
     if not node.kind:
         return Built(links[node.site])
-    below = {key: build(child, links, dead, clock) for key, child in node.children.items()}
+    below = {key: build(child, links, dead, clock, producer) for key, child in node.children.items()}
     queues = {key: built.queue for key, built in below.items()}
     found = Built(next(iter(queues.values())))
     for built in below.values():

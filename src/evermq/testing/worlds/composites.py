@@ -46,14 +46,15 @@ class _Run:
         self.sites = {name: Site(name, clock, logged=chance.random() < logged) for name in names}
         patient = chance.random() < 0.7
         make = partial(Process, story=self.story, node=node, sites=self.sites, gentle=self.gentle)
+        has_slots = not set(SLOTS).isdisjoint(names)
         for number in range(chance.choice((1, 2))):
-            is_named = node.kind == "ladder" and chance.random() < 0.5
+            is_named = has_slots and chance.random() < 0.5
             sender = Sender(f"p{number}", 200, patient, is_named=is_named)
             self.processes.append(make(f"producer-{number}", sender=sender))
         for number in range(chance.choice((1, 2, 3))):
             self.processes.append(make(f"consumer-{number}", groups=self.groups))
         # Most slots are empty most of the time: troubles are sought where the messages are.
-        rungs = set(names) - set(SLOTS) if node.kind == "ladder" else set()
+        rungs = set(names) - set(SLOTS) if has_slots else set()
         struck = [site for name, site in self.sites.items() for _ in range(_RUNG_WEIGHT if name in rungs else 1)]
         self.weather = Weather(self.story, struck, self.processes, gentle=self.gentle)
 
@@ -155,11 +156,15 @@ class _Run:
         ]
 
 
-def _run(choose: Callable[[Random], Node], seed: int) -> WorldResult:
+def _draw(kind: str, seed: int, chance: Random) -> Node:
+    return draw(kind, chance)
+
+
+def _run(choose: Callable[[int, Random], Node], seed: int) -> WorldResult:
     result = WorldResult(histories=1)
 
     async def main(clock: SimulatedClock) -> _Run:
-        run = _Run(choose(clock.random), clock)
+        run = _Run(choose(seed, clock.random), clock)
         await run.play()
         await run.bury()
         return run
@@ -196,7 +201,7 @@ _WHAT = {
 
 WORLDS = (
     *(
-        World(f"composite-{kind}", _WHAT[kind], partial(_run, partial(draw, kind)))  # each seed draws the rest
+        World(f"composite-{kind}", _WHAT[kind], partial(_run, partial(_draw, kind)))  # each seed draws the rest
         for kind in (*KINDS, "pump", "ladder")
     ),
     World("composite-nested", "a technique, one of whose children is a technique", partial(_run, draw_nested)),
