@@ -140,8 +140,8 @@ class Topic:
         return dues
 
     def _check_message(self, message: Message, now_ms: int) -> int:
-        fields = (message.id, message.body, message.key)
-        if not all(map(isinstance, fields, (str, bytes, bytes | None))):
+        id, key, body, _, _ = message
+        if not isinstance(body, bytes) or not (key is None or isinstance(key, bytes)) or not isinstance(id, str):
             raise refusal((message,), "id, body or key")
         texts = [text.encode(errors="surrogateescape") for item in message.headers.items() for text in item]
         size = sum(map(len, (message.body, message.key or b"", *texts)))
