@@ -61,14 +61,15 @@ async def test_bit_that_flipped_in_cursors_is_a_problem(tmp_path: Path, closed: 
     assert "are not intact" in problem
 
 
-async def test_end_of_cursors_that_a_loss_of_power_took_is_only_a_note(tmp_path: Path) -> None:
-    await log_in(tmp_path, closed=False)
+@pytest.mark.parametrize("closed", [True, False])
+async def test_end_of_cursors_that_a_loss_of_power_took_is_only_a_note(tmp_path: Path, closed: bool) -> None:
+    await log_in(tmp_path, closed=closed)
     whole = cursors(tmp_path).read_bytes()
     for left in (whole[:-3], whole[:-3] + bytes(3), whole[:-18] + bytes(18)):
         cursors(tmp_path).write_bytes(left)
         report = verify(tmp_path)
         assert report.ok
-        assert "a loss of power leaves it so: groups t/g will see messages again" in str(report.notes)
+        assert "a loss of power or a full disk leaves it so: groups t/g will see messages again" in str(report.notes)
 
 
 async def test_record_of_another_shape_is_not_intact_and_does_no_harm(tmp_path: Path) -> None:

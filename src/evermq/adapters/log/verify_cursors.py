@@ -42,8 +42,9 @@ def check_cursors(
     reached: dict[tuple[int, int], int] = {}
     for begin, stop, changes in records(buffer):
         if changes is None:
-            torn = begin > 0 and not closed and is_torn(buffer[begin:stop], is_last=stop == len(buffer))
-            cause = "; a loss of power leaves it so" if torn else ""
+            is_last = stop == len(buffer)  # a write that failed may have left that, whatever came later
+            torn = begin > 0 and (is_last or not closed) and is_torn(buffer[begin:stop], is_last=is_last)
+            cause = "; a loss of power or a full disk leaves it so" if torn else ""
             what = f"{name}: {stop - begin} bytes at {begin} are not intact{cause}"
             yield Finding(f"{what}: {_names(catalog)} will see messages again that they had settled", not torn)
         for change in changes or ():
