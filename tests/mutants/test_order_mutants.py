@@ -39,6 +39,8 @@ from evermq.testing.worlds import order_host
 from evermq.testing.worlds.order_actors import Consumer
 from evermq.testing.worlds.order_adoption import Slots
 from evermq.testing.worlds.order_host import Ladder, SimulatedSlot
+from evermq.testing.worlds.order_lanes import RelanedRung
+from evermq.testing.worlds.order_rung import Rung
 
 Patch = pytest.MonkeyPatch
 
@@ -175,6 +177,10 @@ def groups_share_what_is_settled(patch: Patch) -> None:
     patch.setattr(MemoryProgress, "join", lambda self, group: real(self, "all"))
 
 
+def ends_are_told_of_lanes_that_were_changed(patch: Patch) -> None:
+    patch.setattr(RelanedRung, "end", Rung.end)
+
+
 def silent_reader_keeps_its_claims(patch: Patch) -> None:
     patch.setattr(MemoryPart, "is_silent", property(lambda self: self._left))
 
@@ -307,6 +313,7 @@ MUTANTS = [
     Mutant("numbers go on in another slot", "lost", "order-adopted", numbers_go_on_in_another_slot),
     Mutant("every reader handles every lane", "order", "order-rebalances", every_reader_handles_every_lane),
     Mutant("groups share what is settled", "lost", "order-groups", groups_share_what_is_settled),
+    Mutant("ends of changed lanes", "flagged", "order-lanes", ends_are_told_of_lanes_that_were_changed),
     Mutant("silent reader keeps its claims", "stuck", "order-effects", silent_reader_keeps_its_claims),
     Mutant("released leaves its successors", "order", "order-ladder", released_message_leaves_its_successors),
     Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),

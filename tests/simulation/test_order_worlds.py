@@ -6,7 +6,7 @@ from evermq.testing.world import run_world
 from evermq.testing.worlds.order import PLANS
 
 SEEDS = 8
-MORE_SEEDS = {"groups": 30}
+MORE_SEEDS = {"groups": 30, "lanes": 30}
 EXPECTED = {
     "refused": {"send_fail", "voids"},
     "nothing-left": {"send_fail", "voids"},
@@ -18,6 +18,7 @@ EXPECTED = {
     "restarts": {"kill_producer", "send_unknown"},
     "adopted": {"kill_producer", "adopted", "voids"},
     "groups": {"sent before the group was added", "handled by the group that was removed", "kill_consumer", "voids"},
+    "lanes": {"left in old lanes", "sent to new lanes", "kill_consumer", "voids"},
     "retained": {"kill_producer", "lost by the standby", "replayed"},
     "four-rungs": {"kill_producer", "kill_consumer", "rebalance", "sent by standby2", "sent by last"},
     "four-retained": {"lost by the standby", "lost by the standby2", "replayed", "sent by last"},
@@ -29,7 +30,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", [*PLANS, "adopted", "groups", "retained", "four-retained", "any"])
+@pytest.mark.parametrize("name", [*PLANS, "adopted", "groups", "lanes", "retained", "four-retained", "any"])
 def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     seeds = MORE_SEEDS.get(name, SEEDS)
     summary = run_world(f"order-{name}", range(1, seeds + 1))

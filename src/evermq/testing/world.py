@@ -54,13 +54,14 @@ def worlds() -> dict[str, World]:
         order,
         order_adoption,
         order_groups,
+        order_lanes,
         order_retained,
         published,
     )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
-    orders = (*order.WORLDS, *order_adoption.WORLDS, *order_groups.WORLDS, *order_retained.WORLDS)
-    each = (*logs, *composites.WORLDS, *orders, *published.WORLDS, *linked.WORLDS)
+    orders = (*order.WORLDS, *order_adoption.WORLDS, *order_groups.WORLDS, *order_lanes.WORLDS)
+    each = (*logs, *composites.WORLDS, *orders, *order_retained.WORLDS, *published.WORLDS, *linked.WORLDS)
     return {world.name: world for world in each}
 
 

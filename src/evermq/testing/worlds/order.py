@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -46,6 +46,8 @@ _LOOKS = 40
 class Run:
     """One seed of one plan."""
 
+    standby_type: ClassVar[type[Rung]] = Rung
+
     def __init__(self, plan: Plan, clock: SimulatedClock) -> None:
         self.plan = plan
         self.clock = clock
@@ -55,10 +57,10 @@ class Run:
         self.cut_off: set[str] = set()
         self.choice = Choice()
         chance = clock.random
-        rung = partial(Rung, clock=clock, window=plan.window, lies=plan.lies)
+        said: dict[str, Any] = {"clock": clock, "window": plan.window, "lies": plan.lies}
         self.rungs = {
-            "primary": rung("primary", lanes=3, prefix=True),
-            "standby": rung("standby", lanes=4, prefix=False),
+            "primary": Rung("primary", lanes=3, prefix=True, **said),
+            "standby": self.standby_type("standby", lanes=4, prefix=False, **said),
         }
         if plan.standby2_down:
             self.rungs["standby2"] = rung("standby2", lanes=6, prefix=False)

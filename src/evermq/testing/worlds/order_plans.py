@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["ADOPTED", "FOUR_RUNGS", "GROUPS", "PLANS", "RETAINED", "Plan", "drawn"]
+__all__ = ["ADOPTED", "FOUR_RUNGS", "GROUPS", "LANES", "PLANS", "RETAINED", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ GROUPS = replace(
     think_ms=400,
     count=40,
 )
+LANES = replace(GROUPS, unread=(3_000, 7_000), unread_rung="standby", window=64)
 RETAINED = Plan(
     primary_down=(1_000, 7_000),
     tail_lost_ms=3_000,

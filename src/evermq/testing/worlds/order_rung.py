@@ -13,7 +13,7 @@ from evermq.position import Position
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.traits import Ack, Durable, Groups, Order, Traits
 
-__all__ = ["REFUSED", "Rung", "RungReader"]
+__all__ = ["REFUSED", "Cursor", "Rung", "RungReader"]
 
 REFUSED = b"refused"  # a body that no rung takes
 _POLL_MS = 15
@@ -21,7 +21,7 @@ _HANGS_MS = 2_500
 
 
 @dataclass(slots=True)
-class _Cursor:
+class Cursor:
     """A group in one lane. low: all offsets below it are settled. at: the next one to hand out."""
 
     low: int = 0
@@ -54,7 +54,7 @@ class Rung:
         self.clock = clock
         self.window = window
         self.prefix = prefix
-        self.groups: dict[str, list[_Cursor]] = {}
+        self.groups: dict[str, list[Cursor]] = {}
         self.readers: dict[str, list[RungReader]] = {}
         self._late: list[tuple[int, Message]] = []
         self._turn = 0
@@ -90,7 +90,7 @@ class Rung:
         await self.answer()
         if group not in self.groups:
             ends = [len(lane) if start.at == "newest" else 0 for lane in self.lanes]
-            self.groups[group] = [_Cursor(low=end, at=end) for end in ends]
+            self.groups[group] = [Cursor(low=end, at=end) for end in ends]
         reader = RungReader(self, group)
         self.readers.setdefault(group, []).append(reader)
         self.rebalance(group)
@@ -102,7 +102,7 @@ class Rung:
 
     async def end(self, lane: str) -> int:
         await self.answer()
-        return len(self.lanes[int(lane)])
+        return len(self.lanes[self._row_of(lane)])
 
     async def answer(self) -> None:
         """Raises Unavailable while it is down: at once, or after a while."""
@@ -118,8 +118,8 @@ class Rung:
     def left(self, group: str, lane: str | None = None) -> int:
         """What the group has not settled, whoever is up."""
         self._land_late()
-        cursors = self.groups.get(group) or [_Cursor() for _ in self.lanes]
-        rows = range(len(self.lanes)) if lane is None else [int(lane)]
+        cursors = self.groups.get(group) or [Cursor() for _ in self.lanes]
+        rows = range(len(self.lanes)) if lane is None else [self._row_of(lane)]
         return sum(
             message is not None and offset not in cursors[row].settled
             for row in rows
@@ -136,7 +136,7 @@ class Rung:
                 self.revoke(cursor, owner)
         self._turn += 1
 
-    def revoke(self, cursor: _Cursor, owner: RungReader | None) -> None:
+    def revoke(self, cursor: Cursor, owner: RungReader | None) -> None:
         """The lane is another one's, or the same one's again; what was handed out comes again."""
         cursor.owner = owner
         cursor.generation += 1
@@ -164,6 +164,16 @@ class Rung:
         assert message.key is not None
         return lane_of(message.key, len(self.lanes))
 
+    def _row_of(self, lane: str) -> int:
+        return int(lane)
+
+    def _name_of(self, row: int) -> str:
+        return str(row)
+
+    def _is_open(self, group: str, row: int) -> bool:
+        """Whether the group may read this lane yet."""
+        return True
+
     def _fate(self) -> tuple[EvermqError | None, int | None]:
         """What is said of the messages of one lane, and when they land: all of them, as engines do it, or none."""
         chance = self.clock.random
@@ -186,7 +196,7 @@ class Rung:
             return error
         self._land_late()
         self.lanes[lane].append(message)
-        return Position(str(lane), len(self.lanes[lane]) - 1)
+        return Position(self._name_of(lane), len(self.lanes[lane]) - 1)
 
     def _land_late(self) -> None:
         now_ms = self.clock.monotonic_ms()
@@ -257,6 +267,8 @@ class RungReader:
         now_ms = self._rung.clock.monotonic_ms()
         for number, cursor in enumerate(self._rung.groups[self._group]):
             lane = self._rung.lanes[number]
+            if not self._rung._is_open(self._group, number):
+                continue
             while cursor.owner is self and cursor.at < len(lane) and cursor.due_ms <= now_ms:
                 if len(cursor.out) >= self._rung.window or len(found) >= count_max:
                     break
@@ -265,5 +277,5 @@ class RungReader:
                 if message is not None and offset not in cursor.settled:
                     cursor.out.add(offset)
                     receipt = (number, offset, cursor.generation)
-                    found.append(Delivery(message, Position(str(number), offset), receipt, 1))
+                    found.append(Delivery(message, Position(self._rung._name_of(number), offset), receipt, 1))
         return found
