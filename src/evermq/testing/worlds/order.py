@@ -63,7 +63,7 @@ class Run:
             "standby": self.standby_type("standby", lanes=4, prefix=False, **said),
         }
         if plan.standby2_down:
-            self.rungs["standby2"] = rung("standby2", lanes=6, prefix=False)
+            self.rungs["standby2"] = Rung("standby2", lanes=6, prefix=False, **said)
         for each in self.rungs.values():
             each.hangs = plan.hangs
         self.slots: list[SimulatedSlot] = []
