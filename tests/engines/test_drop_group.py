@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+import evermq
 from evermq.adapters.memory.place import MemoryPlace
 from evermq.adapters.open import open_place, open_queue
+from evermq.compose.ordering import open_progress
 from evermq.drills.engines.engine import Engine
 from evermq.errors import NoSuchTopic, Overloaded, Rejected
 from evermq.message import MessageFactory
 from evermq.port import DropsGroups, Place, Queue
+from evermq.progress.sql import SqlProgress
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 make = MessageFactory()
@@ -155,3 +159,36 @@ async def test_last_group_takes_with_it_what_it_had_not_settled(redis_server: En
 async def ran(*command: str) -> int:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "evermq", *command)
     return await asyncio.wait_for(process.wait(), 60)
+
+
+async def test_group_of_a_topic_of_the_configuration_is_dropped_everywhere_and_is_a_new_one_then(
+    redis_server: Engine, topic: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "evermq.toml"
+    rungs = "\n".join(f'{key} = "{redis_server.url(f"{topic}.{key}")}?lanes=4"' for key in ("primary", "standby"))
+    last = f'last = "log://{tmp_path}/last/{topic}"\nprogress = "sqlite:///{tmp_path}/progress"\norder = "key"'
+    config.write_text(f'[topics.{topic}]\nuse = "failover"\ngroups = ["gone", "stays"]\n{rungs}\n{last}\n')
+    assert await ran("topics", "create", topic, "--config", str(config)) == 0
+    queue = await evermq.open(topic, config=config)
+    await queue.append([make(str(number), key=f"k{number}") for number in range(COUNT)])
+    for group in ("gone", "stays"):
+        assert len(await read(queue, group, COUNT)) == COUNT
+    await queue.close()
+    progress = open_progress(f"sqlite:///{tmp_path}/progress", topic)
+    assert await known(progress, "gone")
+    assert await ran("topics", "drop-group", topic, "--group", "gone", "--config", str(config)) == 0
+    assert not await known(progress, "gone")
+    assert await known(progress, "stays")
+    await progress.close()
+    for key in ("primary", "standby"):
+        place = await open_place(redis_server.url())
+        assert list((await place.describe(f"{topic}.{key}")).groups) == ["stays"]
+        await place.close()
+
+
+async def known(progress: SqlProgress, group: str) -> int:
+    """How many streams a group has settled something of."""
+    part = await progress.join(group)
+    found = await part.look(range(1_000))
+    await part.leave()
+    return sum(map(len, found.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from evermq.compose.config import Child, TopicConfig
 from evermq.compose.host import hosts_of
 from evermq.compose.ordering import open_progress
 from evermq.compose.switching import SwitchConfig, connect, drop_left_probes
-from evermq.errors import Closed, EvermqError
+from evermq.errors import Closed, EvermqError, NoSuchTopic
 from evermq.port import DropsGroups
 
 __all__ = ["remove"]
@@ -69,7 +70,8 @@ async def _drop_once(url: str, groups: Sequence[str]) -> None:
         topics = await place.topics()
         if address.engine in _KEEPS_GROUPS and isinstance(place, DropsGroups) and address.topic in topics:
             for group in groups:
-                await place.drop_group(address.topic, group)
+                with suppress(NoSuchTopic):  # nobody has made it
+                    await place.drop_group(address.topic, group)
         for name in topics:
             if name == address.topic or name.startswith(f"{address.topic}."):
                 await place.drop(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import cast
 
 from sqlalchemy import delete, inspect
@@ -61,17 +62,18 @@ class SqlProgress:
             ticket.lane.is_doubted = True
             raise
 
-    async def drop(self) -> None:
-        """Remove what is kept of the topic, for all groups; the tables stay. For a topic that nobody reads any more."""
-        await self.database.run(self._drop)
+    async def drop(self, group: str = "") -> None:
+        """Remove what is kept of the topic, of this group or of all; the tables stay. For what is read no more."""
+        await self.database.run(partial(self._drop, group))
 
     async def close(self) -> None:
         await self.database.close()
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, group: str, connection: Connection) -> None:
         for table in metadata.sorted_tables:
             if inspect(connection).has_table(table.name):
-                connection.execute(delete(table).where(table.c.topic == self.topic))
+                of_group = [table.c.grp == group] if group else []
+                connection.execute(delete(table).where(table.c.topic == self.topic, *of_group))
 
     async def _make(self) -> None:
         for attempt in range(3):  # another process may be making them

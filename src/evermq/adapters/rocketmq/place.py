@@ -93,9 +93,12 @@ class RocketPlace:
         await self._admin.drop_topic(found.wire_name)
 
     async def drop_group(self, topic: str, group: str) -> None:
-        """Take a group away, from all topics: RocketMQ keeps a group when its topic is dropped."""
-        found = await self.find(topic)
-        await self._admin.drop_group(found.wire_group(group), await self._admin.masters())
+        """Take a group away, from all topics: RocketMQ keeps a group when its topic is dropped. Raises NoSuchTopic."""
+        wire = (await self.find(topic)).wire_group(group)
+        masters = await self._admin.masters()
+        if not any([await self._admin.has_group(wire, master) for master in masters.values()]):
+            raise NoSuchTopic(f"topic {topic} has no group {group}")
+        await self._admin.drop_group(wire, masters)
 
     async def describe(self, topic: str) -> TopicState:
         """The age is that of the oldest message that no reader was given yet."""

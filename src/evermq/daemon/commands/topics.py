@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from evermq.daemon.running import config_path, is_terminal, run, say, show
-from evermq.errors import Misconfigured, Unsupported
+from evermq.errors import Misconfigured, NoSuchTopic, Unsupported
 from evermq.port import Place, Start, TopicState
 from evermq.redaction import redacted
 from evermq.topics import check_group
@@ -197,11 +197,36 @@ def reset(
 
 @app.command("drop-group")
 def drop_group(
-    url: Annotated[str, typer.Argument(help="The queue URL of a topic that exists.")],
+    target: Annotated[str, typer.Argument(help="The queue URL of a topic that exists, or a topic of --config.")],
     group: Annotated[str, typer.Option(help="The group that nobody reads any more.")],
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
-    """Take a group away for good, where the engine can; nothing is kept for it from then on."""
-    run(_control(url, "drop_group", check_group(group)))
+    """Take a group away for good, where the engine can; nothing is kept for it from then on.
+
+    Of a topic of --config it is taken from all queues, and from its progress: else a group of that name that is made
+    later would be taken to have settled what this one has."""
+    check_group(group)
+    run(_control(target, "drop_group", group) if "://" in target else _drop_group(target, group, config_path(config)))
+
+
+async def _drop_group(topic: str, group: str, config: Path | None) -> int:
+    from evermq.adapters.address import parse
+    from evermq.compose.build import urls_of
+    from evermq.compose.ordering import open_progress
+
+    found = _configured(topic, config)
+    for url in urls_of(found.root):
+        try:
+            await _control(url, "drop_group", group)
+        except (NoSuchTopic, Unsupported) as error:
+            say(f"{parse(url)}: {error}")
+    if found.order:
+        progress = open_progress(found.order.progress, topic)
+        try:
+            await progress.drop(group)
+        finally:
+            await progress.close()
+    return 0
 
 
 async def _control(url: str, act: str, *arguments: object) -> int:
