@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
@@ -69,6 +70,36 @@ async def _or_none(act: object) -> object:
         return await act  # type: ignore[misc]
     except (Unavailable, Uncertain):
         return None
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_lease_that_could_not_be_given_back_at_once_keeps_nobody_waiting(
+    zookeeper_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    """The session that made it goes on. is_held: it is released; else the attempt was given up."""
+    one, other = client(zookeeper_server, f"/{topic}"), client(zookeeper_server, f"/{topic}")
+    call, refused = one._session.call, ["delete" if is_held else "get_children"] * 3
+
+    async def refusing(verb: str, *arguments: Any, **options: Any) -> Any:
+        if verb in refused:
+            refused.remove(verb)
+            raise Unavailable("no majority for a moment")
+        return await call(verb, *arguments, **options)
+
+    await one.members()
+    if is_held:
+        lease = await one.lease("decider", ttl_ms=1_000)
+        monkeypatch.setattr(one._session, "call", refusing)
+        await lease.release()
+    else:
+        monkeypatch.setattr(one._session, "call", refusing)
+        with pytest.raises(Unavailable):
+            await one.lease("decider", ttl_ms=1_000)
+    async with asyncio.timeout(10):
+        assert (await other.lease("decider", ttl_ms=1_000)).held
+    assert not refused
+    await one.close()
+    await other.close()
 
 
 async def test_frozen_server_is_unavailable_and_its_answer_uncertain(zookeeper_server: Engine, topic: str) -> None:

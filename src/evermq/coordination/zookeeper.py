@@ -145,11 +145,21 @@ class ZooKeeperCoordinator:
                 await self._session.call("create", path, value, writes=True, ephemeral=True)
 
     async def remove(self, path: str) -> None:
-        """Take an own node away, now or when that is possible."""
+        """Take an own node away, now or when that is possible: in a session that goes on it would stay, and with it a
+        lease that nobody holds and all others wait for."""
         self._unwanted.add(path)
-        with contextlib.suppress(EvermqError, NoNodeError):
+        if not await self._removed(path):
+            self._soon(self._restore())
+
+    async def _removed(self, path: str) -> bool:
+        try:
             await self._session.call("delete", path, writes=True)
-            self._unwanted.discard(path)
+        except NoNodeError:
+            pass
+        except EvermqError:
+            return False
+        self._unwanted.discard(path)
+        return True
 
     async def _remove_with_children(self, path: str) -> None:
         with contextlib.suppress(NoNodeError):
@@ -219,9 +229,14 @@ class ZooKeeperCoordinator:
 
     async def _sweep(self, directory: str, mark: str) -> None:
         """Take away what an attempt left that was given up, or whose answer was lost."""
-        for name in await self._session.call("get_children", directory):
-            if name.startswith(mark):
-                await self.remove(f"{directory}/{name}")
+        while not self._session.closed:
+            try:
+                for name in await self._session.call("get_children", directory):
+                    if name.startswith(mark):
+                        await self.remove(f"{directory}/{name}")
+                return
+            except EvermqError:
+                await asyncio.sleep(_PAUSE_S)
 
     def _on_session(self, fresh: bool) -> None:
         if fresh:
@@ -233,15 +248,15 @@ class ZooKeeperCoordinator:
     async def _restore(self) -> None:
         """Make good what a session that was lost took away, and take away what it left; until all of it is done."""
         while not self._session.closed:
+            left = [path for path in list(self._unwanted) if not await self._removed(path)]
             try:
-                for path in list(self._unwanted):
-                    await self.remove(path)
                 for path, value in list(self._entries.items()):
                     await self.say(path, value)
+                if not left:
+                    return
             except EvermqError:
-                await asyncio.sleep(_PAUSE_S)
-            else:
-                return
+                pass  # once more
+            await asyncio.sleep(_PAUSE_S)
 
     def _soon(self, act: Any) -> None:
         task = asyncio.ensure_future(_quietly(act))
