@@ -15,7 +15,7 @@ from evermq.message import MessageFactory
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk
 from evermq.testing.simulation.loop import simulate
-from evermq.testing.worlds.log_audit import read_past_damage
+from evermq.testing.worlds.log_life import read_past_damage
 
 Play = Callable[[SimulatedClock], Awaitable[Any]]
 

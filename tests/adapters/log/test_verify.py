@@ -85,21 +85,25 @@ async def test_record_of_another_shape_is_not_intact_and_does_no_harm(tmp_path: 
     await place.close()
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (Change(2, 0, next=99), "group t/g stands at offset 99 of lane 0, which ends at 3"),
-        (Change(2, 7, next=1), "group t/g stands in lane 7 of 1"),
-    ],
-)
-async def test_place_outside_of_the_log_is_a_problem(tmp_path: Path, change: Change, says: str) -> None:
+async def cursors_with(tmp_path: Path, change: Change) -> None:
     await log_in(tmp_path)
     file = CursorFile(SystemDisk(tmp_path))
     list(file.load())
     file.add([change])
     file.close()
+
+
+async def test_lane_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    await cursors_with(tmp_path, Change(2, 7, next=1))
     [problem] = verify(tmp_path).problems
-    assert says in problem
+    assert "group t/g stands in lane 7 of 1" in problem
+
+
+async def test_place_behind_the_end_of_a_lane_is_a_note_as_a_loss_of_power_leaves_it(tmp_path: Path) -> None:
+    await cursors_with(tmp_path, Change(2, 0, next=99))
+    report = verify(tmp_path)
+    assert report.ok
+    assert any("group t/g stands at offset 99 of lane 0, which ends at 3" in note for note in report.notes)
 
 
 async def test_what_the_oldest_segments_held_is_a_note(tmp_path: Path) -> None:

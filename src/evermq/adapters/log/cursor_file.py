@@ -23,6 +23,7 @@ _HEAD = Struct("<4sII")  # magic, crc32c of the payload, its length
 _MAGIC = b"EVQC"
 _NAME = re.compile("cursors-[0-9a-f]{8}")
 _COMPACT_BYTES = 8 << 20
+_SECTOR = 512
 _ZEROS = 16  # in a row, as no record has them
 
 
@@ -162,13 +163,15 @@ def records(buffer: bytes) -> Iterator[tuple[int, int, list[Change] | None]]:
         yield done, len(buffer), None
 
 
-def is_torn(stretch: bytes, *, is_last: bool) -> bool:
-    """Whether a loss of power may leave this of records that were not flushed: sectors of zeros, or an end that is
-    not there."""
-    if bytes(_ZEROS) in stretch or not stretch.strip(b"\0"):
+def is_torn(stretch: bytes, begin: int) -> bool:
+    """Whether a crash or a loss of power may leave this, from there on, of records that were not flushed: sectors of
+    zeros, or an end that is not there."""
+    first = _SECTOR - begin % _SECTOR
+    pieces = [stretch[:first], *(stretch[at : at + _SECTOR] for at in range(first, len(stretch), _SECTOR))]
+    if bytes(_ZEROS) in stretch or stretch.endswith(b"\0\0") or not all(piece.strip(b"\0") for piece in pieces):
         return True
-    if not is_last or len(stretch) < _HEAD.size or stretch.endswith(b"\0\0"):
-        return is_last
+    if len(stretch) < _HEAD.size:
+        return stretch[: len(_MAGIC)] == _MAGIC[: len(stretch)]
     magic, _, length = _HEAD.unpack_from(stretch)
     return bool(magic == _MAGIC and length > len(stretch) - _HEAD.size)
 

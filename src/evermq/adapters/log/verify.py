@@ -107,7 +107,7 @@ def inspect(disk: Disk, directory: str, told: Told | None = None) -> Report:
         (report.problems if damage.synced else report.notes).append(str(damage))
     if found and found[0] > 1:
         report.notes += _retained(known, report.begins)
-    for finding in check_cursors(disk, catalog, report.ends, closed=report.closed and not report.damages):
+    for finding in check_cursors(disk, catalog, report.ends):
         (report.problems if finding.is_problem else report.notes).append(finding.text)
     return report
 

@@ -23,11 +23,8 @@ class Finding:
     is_problem: bool
 
 
-def check_cursors(
-    disk: Disk, catalog: Catalog | None, ends: Mapping[LaneId, int], *, closed: bool
-) -> Iterator[Finding]:
-    """What is wrong with the cursors of a log. ends: of its lanes. closed: the last owner closed in order, and all that
-    it found in its lanes is there."""
+def check_cursors(disk: Disk, catalog: Catalog | None, ends: Mapping[LaneId, int]) -> Iterator[Finding]:
+    """What is wrong with the cursors of a log. ends: of its lanes."""
     groups = {group.number: group for group in catalog.groups} if catalog else {}
     name = newest(disk.names())
     if name is None:
@@ -42,9 +39,9 @@ def check_cursors(
     reached: dict[tuple[int, int], int] = {}
     for begin, stop, changes in records(buffer):
         if changes is None:
-            is_last = stop == len(buffer)  # a write that failed may have left that, whatever came later
-            torn = begin > 0 and (is_last or not closed) and is_torn(buffer[begin:stop], is_last=is_last)
-            cause = "; a loss of power or a full disk leaves it so" if torn else ""
+            # An owner that was killed in the middle of a write leaves that, and a later one appends behind it.
+            torn = begin > 0 and is_torn(buffer[begin:stop], begin)
+            cause = "; a crash, a loss of power or a full disk leaves it so" if torn else ""
             what = f"{name}: {stop - begin} bytes at {begin} are not intact{cause}"
             yield Finding(f"{what}: {_names(catalog)} will see messages again that they had settled", not torn)
         for change in changes or ():
@@ -52,7 +49,7 @@ def check_cursors(
                 key = (change.group, change.lane)
                 reached[key] = max(reached.get(key, 0), _reach(change))
     for (number, lane), offset in reached.items():
-        yield from _misplaced(name, groups[number], lane, offset, catalog, ends, closed=closed)
+        yield from _misplaced(name, groups[number], lane, offset, catalog, ends)
 
 
 def _reach(change: Change) -> int:
@@ -68,8 +65,6 @@ def _misplaced(
     offset: int,
     catalog: Catalog | None,
     ends: Mapping[LaneId, int],
-    *,
-    closed: bool,
 ) -> Iterator[Finding]:
     who = f"{name}: group {_topics(catalog).get(group.topic)}/{group.name}"
     if lane >= len(group.starts):
@@ -78,7 +73,7 @@ def _misplaced(
     end = ends.get((group.topic, lane), 0)
     if offset > max(end, group.starts[lane]):
         text = f"{who} stands at offset {offset} of lane {lane}, which ends at {end}: it gets what comes from there on"
-        yield Finding(text + ("" if closed else "; a loss of power leaves it so"), closed)
+        yield Finding(f"{text}; a loss of power leaves it so", False)
 
 
 def _topics(catalog: Catalog | None) -> dict[int, str]:

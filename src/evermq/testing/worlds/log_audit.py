@@ -11,11 +11,10 @@ from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
 from evermq.adapters.log.verify import inspect
-from evermq.errors import Damaged, EvermqError
-from evermq.port import Delivery, Reader
+from evermq.errors import EvermqError
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.worlds.log_books import Books
-from evermq.testing.worlds.log_life import DELAY_MS_MAX, GROUP
+from evermq.testing.worlds.log_life import DELAY_MS_MAX, GROUP, read_past_damage
 
 __all__ = ["Found", "find_wrong", "read_all", "read_place"]
 
@@ -117,15 +116,6 @@ async def _read_queue(queue: LogQueue, group: str, books: Books, wrong: list[str
                 last[stream] = max(number, last.get(stream, -1))
         await reader.ack(found)
     return seen
-
-
-async def read_past_damage(reader: Reader, count_max: int) -> list[Delivery]:
-    """What comes next, whatever was passed over in front of it."""
-    while True:
-        try:
-            return await reader.read(count_max=count_max, wait_ms=0)
-        except Damaged:
-            continue
 
 
 def _sentences(ids: Iterable[str], what: str) -> list[str]:

@@ -11,14 +11,14 @@ from evermq.adapters.log.disk import Disk
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.reader import LogReader
-from evermq.errors import EvermqError, Uncertain
+from evermq.errors import Damaged, EvermqError, Uncertain
 from evermq.message import Message, MessageFactory
-from evermq.port import Delivery
+from evermq.port import Delivery, Reader
 from evermq.testing.history import body_of
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.worlds.log_books import Books
 
-__all__ = ["DELAY_MS_MAX", "GROUP", "TOPICS", "Life", "options_of"]
+__all__ = ["DELAY_MS_MAX", "GROUP", "TOPICS", "Life", "options_of", "read_past_damage"]
 
 GROUP = "g"
 TOPICS = ("orders", "events", "late")
@@ -238,7 +238,7 @@ class Consumer:
         if topic not in self._readers:
             assert self._place
             self._readers[topic] = await (await self._place.queue(topic)).reader(GROUP)
-        found = await self._readers[topic].read(count_max=self._chance.randint(1, 12), wait_ms=wait_ms)
+        found = await read_past_damage(self._readers[topic], self._chance.randint(1, 12), wait_ms)
         self._held.setdefault(topic, []).extend(found)
 
     async def _settle(self, topic: str) -> None:
@@ -263,3 +263,12 @@ class Consumer:
             keys = {delivery.message.key for delivery in back} - {None}
             self._held[topic] = [delivery for delivery in rest if delivery.message.key not in keys]
             await self._readers[topic].release(back, delay_ms=self._chance.choice((0, 30)))
+
+
+async def read_past_damage(reader: Reader, count_max: int, wait_ms: int = 0) -> list[Delivery]:
+    """What comes next, whatever was passed over in front of it."""
+    while True:
+        try:
+            return await reader.read(count_max=count_max, wait_ms=wait_ms)
+        except Damaged:
+            continue
