@@ -101,8 +101,9 @@ class Admin:
 
     async def lanes(self, topic: str) -> int:
         """How many a topic has by now. Raises NoSuchTopic."""
-        ask = partial(self._client.list_topics, topic, timeout=_ANSWER_S)
-        found = (await self._wait(in_thread(ask), f"topic {topic}")).topics[topic]
+        # In one expression: a local name would keep the driver's client for as long as an error keeps this frame.
+        asked = in_thread(partial(self._client.list_topics, topic, timeout=_ANSWER_S))
+        found = (await self._wait(asked, f"topic {topic}")).topics[topic]
         if found.error is not None and not found.partitions:
             raise self._error(found.error, f"topic {topic}")
         return len(found.partitions)
