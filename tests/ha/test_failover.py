@@ -7,7 +7,10 @@ import pytest
 from evermq import Message, MessageFactory
 from evermq.adapters.memory import MemoryQueue
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, TooLarge, Unavailable
+from evermq.ha.agreement import Agreement
+from evermq.ha.breaker import State
 from evermq.ha.failover import Choice, Failover
+from evermq.ha.switch import Switch
 from evermq.lanes import lane_of
 from evermq.position import Position
 from evermq.testing.faulty import Fault, Faulty
@@ -109,6 +112,23 @@ async def test_of_a_parted_batch_every_message_has_its_own_outcome() -> None:
     primary.down()
     with pytest.raises(Unavailable):
         await queue.append(batch)
+
+
+async def test_lanes_that_are_away_pass_over_a_standby_that_is_away_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rungs = {name: MemoryQueue("t", lanes=8) for name in ("primary", "standby", "standby2")}
+    switch = Switch(list(rungs), lanes=8)
+    queue = Failover(**rungs, choice=switch)  # type: ignore[arg-type]
+    key = b"k0"
+    monkeypatch.setattr(switch, "away", lambda: {lane_of(key, 8)})
+    monkeypatch.setattr(switch, "tries", lambda lane: False)
+    switch.adopt(Agreement(epoch=1, away={"standby": State.DEGRADED}))
+    switch.leave_to_probe("standby", True)
+    [position] = await queue.append([make("x", key=key)])
+    assert position.via == ("standby2",)
+    assert not any(change.scope == "primary" for change in switch.changes)
+    await queue.close()
 
 
 async def test_batch_with_lanes_away_is_refused_at_the_door_as_any_other() -> None:

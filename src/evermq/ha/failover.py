@@ -144,13 +144,14 @@ class Failover(Route):
         return self._append_ms_max * (_HOST_PATIENCE if self._host and key == "last" else 1)
 
     async def _append_parted(self, messages: Sequence[Message], away: Collection[int]) -> Sequence[Position]:
-        """What belongs to a lane that is away begins one rung lower."""
+        """What belongs to a lane that is away begins at a lower rung."""
         count, order = self._children["primary"].traits.lanes, self._order()
         lanes = [None if message.key is None else lane_of(message.key, count) for message in messages]
         diverted = {lane for lane in {*lanes} & {*away} if lane is not None and not self.choice.tries(lane)}
         stays = [row for row, lane in enumerate(lanes) if lane not in diverted]
         goes = [row for row, lane in enumerate(lanes) if lane in diverted]
-        lower = [*order[1:], order[0]] if order[0] == self._keys[0] else order
+        below = min(self.choice.lower(), len(self._keys) - 1)
+        lower = [*self._keys[below:], *self._keys[:below]] if order[0] == self._keys[0] else order
         parts = [(rows, keys) for rows, keys in ((stays, order), (goes, lower)) if rows]
         found = await together([self._outcomes([messages[row] for row in rows], keys) for rows, keys in parts])
         outcomes: dict[int, Position | EvermqError] = {}

@@ -29,11 +29,15 @@ class Steers(Protocol):
         ...
 
     def away(self) -> Collection[int]:
-        """Lanes of the primary whose messages begin at the next rung instead."""
+        """Lanes of the primary whose messages begin at a lower rung instead."""
         ...
 
     def tries(self, lane: int) -> bool:
         """Whether what there is for a lane that is away goes to the primary all the same, this time."""
+        ...
+
+    def lower(self) -> int:
+        """The rung where the other messages for lanes that are away begin."""
         ...
 
     def saw(
@@ -82,6 +86,9 @@ class Choice:
 
     def tries(self, lane: int) -> bool:
         return False
+
+    def lower(self) -> int:
+        return 1
 
     def saw(
         self,

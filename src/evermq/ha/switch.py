@@ -179,6 +179,10 @@ class Switch:
             return True
         return self._is_due(scope)
 
+    def lower(self) -> int:
+        below = (rung for rung, key in enumerate(self.rungs) if rung and not self._is_passed_over(self._scopes[key]))
+        return next(below, len(self.rungs) - 1)
+
     def saw(
         self,
         rung: str,
