@@ -11,7 +11,7 @@ from evermq.testing.history import Event
 
 __all__ = ["draw"]
 
-_COLOURS = {"primary": "#2a6f97", "standby": "#f4a259", "last": "#5b8e7d"}
+_COLOURS = {"primary": "#2a6f97", "standby": "#f4a259", "standby2": "#c8553d", "last": "#5b8e7d"}
 _OTHERS = ("#8d6a9f", "#b0a990", "#7a5c61")
 _SHOWN = ("fault_on", "fault_off", "crash", "recover", "switch", "abort")
 
