@@ -266,9 +266,12 @@ class Consumer:
 
 
 async def read_past_damage(reader: Reader, count_max: int, wait_ms: int = 0) -> list[Delivery]:
-    """What comes next, whatever was passed over in front of it."""
+    """What comes next, whatever was passed over in front of it. Raises Damaged where a reader does not get past it."""
+    told: set[str] = set()
     while True:
         try:
             return await reader.read(count_max=count_max, wait_ms=wait_ms)
-        except Damaged:
-            continue
+        except Damaged as error:
+            if str(error) in told:
+                raise
+            told.add(str(error))
