@@ -121,8 +121,7 @@ async def drill(engines: Engines, row: str, directory: Path, *, plan: Plan) -> S
         async with _watched(f"{at}?remember={directory}/remembered", plan.producers + plan.consumers) as agreed:
             with Live(False) as live:
                 held = await hold_over(nullcontext(setting), plan, place, live, keep=True)
-        rungs = [each for each in (engines.primary, engines.standby) if each]
-        left = {each.name: await _left(each, topic) for each in rungs}
+        left = {each.name: await _left(each, topic) for each in (engines.primary, *engines.standbys)}
     return Seen(held, load(sorted(place.glob("history-*.jsonl"))), agreed, left)
 
 

@@ -2,18 +2,17 @@
 it may."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.drills.ladders import QUICK, SHORT, ladder
+from tests.needed import needed
 
 from evermq.daemon.commands.drill import list_
 from evermq.drills.archive import Held, find, held
 from evermq.drills.conduct import hold
-from evermq.drills.engines.engine import Missing
 from evermq.drills.own_topic import copy
 from evermq.drills.setting import engines_of, keeps_order, started
 from evermq.errors import Misconfigured
@@ -45,12 +44,8 @@ async def test_frozen_log_of_a_users_ladder_is_left_and_returned_to(tmp_path: Pa
 
 @pytest.mark.engine
 async def test_killed_redis_that_the_drill_started_is_left_and_returned_to(tmp_path: Path) -> None:
-    try:
+    with needed():
         done = await hold(SHORT, engines="redis", directory=tmp_path, live=False, switch=QUICK)
-    except Missing as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
     assert done.figures["verdict"] == "PASS", done.figures
     assert done.engines == ["redis"]
     assert done.order is False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.drills.ladders import ladder
+from tests.needed import needed
 
 from evermq.drills.engines.catalog import CATALOG
-from evermq.drills.engines.engine import Missing
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -71,12 +70,8 @@ def test_all_who_bear_the_load_end_with_it_even_those_that_stand_still(tmp_path:
 
 @pytest.mark.engine
 def test_servers_that_it_started_end_with_it(tmp_path: Path) -> None:
-    try:
+    with needed():
         CATALOG["redis"].install()
-    except Missing as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
     process = conductor(tmp_path, "--engines", "redis")
     left = until_they_work(process, tmp_path, 6)  # a server and its guard, two producers, two consumers
     kill(process, left)

@@ -5,14 +5,14 @@ leave no topic that disturbs others: `topic` gives a name of its own. Name the f
 of that engine share one server (see tests/conftest.py).
 """
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.needed import needed
 
 from evermq.drills.engines.catalog import CATALOG
-from evermq.drills.engines.engine import Engine, Missing
+from evermq.drills.engines.engine import Engine
 
 # Minutes to start: `make chaos`.
 CLUSTERS = {"kafka-three", "kafka-linked", "rabbitmq-three", "rocketmq-three", "rocketmq-secured"}
@@ -32,13 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(START_S))
 
 
-def started(engine: type[Engine]) -> Iterator[Engine]:
-    try:
+def started(engine: Callable[[], Engine]) -> Iterator[Engine]:
+    with needed():
         server = engine().start()
-    except Missing as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
     yield server
     server.stop()
 

@@ -177,6 +177,7 @@ async def test_group_of_a_topic_of_the_configuration_is_dropped_everywhere_and_i
     progress = open_progress(f"sqlite:///{tmp_path}/progress", topic)
     assert await known(progress, "gone")
     assert await ran("topics", "drop-group", topic, "--group", "gone", "--config", str(config)) == 0
+    assert await ran("topics", "drop-group", topic, "--group", "gone", "--config", str(config)) == 2
     assert not await known(progress, "gone")
     assert await known(progress, "stays")
     await progress.close()

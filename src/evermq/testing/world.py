@@ -65,10 +65,12 @@ def worlds() -> dict[str, World]:
     return {world.name: world for world in each}
 
 
-def run_world(name: str, seeds: Iterable[int], *, tell: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+def run_world(
+    name: str, seeds: Iterable[int], *, tell: Callable[[int, int], None] = lambda done, count: None
+) -> dict[str, Any]:
     """Play seeds; the summary has the fields of the command line's contract, and the trace hash of a single seed.
 
-    tell(done): so many seeds are played."""
+    tell(done, count): so many of the seeds are played."""
     world = worlds()[name]
     began = time.monotonic()
     played = list(seeds)
@@ -76,7 +78,7 @@ def run_world(name: str, seeds: Iterable[int], *, tell: Callable[[int], None] = 
     failed, invalid, reasons, trace = [], [], [], ""
     seen: Counter[str] = Counter()
     for done, seed in enumerate(played):
-        tell(done)
+        tell(done, len(played))
         result = world.run(seed)
         histories += result.histories
         crash_points += result.crash_points
@@ -87,7 +89,7 @@ def run_world(name: str, seeds: Iterable[int], *, tell: Callable[[int], None] = 
         if result.failures:
             failed.append(seed)
             reasons += [f"seed {seed}: {failure}" for failure in result.failures[:3]]
-    tell(len(played))
+    tell(len(played), len(played))
     summary: dict[str, Any] = {
         "world": name,
         "seeds": f"{played[0]}..{played[-1]}" if played else "",

@@ -121,6 +121,25 @@ async def test_message_that_was_handed_out_and_is_damaged_now_is_told(tmp_path: 
     await place.close()
 
 
+async def test_what_was_taken_with_the_damage_goes_back_with_its_key(tmp_path: Path) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1)
+    await place.create("t", groups=["g"])
+    queue = await place.queue("t")
+    for body, key in ((b"one", "j"), (b"two", "k"), (b"three", "k"), (b"four", "j")):
+        await queue.append([MessageFactory()(body, key=key)])
+    await place.close()
+    flip(tmp_path, b"one")
+    place = await LogPlace.open(tmp_path)
+    reader = await (await place.queue("t")).reader("g")
+    with pytest.raises(Damaged):
+        await reader.read(count_max=9, wait_ms=0)
+    second = await reader.read(count_max=1, wait_ms=0)
+    assert bodies(second) == [b"two"]
+    await reader.release(second, delay_ms=60_000)
+    assert bodies(await reader.read(count_max=9, wait_ms=0)) == [b"four"]
+    await place.close()
+
+
 async def test_what_was_taken_with_the_damage_comes_again_if_the_reader_goes(tmp_path: Path) -> None:
     await log_in(tmp_path, b"one", b"two", b"three")
     flip(tmp_path, b"two")

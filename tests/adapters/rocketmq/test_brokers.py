@@ -91,3 +91,13 @@ async def test_version_that_is_right_or_not_told_is_taken_without_a_word(
     with caplog.at_level(logging.WARNING, "evermq.rocketmq"):
         assert await judge(Brokers({"broker-a": SAFE}, said), Durable.DISK, "here") == Durable.DISK
     assert not caplog.records
+
+
+async def test_brokers_of_which_the_name_servers_know_none_are_taken_for_their_worst(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "evermq.rocketmq"):
+        assert await judge(Brokers({}), Durable.MEMORY, "here") == Durable.MEMORY
+    assert "know no broker" in caplog.text
+    with pytest.raises(Misconfigured, match="know no broker"):
+        await judge(Brokers({}), Durable.DISK, "here")

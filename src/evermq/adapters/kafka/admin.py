@@ -101,7 +101,7 @@ class Admin:
 
     async def lanes(self, topic: str) -> int:
         """How many a topic has by now. Raises NoSuchTopic."""
-        # In one expression: a local name would keep the driver's client for as long as an error keeps this frame.
+        # Without a name for the bound method: an error that keeps this frame would keep the driver's client with it.
         asked = in_thread(partial(self._client.list_topics, topic, timeout=_ANSWER_S))
         found = (await self._wait(asked, f"topic {topic}")).topics[topic]
         if found.error is not None and not found.partitions:

@@ -76,6 +76,8 @@ class LogReader:
         with self._topic.lock:
             changes = self._change(_by_lane(deliveries), lambda lane, offsets: self._release(lane, offsets, due_ms))
             self._record(changes)
+            # What was taken and not handed out yet may have gone back with its key.
+            self._kept = [each for each in self._kept if self._is_out(each)]
             for reader in self._group.readers:
                 reader.wake()
 
@@ -158,6 +160,10 @@ class LogReader:
 
     def _release(self, lane: int, offsets: Iterable[int], due_ms: int) -> Change | None:
         return self._group.cursors[lane].release(offsets, due_ms, lambda wanted: self._group.keys(lane, wanted))
+
+    def _is_out(self, delivery: Delivery) -> bool:
+        lane, offset, _ = delivery.position
+        return offset in self._group.cursors[int(lane)].out
 
     def _change(
         self, by_lane: dict[str, Sequence[int]], act: Callable[[int, Sequence[int]], Change | None]

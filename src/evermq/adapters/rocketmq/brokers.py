@@ -87,9 +87,14 @@ async def _kept(admin: Admin) -> list[_Kept]:
     except Distrusted:
         raise
     except (Denied, Unavailable) as error:
-        why = f"a setting that cannot be seen is taken for its worst: {error}: give name_servers and the right to look"
-        return [_Kept("a broker, perhaps,", Durable.MEMORY, why)]
-    return [_Kept(name, durable_of(settings), _wrong(settings)) for name, settings in every.items()]
+        return [_unseen(str(error))]
+    found = [_Kept(name, durable_of(settings), _wrong(settings)) for name, settings in every.items()]
+    return found or [_unseen("the name servers know no broker")]
+
+
+def _unseen(reason: str) -> _Kept:
+    why = f"a setting that cannot be seen is taken for its worst: {reason}: give name_servers and the right to look"
+    return _Kept("a broker, perhaps,", Durable.MEMORY, why)
 
 
 def _wrong(settings: Mapping[str, str]) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from evermq.daemon.counting import counting
 from evermq.daemon.running import CHECK_FAILED, say, show
 from evermq.errors import Misconfigured
 
@@ -39,21 +37,11 @@ def simulate(
     logging.getLogger("evermq").setLevel(logging.CRITICAL)  # what goes wrong there is meant to
     for name in [world] if world else [name for name, each in known.items() if not each.breaks]:
         say(f"{name}: seeds {wanted.start} to {wanted.stop - 1} ...")
-        with _counter(len(wanted)) as tell:
+        with counting("seeds") as tell:
             summary = run_world(name, wanted, tell=tell)
         failed = failed or bool(summary["failed"])
         show(msgspec.json.encode(summary).decode() if json else _sentence(summary))
     sys.exit(CHECK_FAILED if failed else 0)
-
-
-@contextmanager
-def _counter(count: int) -> Iterator[Callable[[int], None]]:
-    """What a person at a terminal sees while seeds are played; nothing where nobody looks."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    with Console(stderr=True).status(f"0 of {count} seeds") as status:
-        yield lambda done: status.update(f"{done} of {count} seeds")
 
 
 def _range(text: str) -> range:

@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from evermq.daemon.running import config_path, is_terminal, run, say, show
-from evermq.errors import Misconfigured, NoSuchTopic, Unsupported
+from evermq.errors import EvermqError, Misconfigured, NoSuchTopic, Unsupported
 from evermq.port import Place, Start, TopicState
 from evermq.redaction import redacted
 from evermq.topics import check_group
@@ -215,17 +215,21 @@ async def _drop_group(topic: str, group: str, config: Path | None) -> int:
     from evermq.compose.ordering import open_progress
 
     found = _configured(topic, config)
-    for url in urls_of(found.root):
+    urls, failed = urls_of(found.root), list[EvermqError]()
+    for url in urls:
         try:
             await _control(url, "drop_group", group)
         except (NoSuchTopic, Unsupported) as error:
             say(f"{parse(url)}: {error}")
+            failed.append(error)
     if found.order:
         progress = open_progress(found.order.progress, topic)
         try:
             await progress.drop(group)
         finally:
             await progress.close()
+    if len(failed) == len(urls):
+        raise failed[-1]
     return 0
 
 
