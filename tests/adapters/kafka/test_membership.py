@@ -14,13 +14,16 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from evermq.adapters.kafka import membership as module
+from evermq.adapters.kafka.committing import Commits
+from evermq.adapters.kafka.generation import Generation
 from evermq.adapters.kafka.membership import Membership
+from evermq.adapters.kafka.offsets import Committed
 from evermq.adapters.kafka.progress import unpack
 from evermq.adapters.kafka.reader import KafkaReader
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.topic import Topic
 from evermq.clock import SYSTEM
-from evermq.errors import Closed
+from evermq.errors import Closed, EvermqError
 from evermq.message import MessageFactory
 from evermq.port import Delivery
 
@@ -36,12 +39,8 @@ class Consumer:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.events: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self.commits: list[tuple[int, str]] = []
         self.is_assigned = self.is_closed = self.is_handing_over = False
         self.late: list[str] = []
-        self.is_committing = False
-        self.may_commit = threading.Event()
-        self.may_commit.set()
         self.joins = True
 
     def subscribe(self, topics: Sequence[str], **on: Any) -> None:
@@ -67,12 +66,9 @@ class Consumer:
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(TOPIC.name, each.partition, 0) for each in partitions]
 
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        self._look("commit")
-        self.is_committing = True
-        self.may_commit.wait()
-        self.commits += [(each.offset, each.metadata) for each in offsets]
-        return offsets
+    def consumer_group_metadata(self) -> bytes:
+        self._look("metadata")
+        return b"CGMDv2:\x07\x00\x00\x00billing\x00member-1\x00\x01"
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._look("assign")
@@ -138,10 +134,28 @@ async def within_limit() -> AsyncIterator[None]:
 
 
 class Coordinator:
-    """What it heard of members that left."""
+    """What it heard of members: that they left, and what they have done."""
 
     def __init__(self) -> None:
         self.gone: list[tuple[str, str]] = []
+        self.commits: list[tuple[int, str]] = []
+        self.generations: list[Generation] = []
+        self.codes: list[int | EvermqError] = []  # of the next commits that do not go well
+        self.is_committing = False
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
+
+    async def commit_as(self, generation: Generation, group: str, topic: str, offsets: dict[int, Committed]) -> int:
+        self.is_committing = True
+        await self.may_commit.wait()
+        self.generations.append(generation)
+        if self.codes:
+            code = self.codes.pop(0)
+            if isinstance(code, EvermqError):
+                raise code
+            return code
+        self.commits += offsets.values()
+        return 0
 
     async def leave(self, group: str, member: str) -> None:
         self.gone.append((group, member))
@@ -150,6 +164,10 @@ class Coordinator:
 def membership_of(settings: Settings = SETTINGS) -> Membership:
     coordinator: Any = Coordinator()
     return Membership(settings, TOPIC, "billing", {}, coordinator)
+
+
+def coordinator_of(membership: Membership) -> Coordinator:
+    return cast(Coordinator, membership._offsets)
 
 
 async def opened() -> tuple[Membership, Any, KafkaReader]:
@@ -172,9 +190,9 @@ async def handing_over(membership: Membership, consumer: Any) -> None:
         await asyncio.sleep(0.001)
 
 
-def left_behind(consumer: Any) -> dict[int, int]:
+def left_behind(membership: Membership) -> dict[int, int]:
     """Which offsets whoever gets the lane hands out again, and for which time, by what was committed last."""
-    offset, metadata = consumer.commits[-1]
+    offset, metadata = coordinator_of(membership).commits[-1]
     return {
         at: each.attempt for each in unpack(TOPIC.id, offset, metadata).again for at in range(each.start, each.stop)
     }
@@ -187,8 +205,8 @@ async def test_reader_that_closes_while_its_lane_is_handed_over_ends_the_wait_fo
     await reader.ack(found[:2])
     async with within_limit():
         await reader.close()
-    assert consumer.commits[-1][0] == 2
-    assert left_behind(consumer) == {2: 2, 3: 2, 4: 2}
+    assert coordinator_of(membership).commits[-1][0] == 2
+    assert left_behind(membership) == {2: 2, 3: 2, 4: 2}
 
 
 async def test_lane_of_a_reader_that_closes_while_others_stay_is_handed_over_at_once() -> None:
@@ -200,7 +218,7 @@ async def test_lane_of_a_reader_that_closes_while_others_stay_is_handed_over_at_
     async with within_limit():
         while consumer.is_handing_over:
             await asyncio.sleep(0.001)
-    assert left_behind(consumer) == {0: 2, 1: 2}
+    assert left_behind(membership) == {0: 2, 1: 2}
     await other.close()
 
 
@@ -211,7 +229,7 @@ async def test_membership_that_ends_while_a_lane_is_handed_over_ends_the_wait_fo
     await handing_over(membership, consumer)
     async with within_limit():
         await membership.end()
-    assert left_behind(consumer) == dict.fromkeys(range(COUNT), 2)
+    assert left_behind(membership) == dict.fromkeys(range(COUNT), 2)
     with pytest.raises(Closed):
         await read(reader)
 
@@ -227,7 +245,7 @@ async def test_lane_that_is_handed_over_waits_for_the_readers_that_stay() -> Non
         await reader.ack(found)
         while consumer.is_handing_over:
             await asyncio.sleep(0.001)
-    assert consumer.commits[-1][0] == COUNT
+    assert coordinator_of(membership).commits[-1][0] == COUNT
     await reader.close()
 
 
@@ -263,7 +281,7 @@ async def test_coordinator_hears_of_a_member_that_ends_before_it_has_joined(name
     """The driver does not say so; where a member has a name of its own, nobody should."""
     dotted = {"group.instance.id": "one"} if named else {}
     membership = membership_of(replace(SETTINGS, group_prefix="shop-", dotted=dotted))
-    coordinator, consumer = cast(Any, membership._offsets), cast(Any, membership._consumer)
+    coordinator, consumer = coordinator_of(membership), cast(Any, membership._consumer)
     consumer.joins = False
     opening = asyncio.create_task(membership.open())
     await asyncio.sleep(0)
@@ -294,26 +312,27 @@ async def test_group_is_left_although_the_broker_does_not_answer(caplog: pytest.
 
 
 async def test_what_is_settled_before_the_end_is_committed_and_nobody_waits_for_more() -> None:
-    membership, consumer, reader = await opened()
+    membership, _, reader = await opened()
+    coordinator = coordinator_of(membership)
     found = await read(reader)
-    consumer.may_commit.clear()
+    coordinator.may_commit.clear()
     await reader.ack(found[:1])
-    while not consumer.is_committing:
+    while not coordinator.is_committing:
         await asyncio.sleep(0.001)
     await reader.ack(found[1:3])
-    waiting = membership.pending
+    waiting = membership.commits.pending
     assert waiting is not None
     closing = asyncio.create_task(reader.close())
     await asyncio.sleep(0)
-    consumer.may_commit.set()
+    coordinator.may_commit.set()
     await closing
-    assert consumer.commits[-1][0] == 3
+    assert coordinator.commits[-1][0] == 3
     assert waiting.done()
-    assert all(task.done() for task in membership._tasks)
+    assert [task is not None and task.done() for task in (membership._fetching, membership._committing)] == [True] * 2
 
 
 async def test_closed_reader_is_handed_nothing_and_settles_nothing_while_others_go_on() -> None:
-    membership, consumer, reader = await opened()
+    membership, _, reader = await opened()
     other = KafkaReader(membership, SYSTEM)
     held = await read(reader, 2)
     await reader.close()
@@ -326,7 +345,7 @@ async def test_closed_reader_is_handed_nothing_and_settles_nothing_while_others_
     ]
     await other.ack(found)
     await other.close()
-    assert consumer.commits[-1][0] == COUNT
+    assert coordinator_of(membership).commits[-1][0] == COUNT
 
 
 async def test_read_that_waits_when_its_reader_is_closed_gets_nothing() -> None:
@@ -350,8 +369,8 @@ async def test_read_that_waits_for_a_commit_when_its_reader_is_closed_gets_nothi
     membership, _, reader = await opened()
     other = KafkaReader(membership, SYSTEM)
     commits = asyncio.Event()
-    monkeypatch.setattr(Membership, "uncommitted", 1 << 30)
-    monkeypatch.setattr(membership, "committed", lambda *_: commits.wait())
+    monkeypatch.setattr(Commits, "uncommitted", 1 << 30)
+    monkeypatch.setattr(membership.commits, "wait", lambda *_: commits.wait())
     waiting = asyncio.create_task(read(reader))
     await asyncio.sleep(0)
     await reader.close()

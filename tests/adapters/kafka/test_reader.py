@@ -17,31 +17,38 @@ from evermq.port import Delivery
 make = MessageFactory()
 
 
-class Membership:
-    """Commits when it is told to."""
+class Commits:
+    """Are made when it is told to."""
 
-    def __init__(self, lanes: int, count: int) -> None:
-        self.group = Group("billing", 100_000)
+    def __init__(self) -> None:
         self.uncommitted = 0
         self.pending: asyncio.Future[None] | None = None
         self.waited = 0
-        self.group.assign([Lane.restore(n, str(n), 0, unpack("", 0, "")) for n in range(lanes)])
-        for lane in self.group.lanes.values():
-            lane.add([(offset, make(b"%d" % offset)) for offset in range(count)])
 
-    def commit_soon(self, settled: int = 0) -> None:
+    def soon(self, settled: int = 0) -> None:
         self.uncommitted += settled
         self.pending = self.pending or asyncio.get_running_loop().create_future()
 
-    async def committed(self, pending: asyncio.Future[None] | None, wait_s: float) -> None:
+    async def wait(self, pending: asyncio.Future[None] | None, wait_s: float) -> None:
         self.waited += 1
         assert pending is not None
         await asyncio.wait([pending], timeout=wait_s)
 
-    def commit(self) -> None:
+    def make(self) -> None:
         assert self.pending
         self.pending.set_result(None)
         self.pending, self.uncommitted = None, 0
+
+
+class Membership:
+    """Has lanes that are full."""
+
+    def __init__(self, lanes: int, count: int) -> None:
+        self.group = Group("billing", 100_000)
+        self.commits = Commits()
+        self.group.assign([Lane.restore(n, str(n), 0, unpack("", 0, "")) for n in range(lanes)])
+        for lane in self.group.lanes.values():
+            lane.add([(offset, make(b"%d" % offset)) for offset in range(count)])
 
     def check(self) -> None: ...
     def fetch(self) -> None: ...
@@ -64,27 +71,27 @@ def open_of(membership: Membership) -> int:
 
 async def test_read_waits_for_a_commit_only_where_a_crash_would_repeat_too_much() -> None:
     membership, reader = played()
-    while membership.uncommitted <= module._UNCOMMITTED_MAX:
+    while membership.commits.uncommitted <= module._UNCOMMITTED_MAX:
         await reader.ack(await read(reader, 500))
-        assert not membership.waited
+        assert not membership.commits.waited
     waiting = asyncio.create_task(read(reader, 500))
     await asyncio.sleep(0)
     assert not waiting.done()
-    membership.commit()
+    membership.commits.make()
     assert len(await waiting) == 500
 
 
 async def test_what_a_cancelled_read_had_comes_again() -> None:
     membership, reader = played()
     first = await read(reader, 500)
-    membership.commit_soon(module._UNCOMMITTED_MAX + 1)
+    membership.commits.soon(module._UNCOMMITTED_MAX + 1)
     waiting = asyncio.create_task(read(reader, 500))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await reader.ack(first)
-    membership.commit()
+    membership.commits.make()
     again = await read(reader, 500)
     assert [delivery.position.offset for delivery in again] == list(range(500, 1000))
     assert {delivery.attempt for delivery in again} == {1}
@@ -102,7 +109,7 @@ async def test_whole_reads_and_parts_of_them_are_acknowledged(lanes: int) -> Non
     assert open_of(membership) == len(part) // 2
     await reader.ack(part)
     assert open_of(membership) == 0
-    assert membership.uncommitted == len(whole) + len(part)
+    assert membership.commits.uncommitted == len(whole) + len(part)
 
 
 async def test_list_that_the_caller_changed_is_taken_as_it_is() -> None:

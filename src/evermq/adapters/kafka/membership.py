@@ -1,8 +1,7 @@
-"""This process as a member of one group: librdkafka's consumer, the thread that it lives in, and its commits.
+"""This process as a member of one group: librdkafka's consumer, and the thread that it lives in.
 
 The loop asks for records when a reader waits or little is left; the thread then fetches and decodes as many as there
-are. Rebalances happen in that thread too. Offsets are committed by a second thread, one commit at a time, so a commit
-carries every acknowledgement that came while the one before it was on its way.
+are. Rebalances happen in that thread too. Offsets are committed by the loop, see `Commits`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from evermq.adapters.kafka.committing import Commits, either
 from evermq.adapters.kafka.errors import ENDING, of_librdkafka
 from evermq.adapters.kafka.fetching import Fetched, decode
+from evermq.adapters.kafka.generation import generation_of
 from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.making import made
@@ -37,8 +38,6 @@ _POLL_S = 0.1  # a thread that waits for records looks up this often
 _IDLE_S = 0.2  # how often rebalances are looked for while nobody reads
 _COUNT_MAX = 2_000  # decoded in one go, while commits and the loop wait for the interpreter
 _PAUSE_AT, _RESUME_AT = 4_000, 1_000
-_COMMIT_PAUSE_S = 0.005
-_METADATA_BYTES_MAX = 4_095
 _ANSWER_S = 4.0
 _END_S_MAX = 30.0
 _TRIES = 3
@@ -52,34 +51,32 @@ class Membership:
         self, settings: Settings, topic: Topic, group: str, starts: Mapping[int, int], offsets: Offsets
     ) -> None:
         self.group = Group(group, settings.window)
+        self.commits = Commits(self.group, topic, settings.group_prefix + group, offsets)
         self._settings = settings
         self._topic = topic
         self._starts = starts
         self._offsets = offsets
         self._member = ""  # as the coordinator knows it, where the driver has not left the group
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(2, f"evermq-kafka-{group}")
+        self._thread = ThreadPoolExecutor(1, f"evermq-kafka-{group}")
         self._consumer = made(Consumer, {**settings.consumer(group), "error_cb": self._on_error})
         self._wanted = asyncio.Event()
         self._joined = asyncio.Event()
-        self._dirty = asyncio.Event()
-        self._committing: asyncio.Future[None] | None = None
-        self._on_its_way: asyncio.Future[None] | None = None
-        self._hurry = asyncio.Event()
-        self._settled = self._safe = 0
-        self._bytes_max = _METADATA_BYTES_MAX
         self._failure: EvermqError | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._fetching: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Join the group. Raises Denied, or Unavailable where that takes too long."""
-        self._consumer.subscribe(
-            [self._topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
-        self._tasks = [asyncio.create_task(self._fetch_all()), asyncio.create_task(self._commit_all())]
-        self._wanted.set()
+        """Join the group. Raises Denied, Unsupported, or Unavailable where that takes too long."""
         try:
+            self._look_around()
+            self._consumer.subscribe(
+                [self._topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            self._fetching = asyncio.create_task(self._fetch_all())
+            self._committing = asyncio.create_task(self.commits.run())
+            self._wanted.set()
             await asyncio.wait_for(self._joined.wait(), _JOIN_S_MAX)
             self.check()
         except TimeoutError:
@@ -105,33 +102,10 @@ class Membership:
         if self.group.is_short:
             self._wanted.set()
 
-    def commit_soon(self, settled: int = 0) -> None:
-        """Something was settled or released, `settled` messages in particular."""
-        self._settled += settled
-        if self._committing is None:
-            self._committing = self._loop.create_future()
-        self._dirty.set()
-
     @property
     def is_ending(self) -> bool:
         """Whether it serves no more readers."""
         return self._ending is not None
-
-    @property
-    def pending(self) -> asyncio.Future[None] | None:
-        """Done when what is settled by now was committed, or the engine refused; None where that is so already."""
-        return self._committing or self._on_its_way
-
-    @property
-    def uncommitted(self) -> int:
-        """How many messages were settled since the last commit began that went well: a crash repeats those."""
-        return self._settled - self._safe
-
-    async def committed(self, pending: asyncio.Future[None] | None, wait_s: float) -> None:
-        """Wait for a `pending` of earlier."""
-        if pending is not None and not pending.done():
-            self._hurry.set()
-            await asyncio.wait([pending], timeout=wait_s)
 
     async def leave(self) -> None:
         """A reader left; the last one takes the membership with it."""
@@ -149,10 +123,8 @@ class Membership:
         self._wanted.set()
         self._joined.set()  # who waits for that is told
         self.group.end()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False)
+        await _stop(self._fetching)
+        self._thread.shutdown(wait=False)
         leaving = asyncio.wrap_future(in_thread(self._leave))
         try:
             if not (await asyncio.wait([leaving], timeout=_END_S_MAX))[0]:
@@ -162,8 +134,8 @@ class Membership:
             if self._member and "group.instance.id" not in self._settings.dotted:  # one that has a name comes back
                 await self._offsets.leave(self._settings.group_prefix + self.group.name, self._member)
         finally:
-            if self._committing:
-                self._committing.set_result(None)
+            await _stop(self._committing)
+            self.commits.end()
             self.group.wake()
 
     # The loop's side: records come in.
@@ -172,11 +144,11 @@ class Membership:
         while True:
             hungry = self.group.is_hungry
             if not hungry and self._joined.is_set():
-                await _either(self._wanted, _IDLE_S)
+                await either(self._wanted, _IDLE_S)
                 hungry = self.group.is_hungry
             self._wanted.clear()
             wait_s = _POLL_S if hungry or not self._joined.is_set() else 0.0
-            job = self._loop.run_in_executor(self._threads, self._poll, wait_s)
+            job = self._loop.run_in_executor(self._thread, self._poll, wait_s)
             try:
                 fetched = await asyncio.shield(job)
             except asyncio.CancelledError:
@@ -193,31 +165,6 @@ class Membership:
                 self.group.wake()
                 self.fetch_ahead()
 
-    async def _commit_all(self) -> None:
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            waiting = self._on_its_way = self._committing
-            self._committing = None
-            settled = self._settled
-            job = self._loop.run_in_executor(self._threads, self._commit)
-            try:
-                ok = await asyncio.shield(job)
-            except asyncio.CancelledError:
-                await asyncio.wait([job])
-                raise
-            finally:
-                self._on_its_way = None
-                if waiting and not waiting.done():
-                    waiting.set_result(None)
-            if not ok:
-                self.commit_soon()
-                await asyncio.sleep(_IDLE_S)
-            else:
-                self._safe = settled
-                await _either(self._hurry, _COMMIT_PAUSE_S)
-            self._hurry.clear()
-
     def _fail(self, error: EvermqError) -> None:
         """End; readers are told why."""
         self._failure = self._failure or error
@@ -226,7 +173,7 @@ class Membership:
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
 
-    # The threads' side.
+    # The thread's side.
 
     def _poll(self, wait_s: float) -> bool:
         """Take what the consumer has, or wait for a first record; True where readers should look again."""
@@ -235,6 +182,7 @@ class Membership:
         if not messages and wait_s:
             first = self._consumer.poll(wait_s)
             messages = [] if first is None else [first, *self._consumer.consume(_COUNT_MAX - 1, 0)]
+        self._look_around()
         if not messages:
             return False
         fetched = decode(self._topic.name, messages)
@@ -246,7 +194,7 @@ class Membership:
                 if lane := self.group.lanes.get(number):
                     lane.reach(offset)
                     if lane.dirty:
-                        self._loop.call_soon_threadsafe(self.commit_soon)
+                        self._loop.call_soon_threadsafe(self.commits.soon)
         self._look_at(fetched)
         return bool(fetched.rows)
 
@@ -305,35 +253,9 @@ class Membership:
             self._member = self._consumer.memberid() or ""
             self._consumer.close()
 
-    def _commit(self) -> bool:
-        """Commit what changed; False where that has to be tried again."""
-        with self.group.lock:
-            lanes = [lane for lane in self.group.lanes.values() if lane.dirty]
-            offsets = self._snapshot(lanes)
-        return not offsets or self._commit_offsets(offsets, lanes)
-
-    def _snapshot(self, lanes: Iterable[Lane]) -> list[TopicPartition]:
-        found = []
-        for lane in lanes:
-            offset, metadata = lane.snapshot(self._topic.id, bytes_max=self._bytes_max)
-            found.append(TopicPartition(self._topic.name, lane.number, offset, metadata))
-            lane.dirty = False
-        return found
-
-    def _commit_offsets(self, offsets: list[TopicPartition], lanes: list[Lane]) -> bool:
-        try:
-            answer: Any = self._consumer.commit(offsets=offsets, asynchronous=False)
-            error = next((each.error for each in answer if each.error), None)
-        except KafkaException as raised:
-            error = raised.args[0]
-        if error is None:
-            return True
-        if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE and self._bytes_max > 64:
-            self._bytes_max //= 2
-        _log.warning("group %s: what was acknowledged is not committed yet: %s", self.group.name, error.str())
-        for lane in lanes:
-            lane.dirty = True
-        return False
+    def _look_around(self) -> None:
+        """In which generation this member is."""
+        self.commits.generation = generation_of(self._consumer.consumer_group_metadata())
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         lanes = [self._restore(each) for each in self._committed(partitions)] if partitions else []
@@ -374,8 +296,18 @@ class Membership:
         """Hand over: wait a little for what is being handled, then leave word of the rest."""
         wait_s = self._settings.handover_ms_max / 1000
         lanes = self.group.withdraw([each.partition for each in partitions], wait_s=wait_s)
-        if offsets := self._snapshot([lane for lane in lanes if lane.dirty]):
-            self._commit_offsets(offsets, [])
+        self._look_around()
+        self._hand_over(lanes)
+
+    def _hand_over(self, lanes: Sequence[Lane]) -> None:
+        """The loop commits, behind what it is committing: what is older must not come last."""
+        committing = asyncio.run_coroutine_threadsafe(self.commits.commit(lanes), self._loop)
+        try:
+            if committing.result(_ANSWER_S):
+                return
+        except (TimeoutError, CancelledError):
+            committing.cancel()
+        _log.warning("group %s: lanes were handed over without a word of what is done last", self.group.name)
 
     def _on_lost(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Others may have these already: what readers still acknowledge of them is ignored."""
@@ -391,10 +323,7 @@ class Membership:
             _log.info("group %s: %s", self.group.name, error.str())
 
 
-async def _either(event: asyncio.Event, wait_s: float) -> None:
-    """Until the event, or until the time is over."""
-    try:
-        async with asyncio.timeout(wait_s):
-            await event.wait()
-    except TimeoutError:
-        pass
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

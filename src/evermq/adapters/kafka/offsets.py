@@ -18,6 +18,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.errors import of_aiokafka
+from evermq.adapters.kafka.generation import Generation
 from evermq.adapters.kafka.offset_delete import OffsetDelete
 from evermq.clock import SYSTEM
 from evermq.errors import Closed, EvermqError, Unavailable
@@ -29,8 +30,10 @@ T = TypeVar("T")
 _log = logging.getLogger("evermq.kafka")
 
 _LEAVE_S_MAX = 2.0
+_COMMIT_MS = 3_000
 _ANSWER_MS, _PAUSE_S = 15_000, 0.1  # a new cluster makes the topic of offsets when the first group is asked for
 _ACTIVE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION)
+_AGAIN = (*_ACTIVE, KafkaError.OFFSET_METADATA_TOO_LARGE, KafkaError.STALE_MEMBER_EPOCH, KafkaError.FENCED_MEMBER_EPOCH)
 _READ = (KafkaError.GROUP_SUBSCRIBED_TO_TOPIC, KafkaError.NON_EMPTY_GROUP)
 
 
@@ -59,7 +62,6 @@ class Offsets:
 
         answer = await self._ask(group, lambda: OffsetFetchRequest(group, asked), codes)
         found = [each for _, partitions in answer.topics for each in partitions]
-        # librdkafka writes the end of its C string along
         return {lane: Committed(offset, (text or "").rstrip("\0")) for lane, offset, text, _ in found if offset >= 0}
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> bool:
@@ -71,6 +73,23 @@ class Offsets:
 
         answer = await self._ask(group, lambda: OffsetCommitRequest(group, -1, "", -1, asked), codes)
         return not any(each[1] for _, partitions in answer.topics for each in partitions)
+
+    async def commit_as(self, generation: Generation, group: str, topic: str, offsets: Mapping[int, Committed]) -> int:
+        """Commit as a member of the group. Returns 0, or the code for which it has to be tried again, perhaps in the
+        next generation. Raises Unavailable where no coordinator answers soon."""
+        # librdkafka, which reads it, takes it for a C string (2.16: rd_kafka_topic_partition_t.metadata)
+        asked = [(topic, [(lane, offset, text and f"{text}\0") for lane, (offset, text) in offsets.items()])]
+
+        def found(answer: Any) -> list[int]:
+            return [each[1] for _, partitions in answer.topics for each in partitions]
+
+        def codes(answer: Any) -> list[int]:
+            return [code for code in found(answer) if code not in _AGAIN]
+
+        number, member = generation
+        request = OffsetCommitRequest(group, number, member, -1, asked)
+        answer = await self._ask(group, lambda: request, codes, within_ms=_COMMIT_MS)
+        return next((code for code in found(answer) if code), 0)
 
     async def delete(self, group: str, topic: str, lanes: Iterable[int]) -> bool:
         """Forget where the group stands in a topic; False where it has members that read it, and nothing was changed.
@@ -107,9 +126,11 @@ class Offsets:
         if self._steps:
             await asyncio.wait(self._steps)
 
-    async def _ask(self, group: str, ask: Callable[[], Any], codes: Callable[[Any], list[int]]) -> Any:
+    async def _ask(
+        self, group: str, ask: Callable[[], Any], codes: Callable[[Any], list[int]], *, within_ms: int = _ANSWER_MS
+    ) -> Any:
         """The coordinator's answer; again for a while where there is none, or it moves."""
-        until_ms = SYSTEM.monotonic_ms() + _ANSWER_MS
+        until_ms = SYSTEM.monotonic_ms() + within_ms
         while True:
             try:
                 answer = await self._step(self._send(group, ask))

@@ -208,7 +208,7 @@ class KafkaPlace:
     async def _committed(self, topic: Topic, group: str) -> dict[int, Committed]:
         """Where the group stands, what this process acknowledged included."""
         if membership := self._memberships.get((topic.name, group)):
-            await membership.committed(membership.pending, wait_s=4)
+            await membership.commits.wait(membership.commits.pending, wait_s=4)
         found = await self.offsets.committed(self.settings.group_prefix + group, topic.name, len(topic.known))
         return {lane: each for lane, each in found.items() if not is_of_another_topic(topic.id, each.metadata)}
 

@@ -60,13 +60,13 @@ class KafkaReader:
         whole = deliveries == self._last
         settled = self._group.settle(self, self._last_offsets if whole else _by_lane(deliveries))
         if settled:
-            self._membership.commit_soon(settled)
+            self._membership.commits.soon(settled)
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
         due_ms = self._clock.now_ms() + max(0, delay_ms)
         if self._group.release(self, _by_lane(deliveries), due_ms):
-            self._membership.commit_soon()
+            self._membership.commits.soon()
 
     async def close(self) -> None:
         if not self.closed:
@@ -89,14 +89,14 @@ class KafkaReader:
     async def _hand_out(self, taken: list[Taken]) -> list[Delivery]:
         """Commits and reads overlap; only where so much was acknowledged and is not committed that a crash would repeat
         too much, the commit is waited for."""
-        membership = self._membership
-        membership.fetch_ahead()
+        self._membership.fetch_ahead()
+        commits = self._membership.commits
         deliveries, self._last_offsets = _deliveries(taken)
         self._last = deliveries.copy()
-        if membership.uncommitted > _UNCOMMITTED_MAX:
+        if commits.uncommitted > _UNCOMMITTED_MAX:
             self._unseen = taken
             try:
-                await membership.committed(membership.pending, _COMMIT_S_MAX)
+                await commits.wait(commits.pending, _COMMIT_S_MAX)
                 self._check()
             except BaseException:
                 self._group.untake(self, taken)

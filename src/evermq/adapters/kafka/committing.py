@@ -1,0 +1,143 @@
+"""What readers of a group settled, on its way to the group's coordinator: one commit at a time, in order.
+
+A commit carries every acknowledgement that came while the one before it was on its way. None waits for a rebalance: the
+coordinator takes commits of a generation until the next one begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError
+
+from evermq.adapters.kafka.generation import NOBODY
+from evermq.adapters.kafka.group import Group
+from evermq.adapters.kafka.lane import Lane
+from evermq.adapters.kafka.offsets import Committed, Offsets
+from evermq.adapters.kafka.topic import Topic
+from evermq.errors import EvermqError
+
+__all__ = ["Commits", "either"]
+
+_log = logging.getLogger("evermq.kafka")
+
+_PAUSE_S = 0.005
+_AGAIN_S = 0.2
+_METADATA_BYTES_MAX, _METADATA_BYTES_MIN = 4_095, 64
+
+
+class Commits:
+    """name: of the group, as the coordinator knows it. generation: to be told by the thread that reads."""
+
+    def __init__(self, group: Group, topic: Topic, name: str, offsets: Offsets) -> None:
+        self.generation = NOBODY
+        self._group = group
+        self._topic = topic
+        self._name = name
+        self._offsets = offsets
+        self._lock = asyncio.Lock()
+        self._dirty = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._next: asyncio.Future[None] | None = None
+        self._on_its_way: asyncio.Future[None] | None = None
+        self._settled = self._safe = 0
+        self._bytes_max = _METADATA_BYTES_MAX
+
+    def soon(self, settled: int = 0) -> None:
+        """Something was settled or released, `settled` messages in particular."""
+        self._settled += settled
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        self._dirty.set()
+
+    @property
+    def pending(self) -> asyncio.Future[None] | None:
+        """Done when what is settled by now was committed, or the engine refused; None where that is so already."""
+        return self._next or self._on_its_way
+
+    @property
+    def uncommitted(self) -> int:
+        """How many messages were settled since the last commit began that went well: a crash repeats those."""
+        return self._settled - self._safe
+
+    async def wait(self, pending: asyncio.Future[None] | None, wait_s: float) -> None:
+        """Wait for a `pending` of earlier."""
+        if pending is not None and not pending.done():
+            self._hurry.set()
+            await asyncio.wait([pending], timeout=wait_s)
+
+    async def run(self) -> None:
+        """Commit whatever is settled, until it is cancelled; what was on its way then is to be committed again."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            waiting = self._on_its_way = self._next
+            self._next = None
+            settled = self._settled
+            try:
+                done = await self.commit(list(self._group.lanes.values()))
+            finally:
+                self._on_its_way = None
+                if waiting and not waiting.done():
+                    waiting.set_result(None)
+            if done:
+                self._safe = settled
+                await either(self._hurry, _PAUSE_S)
+            else:
+                self.soon()
+                await asyncio.sleep(_AGAIN_S)
+            self._hurry.clear()
+
+    async def commit(self, lanes: Iterable[Lane]) -> bool:
+        """What changed in these, behind what is on its way; False where that has to be tried again."""
+        async with self._lock:
+            changed, offsets = self._take(lanes)
+            done = False
+            try:
+                done = not offsets or await self._send(offsets)
+            finally:
+                if not done:  # or it is not known
+                    for lane in changed:
+                        lane.dirty = True
+            return done
+
+    def end(self) -> None:
+        """Nobody waits for what will not be committed any more."""
+        if self._next:
+            self._next.set_result(None)
+            self._next = None
+
+    def _take(self, lanes: Iterable[Lane]) -> tuple[list[Lane], dict[int, Committed]]:
+        with self._group.lock:
+            changed = [lane for lane in lanes if lane.dirty]
+            offsets = {
+                lane.number: Committed(*lane.snapshot(self._topic.id, bytes_max=self._bytes_max)) for lane in changed
+            }
+            for lane in changed:
+                lane.dirty = False
+        return changed, offsets
+
+    async def _send(self, offsets: dict[int, Committed]) -> bool:
+        if self.generation == NOBODY:
+            return False
+        try:
+            code = await self._offsets.commit_as(self.generation, self._name, self._topic.name, offsets)
+        except EvermqError as error:
+            _log.warning("group %s: what was acknowledged is not committed yet: %s", self._group.name, error)
+            return False
+        if code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+            self._bytes_max = max(_METADATA_BYTES_MIN, self._bytes_max // 2)
+        if code:
+            _log.info("group %s: what was acknowledged is to be committed again: %s", self._group.name, code)
+        return not code
+
+
+async def either(event: asyncio.Event, wait_s: float) -> None:
+    """Until the event, or until the time is over."""
+    try:
+        async with asyncio.timeout(wait_s):
+            await event.wait()
+    except TimeoutError:
+        pass
