@@ -68,6 +68,13 @@ class Settled:
         self._stops = [end for _, end in merged[1:]]
         self.tries = {seq: count for seq, count in self.tries.items() if seq not in self}
 
+    def open_from(self, seq: int) -> int:
+        """The first number that is not settled, from this one on."""
+        if seq < self.next:
+            return self.next
+        at = bisect_right(self._starts, seq)
+        return self._stops[at - 1] if at > 0 and seq < self._stops[at - 1] else seq
+
     def is_passed_over(self, seq: int) -> bool:
         """Whether what comes behind this number need not wait for it, although it is not settled."""
         return seq < self.waived or seq in self.absent

@@ -20,16 +20,22 @@ States = dict[int, dict[str, str]]  # by lane and stream, the packed state
 
 
 class Held(NamedTuple):
-    """A number that a reader has and does not handle. open: numbers below it had landed when it left. rung: where it
-    was read; empty for what was given back to the engine and not seen again. last: where it is not 0, it stands for the
-    numbers up to this one of which a sender has copies, as far as they are not settled; rung then says COPY or, where
-    they were sent again not long ago, SENT."""
+    """Numbers that a reader has and does not handle, from `seq` to `last`, or `seq` alone where that is 0.
+
+    open: numbers below it had landed when the last of these left. rung: where they were read; empty for what was given
+    back to the engine and not seen again; COPY for those of which a sender has copies, or SENT where they were sent
+    again not long ago, as far as they are not settled."""
 
     stream: str
     seq: int
     open: int
     rung: str
     last: int = 0
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether a sender has them, and no reader."""
+        return self.rung in (COPY, SENT)
 
     @property
     def numbers(self) -> range:

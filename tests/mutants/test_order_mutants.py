@@ -27,8 +27,9 @@ from evermq.policy.absence import Absence
 from evermq.policy.flights import Flights
 from evermq.policy.gate import Gate
 from evermq.policy.gone import Gone
-from evermq.policy.lane import Lane, Parked, Stream
+from evermq.policy.lane import Lane, Stream
 from evermq.policy.ordered_reader import OrderedReader
+from evermq.policy.waiting import Parked
 from evermq.port import Delivery
 from evermq.position import Position
 from evermq.progress.memory import MemoryPart, MemoryProgress

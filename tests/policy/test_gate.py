@@ -52,7 +52,7 @@ def test_void_of_a_restart_waits_for_all_before_it_since_its_bucket_is_not_known
     gate.settle([second.receipt])
     assert gate.woken(gate.lanes[LANE]) == []
     lane = gate.lanes[LANE]
-    gate.pass_over(lane, lane.parked[0], ABSENT)  # it waits for 3, of whichever bucket
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)  # it waits for 3, of whichever bucket
     assert numbers(gate.woken(lane)) == [("m6", "")]
 
 
@@ -141,7 +141,7 @@ def test_what_was_nowhere_before_a_group_that_began_at_the_oldest_is_late_when_i
     gate.offer([delivery(8)], 0)
     gate.claimed(LANE, {})
     lane = gate.lanes[LANE]
-    gate.pass_over(lane, lane.parked[0], ABSENT)
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)
     found = gate.woken(lane) + gate.offer([delivery(5, back=2), delivery(3), delivery(9)], 0)
     assert numbers(found) == [("m8", ABSENT), ("m5", LATE), ("m3", LATE), ("m9", "")]
     gate.settle([each.receipt for each in found])
@@ -156,7 +156,7 @@ def test_all_that_comes_behind_what_went_past_it_is_late_in_another_reader_too()
     gate = claimed()
     gate.offer([delivery(6)], 0)
     lane = gate.lanes[LANE]
-    gate.pass_over(lane, lane.parked[0], ABSENT)
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)
     assert numbers(gate.woken(lane)) == [("m6", ABSENT)]
     [stream] = lane.streams.values()
     other = Gate()
@@ -169,7 +169,7 @@ def test_what_is_from_before_the_time_of_a_new_group_is_dropped() -> None:
     gate.offer([delivery(8)], 0)
     gate.claimed(LANE, {})
     lane = gate.lanes[LANE]
-    gate.pass_over(lane, lane.parked[0], ABSENT)
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)
     assert numbers(gate.woken(lane) + gate.offer([delivery(5)], 0)) == [("m8", ABSENT)]
     assert [each.message.id for drops in gate.take_drops() for each in drops.deliveries] == ["m5"]
 

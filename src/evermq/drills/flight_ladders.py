@@ -14,7 +14,7 @@ from evermq.compose.build import open as open_queue
 from evermq.drills.flight_roles import GROUP, TOPIC
 from evermq.drills.live import Live
 from evermq.drills.load import make
-from evermq.drills.setting import Setting, started
+from evermq.drills.setting import Setting, keeps_order, started
 from evermq.drills.stage import Stage
 from evermq.errors import EvermqError
 
@@ -54,7 +54,9 @@ class FlightStage(Stage):
 
 
 class Ladder(Protocol):
-    """What stands behind the topic of the flights."""
+    """What stands behind the topic of the flights. forbids: what it promises beside that nothing is lost."""
+
+    forbids: frozenset[str]
 
     def seconds(self, share: float) -> float:
         """How long a share of all flights takes at least."""
@@ -85,12 +87,15 @@ async def _logs(directory: Path) -> AsyncIterator[Ladder]:
 
 @asynccontextmanager
 async def _engines(engines: str, directory: Path) -> AsyncIterator[Ladder]:
-    async with started(engines, "kill", directory, topic=TOPIC, groups=(GROUP,), switch=_PACE) as setting:
+    order = keeps_order(engines)
+    async with started(engines, "kill", directory, topic=TOPIC, groups=(GROUP,), switch=_PACE, order=order) as setting:
         yield _Engines(setting)
 
 
 class _Logs:
     """Two logs, each owned by another process; the choice between them is told to the producers."""
+
+    forbids: frozenset[str] = frozenset()
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -135,6 +140,7 @@ class _Engines:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
+        self.forbids = frozenset({"inversions"} if setting.order else ())
 
     def seconds(self, share: float) -> float:
         """A Kafka that was killed takes its time, however few flights there are."""

@@ -29,10 +29,10 @@ _BATCH = 200
 _now = time.monotonic_ns
 
 
-async def _ladder(directory: Path, choice: Choice) -> Queue:
+async def _ladder(directory: Path, choice: Choice, producer: str | None = None) -> Queue:
     """The ladder of the demo: of its configuration, or two logs, each owned by another process."""
     if (directory / CONFIG).exists():
-        return await open_topic(TOPIC, directory / CONFIG)
+        return await open_topic(TOPIC, directory / CONFIG, producer=producer)
     primary = await open_queue(f"log://{directory}/primary/{TOPIC}")
     standby = await open_queue(f"log://{directory}/standby/{TOPIC}")
     return Failover(primary=primary, standby=standby, choice=choice)
@@ -64,7 +64,7 @@ async def producer(directory: Path, number: int, rate: float) -> None:
     acknowledged = {event.id for event in load([history]) if event.ev == "send_ok"} if history.exists() else set()
     recorder = Recorder(history)
     choice = Choice()
-    queue = await _ladder(directory, choice)
+    queue = await _ladder(directory, choice, name)
     obeying = asyncio.create_task(_obey(choice))
     messages, kseqs = _messages(directory / f"flights-{number}.jsonl", name)
     todo = [message for message in messages if message.id not in acknowledged]

@@ -89,7 +89,8 @@ async def _run(directory: Path, count: int | None, seed: int, live: Live, engine
     live.event("checking the histories")
     events = load(sorted(directory.glob("history-*.jsonl")))
     some = min(50, total // 20)
-    verdict = check(events, Expect(acknowledged_min=total, via_min={"primary": some, "standby": some}, faults_min=3))
+    via_min = {"primary": some, "standby": some}
+    verdict = check(events, Expect(ladder.forbids, acknowledged_min=total, via_min=via_min, faults_min=3))
     return _report(directory, stage, verdict, events, left, flowed_s, time.monotonic() - began)
 
 

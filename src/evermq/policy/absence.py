@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from evermq.clock import Clock
 from evermq.errors import EvermqError, Fenced, Unavailable, Uncertain
 from evermq.policy.gate import ABSENT, Gate
-from evermq.policy.lane import Lane, Parked
+from evermq.policy.lane import Lane, Stream
+from evermq.policy.waiting import Parked
 from evermq.port import Queue
 from evermq.settled import Settled
 from evermq.settling import COPY, SENT, Bounded, Held, Part, Report, Wanted
@@ -26,10 +29,25 @@ _COPIED_MS = 30_000  # for so long what a sender had a copy of is looked for beh
 class _Search:
     """What was held when it began, where every rung ended then, and which numbers had landed by then."""
 
-    held: list[Parked]
+    held: set[Parked]
     ends: dict[str, tuple[str, str, int]]
     opened: dict[str, int]
     began_ms: int
+
+
+@dataclass(slots=True)
+class _About:
+    """A stream: which numbers had landed by now, who holds what of it, and the lowest of those that is not settled."""
+
+    known: Stream
+    opened: int
+    held: list[Held]
+    lowest: int
+
+    def read_past(self, seq: int) -> set[str]:
+        """The rungs on which something was read that left when this number had landed."""
+        settled = self.known.settled
+        return {each.rung for each in self.held if each.open > seq and each.numbers[-1] not in settled}
 
 
 class Absence:
@@ -108,15 +126,14 @@ class Absence:
     async def _begin(self, lane: Lane) -> _Search | None:
         began_ms = self._clock.monotonic_ms()
         old_ms = began_ms - _PATIENCE_MS
-        held = [parked for parked in lane.parked if parked.since_ms <= old_ms]
-        if not held:
+        held = {parked for parked in lane.parked if parked.since_ms <= old_ms}
+        names = {key: str(lane.number % rung.traits.lanes) for key, rung in self._rungs.items()}
+        if not held or not all(_is_aligned(parked, names) for parked in held):
             return None
-        if not all(self._is_aligned(parked, lane) for parked in held):
-            return None
-        opened = {p.number.stream: self._gate.opened(p.number.stream) for p in held}
+        opened = {stream: self._gate.opened(stream) for stream in {parked.number.stream for parked in held}}
         ends = {}
         for key, rung in self._rungs.items():
-            name = str(lane.number % rung.traits.lanes)
+            name = names[key]
             if not isinstance(rung, Bounded) or key in self._silent:
                 return None
             try:
@@ -125,12 +142,6 @@ class Absence:
                 self._silent.add(key)
                 return None
         return _Search(held, ends, opened, began_ms)
-
-    def _is_aligned(self, parked: Parked, lane: Lane) -> bool:
-        """Whether a message came from the lane of its rung in which its number would be looked for."""
-        _, (name, _, via), *_ = parked.delivery
-        rung = self._rungs.get(via[0]) if via else None
-        return rung is None or name == str(lane.number % rung.traits.lanes)
 
     async def _read_to_the_end(self, search: _Search, reports: Sequence[Report]) -> set[str]:
         """The rungs whose lane was read to the end that it had."""
@@ -159,22 +170,28 @@ class Absence:
         search: _Search | None = lane.proof
         if not lane.claimed or lane.out or search is None:
             return found
-        own = _by_stream(self._gate.held(self._clock.monotonic_ms()))
+        own = _by_stream(chain(self._gate.underway.held(self._clock.monotonic_ms()), lane.parked.held()))
+        streams = {name: self._about(stream, told, own) for name, stream in lane.streams.items()}
         for parked in lane.parked:
-            stream, prev = parked.number.stream, parked.number.prev
-            known = lane.streams.get(stream)
-            if known is None or known.has(prev) or stream in found or prev >= self._gate.opened(stream):
+            stream, seq, prev, *_ = parked.number
+            about = streams.get(stream)
+            if about is None or about.lowest < seq:
+                continue  # what is lower is of its bucket, perhaps, and goes first
+            if about.known.has(prev) or stream in found or prev >= about.opened:
                 continue
-            others = [*told.get(stream, ()), *own.get(stream, ())]
-            mine = [each for each in others if not each.last and each.seq not in known.settled]
-            if any(each.seq < parked.number.seq for each in mine):
-                continue  # of its bucket, perhaps: it goes first
-            read = {each.rung for each in mine if each.open > prev}
+            read = about.read_past(prev)
             if parked in search.held and prev < search.opened.get(stream, 0):
                 read |= past
-            if self._is_nowhere(lane, parked, read, past, [each for each in others if each.last]):
+            others = [*told.get(stream, ()), *own.get(stream, ())]
+            if self._is_nowhere(lane, parked, read, past, [each for each in others if each.is_copy]):
                 found[stream] = (parked, others)
         return found
+
+    def _about(self, stream: Stream, told: _Told, own: _Told) -> _About:
+        held = [each for known in (told, own) for each in known.get(stream.name, ()) if not each.is_copy]
+        open_from = stream.settled.open_from
+        lowest = min((low for each in held if (low := open_from(each.seq)) in each.numbers), default=sys.maxsize)
+        return _About(stream, self._gate.opened(stream.name), held, lowest)
 
     def _is_nowhere(self, lane: Lane, parked: Parked, read: set[str], past: set[str], copies: list[Held]) -> bool:
         """Neither on a rung nor with a sender; one that only a sender has is asked for."""
@@ -197,11 +214,17 @@ class Absence:
         found = self._absent(lane, past, told)
         for parked, others in found.values():
             seq, settled = parked.number.seq, lane.streams[parked.number.stream].settled
-            numbers = {each.seq for each in others if not each.last} | {*_before(seq, others, settled)}
-            self._gate.pass_over(lane, parked, ABSENT, numbers)
+            held = chain.from_iterable(each.numbers for each in others if not each.is_copy)
+            self._gate.pass_over(lane, parked, ABSENT, {*held, *_before(seq, others, settled)})
         if found or past >= self._rungs.keys():
             lane.proof = None  # what is still held needs another search
         return bool(found)
+
+
+def _is_aligned(parked: Parked, names: Mapping[str, str]) -> bool:
+    """Whether a message came from the lane of its rung in which its number would be looked for."""
+    _, (name, _, via), *_ = parked.delivery
+    return not via or via[0] not in names or names[via[0]] == name
 
 
 def _by_stream(held: Iterable[Held]) -> _Told:
@@ -213,5 +236,5 @@ def _by_stream(held: Iterable[Held]) -> _Told:
 
 def _before(seq: int, copies: Iterable[Held], settled: Settled) -> list[int]:
     """Numbers of which senders have copies and that another number may be waiting for."""
-    spans = [range(max(each.seq, settled.next), min(each.last + 1, seq)) for each in copies if each.last]
+    spans = [range(max(each.seq, settled.next), min(each.last + 1, seq)) for each in copies if each.is_copy]
     return sorted({number for span in spans for number in span if number not in settled})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import BEHIND_ALL, SEQ, VOID, Number, lane_of_stream, number_of, plain
 from evermq.policy.gone import Gone
-from evermq.policy.lane import Drops, GateCounts, Lane, Parked, Stream, Ticket
+from evermq.policy.lane import Drops, GateCounts, Lane, Stream, Ticket
+from evermq.policy.waiting import Parked
 from evermq.port import Delivery
 from evermq.settled import Settled
 from evermq.settling import Held, Part
@@ -91,10 +94,16 @@ class Gate:
         self._note_open(number)
         self.underway.seen(number)
         parked = Parked(delivery, number, now_ms, delivery.attempt)
-        if stream is None or lane.is_closing or not self._pass(lane, stream, parked, ready):
+        if stream is None or lane.is_closing:
             self._park(lane, parked)
-        elif lane.parked:
-            self._scan(lane, ready)
+            return
+        known = len(stream.why)
+        if self._pass(lane, stream, parked, ready):
+            self._move(lane, lane.parked.behind(parked.place), ready)
+            return
+        self._park(lane, parked)
+        if len(stream.why) > known:
+            self._move(lane, lane.parked.of(parked.awaits), ready)
 
     def opened(self, stream: str) -> int:
         """Numbers below this one have landed for good."""
@@ -115,22 +124,6 @@ class Gate:
     def wants(self) -> set[int]:
         """Lanes in which something waits, and which this reader has not claimed."""
         return {lane.number for lane in self.lanes.values() if lane.parked and not lane.claimed}
-
-    def may_move(self, number: int, states: Mapping[str, str], old_ms: int) -> bool:
-        """Whether something that waits in a lane could go on, by states that were only looked at, or waits since
-        `old_ms`, so that its reader should find out what is wrong."""
-        lane = self.lanes[number]
-        streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
-        for parked in lane.parked:
-            stream = streams.get(parked.number.stream)
-            if (
-                parked.since_ms <= old_ms
-                or stream is None
-                or parked.number.seq in stream.settled
-                or stream.has(parked.number.prev)
-            ):
-                return True
-        return False
 
     def claimed(self, number: int, states: Mapping[str, str]) -> list[Delivery]:
         """The lane is this reader's, with these states; returns what may be handed out of what waited."""
@@ -214,6 +207,7 @@ class Gate:
                 stream.settle(ticket.seq)
                 lane.changed.add(stream)
                 lane.out -= 1
+                lane.touched.append((stream.name, ticket.seq))
                 touched[lane.number] = lane
         return [lane for lane in touched.values() if lane.parked]
 
@@ -238,7 +232,8 @@ class Gate:
                     del stream.out[seq]
                     if ticket not in unseen:
                         ticket.count()
-            back += self._take_copies(lane, stream.name, given)
+            # Copies of what is released wait for it, and must not come in its place before its time.
+            back += lane.parked.take(stream.name, given)
             self._let_go(stream.name, given, delay_ms)
         return back
 
@@ -250,18 +245,19 @@ class Gate:
                     if ticket not in unseen:
                         ticket.count()
 
-    def _take_copies(self, lane: Lane, stream: str, numbers: Collection[int]) -> list[Delivery]:
-        """They wait for what is released, and must not come in its place before its time."""
-        copies = [p for p in lane.parked if p.number.stream == stream and p.number.seq in numbers]
-        if copies:
-            lane.parked = [parked for parked in lane.parked if parked not in copies]
-        return [copy.delivery for copy in copies]
-
     def woken(self, lane: Lane) -> list[Delivery]:
         """What may be handed out now of what waits in a lane."""
+        return self._moved(lane, lane.parked)
+
+    def followed(self, lane: Lane) -> list[Delivery]:
+        """As `woken`, looking only at what is behind what was settled since."""
+        return self._moved(lane, [parked for place in lane.touched for parked in lane.parked.behind(place)])
+
+    def _moved(self, lane: Lane, due: Iterable[Parked]) -> list[Delivery]:
+        lane.touched.clear()
         ready: list[Delivery] = []
         if lane.claimed and not lane.is_closing:
-            self._scan(lane, ready)
+            self._move(lane, due, ready)
         return ready
 
     def pass_over(self, lane: Lane, parked: Parked, why: str, held: Collection[int] = ()) -> None:
@@ -287,20 +283,16 @@ class Gate:
 
     def overflow(self, lane: Lane, count_max: int) -> list[Parked]:
         """Take what a lane holds beyond `count_max` out of it, the latest first."""
-        over, lane.parked = lane.parked[count_max:], lane.parked[:count_max]
+        over = lane.parked.beyond(count_max)
         for parked in over:
+            lane.parked.remove(parked)
             self._let_go(parked.number.stream, (parked.number.seq,))
         return over
 
-    def held(self, now_ms: int) -> set[Held]:
+    def held(self, now_ms: int) -> list[Held]:
         """What waits here, or was given back to the engine not long ago and not seen again."""
         self._now_ms = now_ms
-        found = self.underway.held(now_ms)
-        for lane in self.lanes.values():
-            for parked in lane.parked:
-                number, via = parked.number, parked.delivery.position.via
-                found.add(Held(number.stream, number.seq, number.open, "/".join(via)))
-        return found
+        return [*self.underway.held(now_ms), *chain.from_iterable(lane.parked.held() for lane in self.lanes.values())]
 
     def _let_go(self, stream: str, numbers: Iterable[int], delay_ms: int = 0) -> None:
         self.underway.add(stream, numbers, self._now_ms + delay_ms)
@@ -330,25 +322,33 @@ class Gate:
 
         A delivery that comes again takes the place of the earlier one, whose receipt is void. Where a rung tells no
         places, so does what may be a copy, and the earlier one is dropped."""
-        if (at := lane.find(parked)) < 0:
+        other = lane.parked.find(parked)
+        if other is None:
             self.counts.held += 1
-            lane.parked.append(parked)
+            lane.parked.add(parked)
             return
-        other = lane.parked[at]
         is_again = parked.is_again(other)
         if is_again or parked.delivery.position.offset is None:
             parked.since_ms, parked.attempt = other.since_ms, other.attempt
-            lane.parked[at] = parked
+            lane.parked.replace(other, parked)
         if not is_again:
             self.counts.dropped += 1
-            self._drop(lane, parked.delivery if lane.parked[at] is other else other.delivery)
+            self._drop(lane, other.delivery if parked in lane.parked else parked.delivery)
 
-    def _scan(self, lane: Lane, ready: list[Delivery]) -> None:
-        moved = True
-        while moved and lane.parked:
-            waiting, lane.parked = lane.parked, []
-            lane.parked = [p for p in waiting if not self._pass(lane, self._stream(lane, p.number), p, ready)]
-            moved = len(lane.parked) < len(waiting)
+    def _move(self, lane: Lane, due: Iterable[Parked], ready: list[Delivery]) -> None:
+        """Drop or let through what can move of these, then what is behind it, and so on."""
+        todo = deque(due)
+        while todo:
+            parked = todo.popleft()
+            if parked not in lane.parked:
+                continue
+            stream = self._stream(lane, parked.number)
+            known = len(stream.why)
+            if self._pass(lane, stream, parked, ready):
+                lane.parked.remove(parked)
+                todo += lane.parked.behind(parked.place)
+            elif len(stream.why) > known:
+                todo += lane.parked.of(parked.awaits)
 
     def _pass(self, lane: Lane, stream: Stream, parked: Parked, ready: list[Delivery]) -> bool:
         """Drop it, or let it through to `ready`; False: it has to wait."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evermq.message import Message
-from evermq.numbers import Number
+from evermq.policy.waiting import Parked, Waiting
 from evermq.port import Delivery
 from evermq.settled import Settled
 from evermq.settling import Part
 
-__all__ = ["Drops", "GateCounts", "Lane", "Parked", "Stream", "Ticket"]
+__all__ = ["Drops", "GateCounts", "Lane", "Stream", "Ticket"]
 
 
 @dataclass(slots=True)
@@ -106,32 +106,6 @@ class Ticket:
             self.lane.changed.add(self.stream)
 
 
-def _innermost(delivery: Delivery) -> object:
-    """The receipt that the rung itself gave: a reader of several wraps it with its child's delivery."""
-    receipt: object = delivery.receipt
-    while isinstance(receipt, tuple) and receipt and isinstance(receipt[-1], Delivery):
-        receipt = receipt[-1].receipt
-    return receipt
-
-
-@dataclass(slots=True, eq=False)
-class Parked:
-    """A delivery that waits. attempt: what the engine counted when it first came here."""
-
-    delivery: Delivery
-    number: Number
-    since_ms: int
-    attempt: int = 1
-
-    def is_again(self, other: Parked) -> bool:
-        """Whether it is the very entry of its rung that another one of its number was, and not a copy. What has no
-        place is known by its receipt; it may then be the same entry all the same."""
-        position = self.delivery.position
-        if position != other.delivery.position:
-            return False
-        return position.offset is not None or _innermost(self.delivery) == _innermost(other.delivery)
-
-
 @dataclass(slots=True, eq=False)
 class Lane:
     """part: this reader's in the progress of its group. claimed: this reader may hand out. is_closing: another reader
@@ -145,7 +119,8 @@ class Lane:
     claimed: bool = False
     is_closing: bool = False
     streams: dict[str, Stream] = field(default_factory=dict)
-    parked: list[Parked] = field(default_factory=list)
+    parked: Waiting = field(default_factory=Waiting)
+    touched: list[tuple[str, int]] = field(default_factory=list)
     out: int = 0
     changed: set[Stream] = field(default_factory=set)
     drops: list[Delivery] = field(default_factory=list)
@@ -154,23 +129,28 @@ class Lane:
     proof: Any = None
     was_asked: bool = False
 
-    def find(self, parked: Parked) -> int:
-        """Where one of the same number and from the same rung waits; -1 where none does."""
-        number, via = parked.number, parked.delivery.position.via
-        for at, other in enumerate(self.parked):
-            same = other.number.seq == number.seq and other.number.stream == number.stream
-            if same and other.delivery.position.via == via:
-                return at
-        return -1
+    def may_move(self, states: Mapping[str, str], old_ms: int) -> bool:
+        """Whether something that waits could go on, by states that were only looked at, or has waited since `old_ms`,
+        so that its reader should find out what is wrong."""
+        streams = {name: Stream(name, Settled.unpack(text)) for name, text in states.items()}
+        for parked in self.parked:
+            stream = streams.get(parked.number.stream)
+            if (
+                parked.since_ms <= old_ms
+                or stream is None
+                or parked.number.seq in stream.settled
+                or stream.has(parked.number.prev)
+            ):
+                return True
+        return False
 
     def heads(self, until_ms: int) -> list[Parked]:
         """What has to go on so that all can which has waited since then: what it waits for may wait here as well."""
-        here = {(parked.number.stream, parked.number.seq): parked for parked in self.parked}
         found: dict[int, Parked] = {}
         for head in self.parked:
             if head.since_ms <= until_ms and head.number.prev:
-                while before := here.get((head.number.stream, head.number.prev)):
-                    head = before
+                while before := [*self.parked.of(head.awaits)]:
+                    head = before[-1]
                 found[id(head)] = head
         return [head for head in found.values() if head.number.prev]
 

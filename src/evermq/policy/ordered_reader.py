@@ -12,9 +12,10 @@ from evermq.policy.absence import Absence
 from evermq.policy.collector import DAY_MS, Collector
 from evermq.policy.gate import UNPROVED, Gate
 from evermq.policy.gone import GoneWatch
-from evermq.policy.lane import GateCounts, Lane, Parked, Ticket
+from evermq.policy.lane import GateCounts, Lane, Ticket
 from evermq.policy.read_to import ReadTo
 from evermq.policy.sweep import Sweep
+from evermq.policy.waiting import Parked
 from evermq.port import Delivery, Queue, Reader
 from evermq.settling import Part, Report
 
@@ -105,7 +106,7 @@ class OrderedReader:
         self._check()
         tickets = self._gate.own(deliveries)
         for lane in self._gate.settle(tickets):
-            self._hand(self._gate.woken(lane))
+            self._hand(self._gate.followed(lane))
         try:
             await self._write({ticket.lane.number for ticket in tickets if ticket.lane})
         except BaseException:
@@ -329,8 +330,8 @@ class OrderedReader:
         waiting = self._gate.wants()
         if waiting:
             states = await self._part.look(waiting)
-            may_move, old_ms = self._gate.may_move, self._old_ms()
-            asked = {n for n in waiting if n in wanted or may_move(n, states.get(n, {}), old_ms)}
+            lanes, old_ms = self._gate.lanes, self._old_ms()
+            asked = {n for n in waiting if n in wanted or lanes[n].may_move(states.get(n, {}), old_ms)}
             if asked:
                 await self._claim(asked)
 
