@@ -37,7 +37,7 @@ def draw(path: Path, events: Sequence[Event], title: str) -> None:
     top = 1.45 * max([*(sum(column) for column in zip(*stack, strict=True)), *handled.values()], default=1)
     rates.set_ylim(0, top)
     _mark_faults(rates, events, origin, top)
-    rates.legend(loc="center right", frameon=False)
+    rates.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=5, frameon=False)
     rates.set_title(title)
     behind.fill_between(seconds, _behind(acknowledged, handled, seconds), color="#9a8c98", step=None)
     behind.set_ylabel("not yet handled")
