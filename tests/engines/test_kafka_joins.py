@@ -17,7 +17,7 @@ from evermq.adapters.open import open_place
 from evermq.drills.engines.engine import Engine
 from evermq.lanes import lane_of
 from evermq.message import MessageFactory
-from evermq.port import Queue, Reader
+from evermq.port import Delivery, Queue, Reader
 
 make = MessageFactory()
 LANES = 6
@@ -88,6 +88,26 @@ async def goes_through(queue: Queue, watching: Queue, reader: Reader, lanes: set
         seen += sum(delivery.message.body == b"late" for delivery in found)
     while any([await watching.backlog("g", str(lane)) for lane in lanes]):
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("option", ["group.protocol=classic", "group.protocol=consumer", "group.instance.id=one"])
+async def test_what_is_acknowledged_is_committed_as_everybody_sees(
+    kafka_server: Engine, places: list[KafkaPlace], topic: str, option: str
+) -> None:
+    place = await open_place(f"{kafka_server.url()}?{option}")
+    queue, watching = await place.queue(topic), await places[1].queue(topic)
+    await queue.append([make("first", key=key) for key in KEYS])
+    reader = await queue.reader("g")
+    found: list[Delivery] = []
+    async with asyncio.timeout(60):
+        while len(found) < len(KEYS):
+            found += await reader.read(count_max=1_000, wait_ms=100)
+        await reader.ack(found[::2])
+        while await watching.backlog("g") > len(KEYS) // 2:
+            await asyncio.sleep(0.01)
+    await reader.ack(found)
+    await place.close()
+    assert await watching.backlog("g") == 0
 
 
 async def begun(server: Engine) -> None:

@@ -9,6 +9,8 @@ import aiokafka.errors as driver
 import pytest
 from confluent_kafka import KafkaError
 
+from evermq.adapters.kafka.generation import Generation
+from evermq.adapters.kafka.offset_commit import OffsetCommit
 from evermq.adapters.kafka.offsets import Offsets
 from evermq.errors import Closed
 
@@ -90,3 +92,13 @@ async def test_member_leaves_whatever_the_coordinator_says(
     await Offsets(client).leave("billing", "member-1")
     assert client.sent == 1
     assert ("nobody heard" in caplog.text) is not is_heard
+
+
+@pytest.mark.parametrize("newest", [3, 9, 10])
+def test_member_commits_in_the_newest_version_that_its_broker_knows(newest: int) -> None:
+    request = OffsetCommit("billing", Generation(7, "member-1"), "orders", {2: (40, "e1:x\0"), 3: (41, "")})
+    built = request.prepare({OffsetCommit.API_KEY: (2, newest)})
+    assert min(newest, 9) == built.API_VERSION
+    encoded = built.encode()
+    for each in (b"billing", b"member-1", b"orders", (40).to_bytes(8), b"e1:x\0", (41).to_bytes(8)):
+        assert each in encoded

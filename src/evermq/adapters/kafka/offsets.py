@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.errors import of_aiokafka
 from evermq.adapters.kafka.generation import Generation
+from evermq.adapters.kafka.offset_commit import OffsetCommit
 from evermq.adapters.kafka.offset_delete import OffsetDelete
 from evermq.clock import SYSTEM
 from evermq.errors import Closed, EvermqError, Unavailable
@@ -78,16 +79,15 @@ class Offsets:
         """Commit as a member of the group. Returns 0, or the code for which it has to be tried again, perhaps in the
         next generation. Raises Unavailable where no coordinator answers soon."""
         # librdkafka, which reads it, takes it for a C string (2.16: rd_kafka_topic_partition_t.metadata)
-        asked = [(topic, [(lane, offset, text and f"{text}\0") for lane, (offset, text) in offsets.items()])]
+        asked = {lane: (offset, text and f"{text}\0") for lane, (offset, text) in offsets.items()}
 
         def found(answer: Any) -> list[int]:
-            return [each[1] for _, partitions in answer.topics for each in partitions]
+            return [each[1] for named in answer.topics for each in named[1]]
 
         def codes(answer: Any) -> list[int]:
             return [code for code in found(answer) if code not in _AGAIN]
 
-        number, member = generation
-        request = OffsetCommitRequest(group, number, member, -1, asked)
+        request = OffsetCommit(group, generation, topic, asked)
         answer = await self._ask(group, lambda: request, codes, within_ms=_COMMIT_MS)
         return next((code for code in found(answer) if code), 0)
 
