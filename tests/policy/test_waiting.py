@@ -101,7 +101,8 @@ def in_agreement(waiting: Waiting) -> bool:
         numbers == sorted({(*each.place, "/".join(each.delivery.position.via)) for each in rows})
         and waiting.beyond(0) == rows
         and all(each in waiting.of(each.place) and waiting.find(each) for each in rows)
-        and all(each in waiting.behind(each.awaits) for each in rows)
+        and all(each in waiting.behind(each.awaits) for each in rows if not each.is_behind_all)
+        and {*waiting.behind_all(STREAMS)} == {each for each in rows if each.is_behind_all}
         and sum(map(len, waiting._places.values())) == len(rows)
     )
 
@@ -118,6 +119,30 @@ def test_nothing_stands_still_that_may_go(seed: int) -> None:
         assert ladder.state() == before
         assert in_agreement(ladder.lane.parked)
     assert ladder.gate.counts.held > 20
+
+
+def test_lane_in_which_nothing_waits_remembers_nothing_of_what_was_settled() -> None:
+    ladder = Ladder(1)
+    gate = ladder.gate
+    gate.claimed(LANE, {})
+    for seq in range(1, 50):
+        message = Message(f"m{seq}", b"k", b"x", {SEQ: f"one.5 {seq} {min(seq - 1, 1)} 1"}, 0)
+        found = gate.offer([Delivery(message, Position("5", seq, ("primary",)), seq, 1)], 0)
+        assert gate.settle(gate.own(found)) == []
+    assert not ladder.lane.touched
+
+
+def test_what_was_passed_over_is_looked_at_although_its_turn_ended_before() -> None:
+    ladder = Ladder(1)
+    gate = ladder.gate
+    gate.claimed(LANE, {})
+    message = Message("m3", b"k", b"x", {SEQ: "one.5 3 1 1"}, 0)
+    assert gate.offer([Delivery(message, Position("5", 3, ("primary",)), 3, 1)], 0) == []
+    [early] = ladder.lane.parked
+    gate.pass_over(ladder.lane, early, ABSENT)
+    assert ladder.lane.is_unlooked
+    assert len(gate.woken(ladder.lane)) == 1
+    assert not ladder.lane.is_unlooked
 
 
 def parked(seq: int, *, opened: int, rung: str = "primary", stream: str = STREAMS[0]) -> Parked:

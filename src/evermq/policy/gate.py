@@ -99,7 +99,8 @@ class Gate:
             return
         known = len(stream.why)
         if self._pass(lane, stream, parked, ready):
-            self._move(lane, lane.parked.behind(parked.place), ready)
+            settled = (number.stream,) if VOID in delivery.message.headers else ()
+            self._move(lane, lane.parked.behind(parked.place), ready, settled)
             return
         self._park(lane, parked)
         if len(stream.why) > known:
@@ -207,9 +208,10 @@ class Gate:
                 stream.settle(ticket.seq)
                 lane.changed.add(stream)
                 lane.out -= 1
-                lane.touched.append((stream.name, ticket.seq))
-                touched[lane.number] = lane
-        return [lane for lane in touched.values() if lane.parked]
+                if lane.parked:
+                    lane.touched.append((stream.name, ticket.seq))
+                    touched[lane.number] = lane
+        return list(touched.values())
 
     def release(
         self, tickets: Sequence[Ticket], delay_ms: int = 0, *, unseen: Collection[Ticket] = ()
@@ -247,17 +249,18 @@ class Gate:
 
     def woken(self, lane: Lane) -> list[Delivery]:
         """What may be handed out now of what waits in a lane."""
-        return self._moved(lane, lane.parked)
+        return self._moved(lane, lane.parked, ())
 
     def followed(self, lane: Lane) -> list[Delivery]:
         """As `woken`, looking only at what is behind what was settled since."""
-        return self._moved(lane, [parked for place in lane.touched for parked in lane.parked.behind(place)])
+        due = [parked for place in lane.touched for parked in lane.parked.behind(place)]
+        return self._moved(lane, due, {stream for stream, _ in lane.touched})
 
-    def _moved(self, lane: Lane, due: Iterable[Parked]) -> list[Delivery]:
-        lane.touched.clear()
+    def _moved(self, lane: Lane, due: Iterable[Parked], settled: Iterable[str]) -> list[Delivery]:
+        lane.touched, lane.is_unlooked = [], False
         ready: list[Delivery] = []
         if lane.claimed and not lane.is_closing:
-            self._move(lane, due, ready)
+            self._move(lane, due, ready, settled)
         return ready
 
     def pass_over(self, lane: Lane, parked: Parked, why: str, held: Collection[int] = ()) -> None:
@@ -280,6 +283,7 @@ class Gate:
             if not settled.is_passed_over(number.prev):
                 settled.absent.add(number.prev)
         lane.changed.add(stream)
+        lane.is_unlooked = True
 
     def overflow(self, lane: Lane, count_max: int) -> list[Parked]:
         """Take what a lane holds beyond `count_max` out of it, the latest first."""
@@ -318,27 +322,24 @@ class Gate:
         return stream
 
     def _park(self, lane: Lane, parked: Parked) -> None:
-        """Hold one copy of a number from each rung: copies alone must not fill a window that its predecessor needs.
-
-        A delivery that comes again takes the place of the earlier one, whose receipt is void. Where a rung tells no
-        places, so does what may be a copy, and the earlier one is dropped."""
-        other = lane.parked.find(parked)
-        if other is None:
+        """Hold one copy of a number from each rung: copies alone must not fill a window that its predecessor needs."""
+        if lane.parked.find(parked) is None:
             self.counts.held += 1
             lane.parked.add(parked)
-            return
-        is_again = parked.is_again(other)
-        if is_again or parked.delivery.position.offset is None:
-            parked.since_ms, parked.attempt = other.since_ms, other.attempt
-            lane.parked.replace(other, parked)
-        if not is_again:
+        elif superfluous := lane.parked.renew(parked):
             self.counts.dropped += 1
-            self._drop(lane, other.delivery if parked in lane.parked else parked.delivery)
+            self._drop(lane, superfluous)
 
-    def _move(self, lane: Lane, due: Iterable[Parked], ready: list[Delivery]) -> None:
-        """Drop or let through what can move of these, then what is behind it, and so on."""
-        todo = deque(due)
-        while todo:
+    def _move(self, lane: Lane, due: Iterable[Parked], ready: list[Delivery], settled: Iterable[str] = ()) -> None:
+        """Drop or let through what can move of these, then what is behind it, and so on.
+
+        settled: streams in which something was; what waits for all before it is looked at once for all of that."""
+        todo, stirred = deque(due), set(settled)
+        while todo or stirred:
+            if not todo:
+                todo += lane.parked.behind_all(stirred)
+                stirred.clear()
+                continue
             parked = todo.popleft()
             if parked not in lane.parked:
                 continue
@@ -347,6 +348,8 @@ class Gate:
             if self._pass(lane, stream, parked, ready):
                 lane.parked.remove(parked)
                 todo += lane.parked.behind(parked.place)
+                if VOID in parked.delivery.message.headers:
+                    stirred.add(stream.name)
             elif len(stream.why) > known:
                 todo += lane.parked.of(parked.awaits)
 

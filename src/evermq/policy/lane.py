@@ -112,7 +112,8 @@ class Lane:
     asked for it, so nothing more is handed out. changed: streams whose state has to be written down. drops: to be
     acknowledged without showing them to anybody, once that is done. losses: how often the lane was lost before it was.
     is_doubted: a handler that settled in its own transaction heard that the lane is another reader's. was_asked: it
-    was asked for once; from then on it is looked at first."""
+    was asked for once; from then on it is looked at first. touched: settled since what may move was looked for.
+    is_unlooked: so much may move that all of it is to be looked at."""
 
     number: int
     part: Part | None = None
@@ -128,6 +129,7 @@ class Lane:
     is_doubted: bool = False
     proof: Any = None
     was_asked: bool = False
+    is_unlooked: bool = False
 
     def may_move(self, states: Mapping[str, str], old_ms: int) -> bool:
         """Whether something that waits could go on, by states that were only looked at, or has waited since `old_ms`,
@@ -146,13 +148,16 @@ class Lane:
 
     def heads(self, until_ms: int) -> list[Parked]:
         """What has to go on so that all can which has waited since then: what it waits for may wait here as well."""
-        found: dict[int, Parked] = {}
-        for head in self.parked:
-            if head.since_ms <= until_ms and head.number.prev:
-                while before := [*self.parked.of(head.awaits)]:
+        heads: dict[Parked, Parked] = {}
+        for parked in self.parked:
+            if parked.since_ms <= until_ms and parked.number.prev:
+                chain, head = [], parked
+                while head not in heads and (before := [*self.parked.of(head.awaits)]):
+                    chain.append(head)
                     head = before[-1]
-                found[id(head)] = head
-        return [head for head in found.values() if head.number.prev]
+                head = heads.get(head, head)
+                heads.update(dict.fromkeys((*chain, head), head))
+        return [head for head in dict.fromkeys(heads.values()) if head.number.prev]
 
     def not_written(self, streams: Iterable[Stream]) -> None:
         """That was tried, and it is not known to have been done."""

@@ -300,6 +300,8 @@ class OrderedReader:
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
+        for lane in [each for each in self._gate.lanes.values() if each.is_unlooked]:
+            self._hand(self._gate.woken(lane))  # the turn before ended in the midst of it
         await self._collector.turn()
         await self._pass_over_old()
         for lane in await self._absence.prove(self._reports, self._asked_ms):

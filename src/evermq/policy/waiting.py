@@ -56,7 +56,8 @@ def _innermost(delivery: Delivery) -> object:
 
 
 class Waiting:
-    """In the order in which it came. Of a number there is one copy from each rung."""
+    """Of a number there is one copy from each rung. Iterated, it is in the order in which it came, but for what took
+    the place of an earlier copy."""
 
     __slots__ = ("_behind", "_behind_all", "_held", "_places", "_rows", "_turn")
 
@@ -94,7 +95,9 @@ class Waiting:
         waiters.remove(parked)
         if not copies:
             del self._places[parked.place]
-        if not waiters and not parked.is_behind_all:
+        if not waiters and parked.is_behind_all:
+            del self._behind_all[parked.number.stream]
+        elif not waiters:
             del self._behind[parked.awaits]
         self._held = None
 
@@ -105,8 +108,19 @@ class Waiting:
             self.remove(copy)
         return [copy.delivery for copy in copies]
 
-    def replace(self, other: Parked, parked: Parked) -> None:
-        """Another delivery of the same number from the same rung takes the place of the first."""
+    def renew(self, parked: Parked) -> Delivery | None:
+        """What `find` finds came once more. A delivery that comes again takes the place of the earlier one, whose
+        receipt is void. Where a rung tells no places, so does what may be a copy; returns what nobody has to see."""
+        other = self.find(parked)
+        assert other is not None
+        is_again = parked.is_again(other)
+        if not is_again and parked.delivery.position.offset is not None:
+            return parked.delivery
+        parked.since_ms, parked.attempt = other.since_ms, other.attempt
+        self._replace(other, parked)
+        return None if is_again else other.delivery
+
+    def _replace(self, other: Parked, parked: Parked) -> None:
         self.remove(other)
         self.add(parked)
         del self._rows[parked.turn]
@@ -123,8 +137,13 @@ class Waiting:
         return self._places.get(place, ())
 
     def behind(self, place: _Place) -> list[Parked]:
-        """What may move once something became of this number: its copies, and what waits for it."""
-        return [*self.of(place), *self._behind.get(place, ()), *self._behind_all.get(place[0], ())]
+        """What may move once something became of this number: its copies, and what waits for it alone."""
+        return [*self.of(place), *self._behind.get(place, ())]
+
+    def behind_all(self, streams: Iterable[str]) -> list[Parked]:
+        """What waits for all that is before it in these streams, the first of each first."""
+        found = [parked for stream in streams for parked in self._behind_all.get(stream, ())]
+        return sorted(found, key=lambda parked: parked.number.seq)
 
     def beyond(self, count: int) -> list[Parked]:
         """All but the first `count`."""

@@ -18,7 +18,7 @@ from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.offsets import Committed
 from evermq.adapters.kafka.progress import unpack
 from evermq.adapters.kafka.topic import Topic
-from evermq.errors import EvermqError, Unavailable, Unsupported
+from evermq.errors import Unavailable, Unsupported
 from evermq.message import MessageFactory
 
 make = MessageFactory()
@@ -30,7 +30,7 @@ FIRST, SECOND = Generation(1, "member-1"), Generation(2, "member-1")
 class Coordinator:
     """outcomes: of the next commits, where they do not go well. Each waits until it may go on."""
 
-    def __init__(self, *outcomes: int | EvermqError) -> None:
+    def __init__(self, *outcomes: int | Exception) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[tuple[Generation, Mapping[int, Committed]]] = []
         self.may_answer = asyncio.Event()
@@ -41,7 +41,7 @@ class Coordinator:
         self.asked.append((generation, offsets))
         await self.may_answer.wait()
         outcome = self.outcomes.pop(0) if self.outcomes else 0
-        if isinstance(outcome, EvermqError):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
@@ -80,10 +80,16 @@ async def settle(commits: Commits, lane: Lane, offsets: range) -> None:
 
 @pytest.mark.parametrize(
     "outcome",
-    [KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID, Unavailable("no")],
+    [
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        Unavailable("no"),
+        KeyError("what no driver should raise"),
+    ],
 )
 async def test_commit_that_did_not_go_well_is_made_again_in_the_generation_of_then(
-    outcome: int | EvermqError, monkeypatch: pytest.MonkeyPatch
+    outcome: int | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator = Coordinator(outcome)
     async with running(coordinator, monkeypatch) as (commits, lane):
@@ -130,12 +136,13 @@ async def test_lanes_that_are_handed_over_are_committed_behind_what_is_on_its_wa
         commits.soon(lane.settle(range(3)))
         while not coordinator.asked:
             await asyncio.sleep(0)
-        handing = asyncio.create_task(commits.commit([lane]))
+        handing = asyncio.create_task(commits.commit([lane], FIRST))
         await asyncio.sleep(0.01)
         assert len(coordinator.asked) == 1
+        commits.generation = SECOND  # in which the lane is another member's
         coordinator.may_answer.set()
         assert await handing
-    assert [offsets[0].offset for _, offsets in coordinator.asked[:2]] == [3, 3]
+    assert [(by, offsets[0].offset) for by, offsets in coordinator.asked[:2]] == [(FIRST, 3), (FIRST, 3)]
 
 
 async def test_commit_that_is_given_up_is_to_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

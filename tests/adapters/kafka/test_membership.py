@@ -23,7 +23,7 @@ from evermq.adapters.kafka.reader import KafkaReader
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.topic import Topic
 from evermq.clock import SYSTEM
-from evermq.errors import Closed, EvermqError
+from evermq.errors import Closed, EvermqError, Unavailable
 from evermq.message import MessageFactory
 from evermq.port import Delivery
 
@@ -329,6 +329,16 @@ async def test_what_is_settled_before_the_end_is_committed_and_nobody_waits_for_
     assert coordinator.commits[-1][0] == 3
     assert waiting.done()
     assert [task is not None and task.done() for task in (membership._fetching, membership._committing)] == [True] * 2
+
+
+async def test_reader_hears_of_it_when_commits_are_made_no_more() -> None:
+    membership, _, reader = await opened()
+    assert membership._committing
+    membership._committing.cancel()  # as a driver may cancel what it is waited for in
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable, match="committing ended"):
+        await read(reader)
+    await reader.close()
 
 
 async def test_closed_reader_is_handed_nothing_and_settles_nothing_while_others_go_on() -> None:

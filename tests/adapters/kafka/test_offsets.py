@@ -9,10 +9,11 @@ import aiokafka.errors as driver
 import pytest
 from confluent_kafka import KafkaError
 
+from evermq.adapters.kafka import offsets as module
 from evermq.adapters.kafka.generation import Generation
 from evermq.adapters.kafka.offset_commit import OffsetCommit
-from evermq.adapters.kafka.offsets import Offsets
-from evermq.errors import Closed
+from evermq.adapters.kafka.offsets import Committed, Offsets
+from evermq.errors import Closed, Unavailable
 
 
 class Client:
@@ -102,3 +103,16 @@ def test_member_commits_in_the_newest_version_that_its_broker_knows(newest: int)
     encoded = built.encode()
     for each in (b"billing", b"member-1", b"orders", (40).to_bytes(8), b"e1:x\0", (41).to_bytes(8)):
         assert each in encoded
+
+
+async def test_commit_of_a_member_does_not_wait_long_for_a_coordinator_that_is_frozen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind it waits what has to be said of lanes that are handed over."""
+    monkeypatch.setattr(module, "_COMMIT_MS", 10)
+    client: Any = Client()
+    offsets = Offsets(client)
+    with pytest.raises(Unavailable, match="billing"):
+        await offsets.commit_as(Generation(7, "member-1"), "billing", "orders", {0: Committed(1, "")})
+    client.may_connect.set()
+    await offsets.close()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaError
 
-from evermq.adapters.kafka.generation import NOBODY
+from evermq.adapters.kafka.generation import NOBODY, Generation
 from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.offsets import Committed, Offsets
@@ -77,7 +77,7 @@ class Commits:
             self._next = None
             settled = self._settled
             try:
-                done = await self.commit(list(self._group.lanes.values()))
+                done = await self.commit()
             finally:
                 self._on_its_way = None
                 if waiting and not waiting.done():
@@ -90,13 +90,15 @@ class Commits:
                 await asyncio.sleep(_AGAIN_S)
             self._hurry.clear()
 
-    async def commit(self, lanes: Iterable[Lane]) -> bool:
-        """What changed in these, behind what is on its way; False where that has to be tried again."""
+    async def commit(self, lanes: Iterable[Lane] | None = None, generation: Generation | None = None) -> bool:
+        """What changed, behind what is on its way; False where that has to be tried again.
+
+        lanes: all that are the member's if None. generation: in which they were."""
         async with self._lock:
-            changed, offsets = self._take(lanes)
+            changed, offsets, now = self._take(lanes)
             done = False
             try:
-                done = not offsets or await self._send(offsets)
+                done = not offsets or await self._send(offsets, generation or now)
             finally:
                 if not done:  # or it is not known
                     for lane in changed:
@@ -109,23 +111,24 @@ class Commits:
             self._next.set_result(None)
             self._next = None
 
-    def _take(self, lanes: Iterable[Lane]) -> tuple[list[Lane], dict[int, Committed]]:
+    def _take(self, lanes: Iterable[Lane] | None) -> tuple[list[Lane], dict[int, Committed], Generation]:
         with self._group.lock:
-            changed = [lane for lane in lanes if lane.dirty]
+            changed = [lane for lane in (self._group.lanes.values() if lanes is None else lanes) if lane.dirty]
             offsets = {
                 lane.number: Committed(*lane.snapshot(self._topic.id, bytes_max=self._bytes_max)) for lane in changed
             }
             for lane in changed:
                 lane.dirty = False
-        return changed, offsets
+            return changed, offsets, self.generation
 
-    async def _send(self, offsets: dict[int, Committed]) -> bool:
-        if self.generation == NOBODY:
-            return False
+    async def _send(self, offsets: dict[int, Committed], generation: Generation) -> bool:
+        if generation.number < 0:
+            return False  # not joined yet: a group without members would take it from anybody
         try:
-            code = await self._offsets.commit_as(self.generation, self._name, self._topic.name, offsets)
-        except EvermqError as error:
-            _log.warning("group %s: what was acknowledged is not committed yet: %s", self._group.name, error)
+            code = await self._offsets.commit_as(generation, self._name, self._topic.name, offsets)
+        except Exception as error:  # of whatever driver: who reads must not go on without commits
+            said = error if isinstance(error, EvermqError) else repr(error)
+            _log.warning("group %s: what was acknowledged is not committed yet: %s", self._group.name, said)
             return False
         if code == KafkaError.OFFSET_METADATA_TOO_LARGE:
             self._bytes_max = max(_METADATA_BYTES_MIN, self._bytes_max // 2)

@@ -76,6 +76,7 @@ class Membership:
             )
             self._fetching = asyncio.create_task(self._fetch_all())
             self._committing = asyncio.create_task(self.commits.run())
+            self._committing.add_done_callback(self._on_no_commits)
             self._wanted.set()
             await asyncio.wait_for(self._joined.wait(), _JOIN_S_MAX)
             self.check()
@@ -172,6 +173,11 @@ class Membership:
         self.group.wake()
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
+
+    def _on_no_commits(self, task: asyncio.Task[None]) -> None:
+        if not self.is_ending:
+            why = "was cancelled" if task.cancelled() else repr(task.exception())
+            self._fail(Unavailable(f"group {self.group.name}: committing ended: {why}"))
 
     # The thread's side.
 
@@ -301,7 +307,8 @@ class Membership:
 
     def _hand_over(self, lanes: Sequence[Lane]) -> None:
         """The loop commits, behind what it is committing: what is older must not come last."""
-        committing = asyncio.run_coroutine_threadsafe(self.commits.commit(lanes), self._loop)
+        commit = self.commits.commit(lanes, self.commits.generation)
+        committing = asyncio.run_coroutine_threadsafe(commit, self._loop)
         try:
             if committing.result(_ANSWER_S):
                 return

@@ -88,7 +88,11 @@ class Offsets:
             return [code for code in found(answer) if code not in _AGAIN]
 
         request = OffsetCommit(group, generation, topic, asked)
-        answer = await self._ask(group, lambda: request, codes, within_ms=_COMMIT_MS)
+        try:
+            async with asyncio.timeout(_COMMIT_MS / 1000):
+                answer = await self._ask(group, lambda: request, codes)
+        except TimeoutError:
+            raise Unavailable(f"group {group}: its coordinator does not answer") from None
         return next((code for code in found(answer) if code), 0)
 
     async def delete(self, group: str, topic: str, lanes: Iterable[int]) -> bool:
@@ -126,11 +130,9 @@ class Offsets:
         if self._steps:
             await asyncio.wait(self._steps)
 
-    async def _ask(
-        self, group: str, ask: Callable[[], Any], codes: Callable[[Any], list[int]], *, within_ms: int = _ANSWER_MS
-    ) -> Any:
+    async def _ask(self, group: str, ask: Callable[[], Any], codes: Callable[[Any], list[int]]) -> Any:
         """The coordinator's answer; again for a while where there is none, or it moves."""
-        until_ms = SYSTEM.monotonic_ms() + within_ms
+        until_ms = SYSTEM.monotonic_ms() + _ANSWER_MS
         while True:
             try:
                 answer = await self._step(self._send(group, ask))
