@@ -20,6 +20,7 @@ __all__ = ["Absence"]
 
 _PATIENCE_MS = 300
 _LANES_MAX = 16  # looked at in one turn
+_FEW = 1_000  # what is left of a lane is compared one by one with what is held
 _FRESH_MS = 500  # an answer that took longer says what was, not what is
 _Told = dict[str, list[Held]]
 _COPIED_MS = 30_000  # for so long what a sender had a copy of is looked for behind what was read before
@@ -55,11 +56,12 @@ class Absence:
 
     It has landed where a later message says so. A rung was read past it where a message of its stream was read there
     which left when it had landed, or where the lane was read to the end that it had when the search began, or where
-    the group has nothing left in the lane. It is passed over by the reader that has claimed the lane, while the
-    application has nothing of it, and once the store has said that the claim still holds: a reader that was not heard
-    of for a while does not know what another one has settled since. A rung that does not tell its ends, or cannot be
-    asked, proves nothing. Where no rung has it and a sender has a copy, it is not passed over: it is asked for.
-    Sent again, it is behind what was read: for a while only the ends that the rungs have since prove that it is not.
+    the group has nothing left in the lane but what the reader itself holds. It is passed over by the reader that has
+    claimed the lane, while the application has nothing of it, and once the store has said that the claim still holds: a
+    reader that was not heard of for a while does not know what another one has settled since. A rung that does not tell
+    its ends, or cannot be asked, proves nothing. Where no rung has it and a sender has a copy, it is not passed over:
+    it is asked for. Sent again, it is behind what was read: for a while only the ends that the rungs have since prove
+    that it is not.
     """
 
     patience_ms = _PATIENCE_MS
@@ -156,12 +158,25 @@ class Absence:
         return past
 
     async def _is_through(self, key: str, name: str) -> bool:
-        """Whether the group has nothing left in a lane of a rung."""
+        """Whether the group has nothing left in a lane of a rung, but perhaps what is held here."""
         try:
-            return await self._rungs[key].backlog(self._group, name) == 0
+            left = await self._rungs[key].backlog(self._group, name)
+            held = self._held_of(key, name) if 0 < left <= _FEW else {}
+            if not left or len(held) != left:
+                return not left
+            # Asked between two looks at what is held, so that it is of these that so many were left.
+            left = await self._rungs[key].backlog(self._group, name)
         except EvermqError:
             self._silent.add(key)
             return False
+        lanes = list({lane.number: lane for lane in held.values()}.values())
+        return len(held) == left and await self.is_claimed(lanes) and held == self._held_of(key, name)
+
+    def _held_of(self, key: str, name: str) -> dict[int | None, Lane]:
+        """What waits here of a lane of a rung, by offset; nobody else has settled it, since its own lane is claimed."""
+        lanes = [lane for lane in self._gate.lanes.values() if lane.claimed and lane.parked]
+        parked = [(each.delivery.position, lane) for lane in lanes for each in lane.parked]
+        return {at.offset: lane for at, lane in parked if at.lane == name and at.via[:1] == (key,)}
 
     def _absent(self, lane: Lane, past: set[str], told: _Told) -> dict[str, tuple[Parked, list[Held]]]:
         """By stream, what may go on, since what is before it is nowhere, and what is held of the stream. The lane may
