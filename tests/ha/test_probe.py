@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from evermq.adapters.memory import MemoryPlace, MemoryQueue
+from evermq.adapters.memory.reader import MemoryReader
 from evermq.errors import Denied, Unavailable
 from evermq.ha import probe as probe_module
 from evermq.ha.breaker import Pace, State
@@ -15,7 +16,7 @@ from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
 from evermq.lanes import lane_of
 from evermq.message import Message, MessageFactory
-from evermq.port import Place
+from evermq.port import Delivery, Place
 from evermq.position import Position
 
 TOPIC = "evermq-probe.host.1"
@@ -57,6 +58,23 @@ async def test_round_trip_is_timed_and_leaves_nothing_behind() -> None:
     assert rung.connected == 1
     await probe.close()
     assert await rung.place.topics() == []
+
+
+async def test_time_that_the_first_read_takes_is_not_that_of_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that joins its group with the first read takes seconds for it, and the rung is as fast as ever."""
+    rung, reads = Rung(), 0
+    read = MemoryReader.read
+
+    async def first_is_slow(self: MemoryReader, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        nonlocal reads
+        reads += 1
+        await asyncio.sleep(1.0 if reads == 1 else 0)
+        return await read(self, count_max=count_max, wait_ms=wait_ms)
+
+    monkeypatch.setattr(MemoryReader, "read", first_is_slow)
+    probe = Probe(rung.connect, TOPIC, trip_ms_max=900)
+    assert await probe.trip() < 900
+    await probe.close()
 
 
 async def test_probes_of_two_processes_share_no_group() -> None:

@@ -328,6 +328,32 @@ def test_own_breaker_diverts_though_others_find_all_well() -> None:
     assert stand.switch.vote().away == {"primary": State.DEGRADED}
 
 
+def test_one_that_comes_back_later_than_the_others_says_nothing_against_it_while_all_it_sees_is_well() -> None:
+    stand = Stand()
+    stand.fails()
+    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}))
+    stand.passes(2_000, good=True)
+    assert stand.switch.vote().away == {"primary": State.DEGRADED}  # it is what keeps all away
+    stand.switch.adopt(Agreement(epoch=2, away={"primary": State.RETURNING}))
+    assert stand.switch.vote().away == {"primary": State.RETURNING}
+    stand.switch.adopt(Agreement(epoch=3))
+    assert stand.switch.state is State.DEGRADED
+    assert stand.switch.vote().away == {"primary": State.RETURNING}
+    stand.passes(1_000, good=False)
+    assert stand.switch.vote().away == {"primary": State.DEGRADED}
+
+
+def test_one_that_came_back_by_its_probes_goes_on_to_say_that_all_is_well() -> None:
+    stand = Stand()
+    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}))
+    stand.passes(40_000, good=True)
+    for agreed in (Agreement(epoch=2, away={"primary": State.RETURNING}), Agreement(epoch=3)):
+        stand.switch.adopt(agreed)
+        assert stand.switch.vote().seen == {"primary"}
+    stand.fails()
+    assert not stand.switch.vote().seen
+
+
 def test_pin_overrides_everything_until_it_is_released() -> None:
     stand = Stand()
     stand.fails()

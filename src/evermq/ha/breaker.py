@@ -48,6 +48,11 @@ class Breaker:
         self._good = 0
         self._good_since_ms = now_ms
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the last round trip since the state was entered went well."""
+        return self._good > 0
+
     def trip(self, reason: str, now_ms: int) -> None:
         """It is down. After a long time in which it was well, the dwell begins small again."""
         if self.state is not State.DEGRADED:

@@ -113,6 +113,7 @@ class Probe:
             await self._place.create(self._name, groups=(self._group,), lanes=self._lanes)
             self._queue = await self._place.queue(self._name)
             self._reader = await self._queue.reader(self._group)
+            await self._go(self._queue, self._reader)  # nobody is to take the time of joining a group for a slow rung
         return self._queue, self._reader
 
     @property

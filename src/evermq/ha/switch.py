@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Denied, EvermqError, NoSuchTopic, Partial, Rejected
 from evermq.ha.agreement import Agreement
-from evermq.ha.breaker import Breaker, Pace, State
-from evermq.ha.health import Health, Limits, tells
+from evermq.ha.breaker import Pace, State
+from evermq.ha.health import Limits, tells
+from evermq.ha.scope import Scope
 from evermq.ha.votes import Vote
 from evermq.lanes import lane_of
 from evermq.message import Message
@@ -64,25 +65,6 @@ class _Closes(Protocol):
     async def close(self) -> None: ...
 
 
-class _Scope:
-    """A rung, or a lane of the primary. probed: something else than the traffic tries it while it is away."""
-
-    def __init__(self, settings: Settings, now_ms: int) -> None:
-        self.health = Health(settings.limits)
-        self.breaker = Breaker(settings.pace, now_ms)
-        self.state = State.NORMAL
-        self.good_ms: int | None = None  # when it last answered, None after it did not
-        self.bad_ms = now_ms
-        self.try_ms = 0
-        self.probed = False
-        self.turn = 0  # of a lane: how often something was to go there while it was away
-        self.trouble = ""  # why it failed when it was tried last
-        self.refuses = False  # it did not fail, but said no
-        self.told_ms = now_ms
-        self.was_told = False
-        self.follows = False  # it is away because others said so, and nothing bad was seen of it here
-
-
 class Switch:
     """See `Steers`.
 
@@ -112,9 +94,11 @@ class Switch:
         self._clock = clock
         self._lanes_of_primary = lanes
         self._warm = [rung for rung, key in enumerate(rungs) if rung and (warm is None or key in warm)]
-        self._scopes = {rung: _Scope(self.settings, clock.monotonic_ms()) for rung in self.rungs}
+        self._scopes = {
+            rung: Scope(self.settings.limits, self.settings.pace, clock.monotonic_ms()) for rung in self.rungs
+        }
         self._primary = self._scopes[self.rungs[0]]
-        self._away_lanes: dict[int, _Scope] = {}
+        self._away_lanes: dict[int, Scope] = {}
         self._watches_lanes = False
         self._calm = True
         self._pinned: int | None = None
@@ -273,7 +257,7 @@ class Switch:
         since_ms = self._clock.monotonic_ms() - self.settings.evidence_ms
         seen = {rung for rung in self.rungs if (self._scopes[rung].good_ms or -1) >= since_ms}
         away = {
-            key: scope.breaker.state
+            key: scope.opinion(self.agreed.away.get(key, State.NORMAL))
             for key, scope in self._scopes.items()
             if scope.breaker.state and (scope.breaker.heard_ms or -1) >= since_ms - 2 * self.settings.probe_ms
         }
@@ -301,23 +285,23 @@ class Switch:
         if self.runner:
             await self.runner.close()
 
-    def _enter(self, key: str, scope: _Scope, state: State) -> None:
+    def _enter(self, key: str, scope: Scope, state: State) -> None:
         if state is not scope.state:
+            scope.good_ms = None if state > scope.state else scope.good_ms
             scope.state = state
-            scope.good_ms = None
             scope.health.reset()
             self.epoch += 1
             why = scope.breaker.reason if state is State.DEGRADED else _WHY[state]
             self.changes.append(Change(self._clock.now_ms(), key, state, why))
 
-    def _is_passed_over(self, scope: _Scope) -> bool:
+    def _is_passed_over(self, scope: Scope) -> bool:
         if scope.state is State.NORMAL:
             return False
         if scope.state is State.RETURNING and not self._turn % self.settings.canary:
             return False
         return not self._is_due(scope)
 
-    def _is_due(self, scope: _Scope) -> bool:
+    def _is_due(self, scope: Scope) -> bool:
         """Whether what is away, and nothing else tries, is to be tried with this batch."""
         now_ms = self._clock.monotonic_ms()
         if not scope.state or scope.probed or now_ms < scope.try_ms:
@@ -331,7 +315,7 @@ class Switch:
         return warm[self._turn // self.settings.trickle % len(warm)] if warm else 0
 
     def _heard(
-        self, scope: _Scope, messages: Sequence[Message], error: EvermqError | None, took_ms: int, now_ms: int
+        self, scope: Scope, messages: Sequence[Message], error: EvermqError | None, took_ms: int, now_ms: int
     ) -> None:
         if error is not None and not tells(error):
             return
@@ -372,11 +356,11 @@ class Switch:
                 self._heard(scope, mine, error, took_ms if error else 0, now_ms)
         self.tick()
 
-    def _find(self, key: str, now_ms: int) -> _Scope | None:
+    def _find(self, key: str, now_ms: int) -> Scope | None:
         """The scope of a name; a lane gets one when it is first heard of."""
         rung, _, lane = key.partition("/")
         if key not in self._scopes and rung == self.rungs[0] and lane.isdecimal() and int(lane) < self._lanes:
-            self._scopes[key] = _Scope(self.settings, now_ms)
+            self._scopes[key] = Scope(self.settings.limits, self.settings.pace, now_ms)
         return self._scopes.get(key)
 
     def _spread(self, now_ms: int) -> None:
