@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from evermq.port import Delivery
 
-__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Part", "Progress", "Renewed", "Report", "States", "Wanted"]
+__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Part", "Pausable", "Progress", "Renewed", "Report", "Scatters"]
+__all__ += ["States", "Wanted"]
 
 COPY, SENT = "copy", "sent"
 States = dict[int, dict[str, str]]  # by lane and stream, the packed state
@@ -121,6 +122,22 @@ class Ahead(Protocol):
         """What it was not asked for yet and has to be released with these: their keys' messages behind them. It is the
         caller's from now on."""
         ...
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A reader of several rungs that can leave some of them alone."""
+
+    def pause(self, keys: Collection[str]) -> None:
+        """Ask these for nothing more, until the next call, and all others again; what was asked for still comes."""
+        ...
+
+
+@runtime_checkable
+class Scatters(Protocol):
+    """A queue that hands out the messages of a lane to whichever reader asks first."""
+
+    scatters: ClassVar[bool]
 
 
 @runtime_checkable

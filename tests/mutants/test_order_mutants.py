@@ -19,6 +19,7 @@ from evermq.ha.copies import Copies
 from evermq.ha.drained import Drained
 from evermq.ha.failover import Failover
 from evermq.ha.host_rung import HostRung
+from evermq.ha.merged import Merged
 from evermq.ha.retained import Retained
 from evermq.numbering import land_all
 from evermq.numbers import VOID
@@ -289,6 +290,10 @@ def readers_hear_of_no_copies(patch: Patch) -> None:
     patch.setattr(retained, "spans", lambda copies, now_ms: [])
 
 
+def all_read_what_is_handed_to_anybody(patch: Patch) -> None:
+    patch.setattr(Merged, "pause", lambda self, keys: None)
+
+
 MUTANTS = [
     Mutant("what went back is soon forgotten", "flagged", "order-back-late", what_went_back_is_soon_forgotten, 60),
     Mutant("nothing is retained", "lost", "order-retained", nothing_is_retained),
@@ -323,6 +328,7 @@ MUTANTS = [
     Mutant("settled during a write", "stuck", "order-store", settled_during_a_write_is_forgotten),
     Mutant("settled as the lane was lost", "stuck", "order-cut-off", what_was_settled_too_late_is_kept),
     Mutant("lost lanes in silence", "stuck", "order-cut-off", lost_lanes_are_not_heard_of),
+    Mutant("all read what is scattered", "went to another", "order-piled-up", all_read_what_is_handed_to_anybody),
     Mutant("return with a deep backlog", "held", "order-return", ladder_returns_while_much_is_left_below),
 ]
 

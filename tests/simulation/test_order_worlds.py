@@ -19,6 +19,7 @@ EXPECTED = {
     "adopted": {"kill_producer", "adopted", "voids"},
     "groups": {"sent before the group was added", "handled by the group that was removed", "kill_consumer", "voids"},
     "lanes": {"left in old lanes", "sent to new lanes", "kill_consumer", "voids"},
+    "scattered": {"kill_consumer", "cut_off", "released", "voids"},
     "retained": {"kill_producer", "lost by the standby", "replayed"},
     "four-rungs": {"kill_producer", "kill_consumer", "rebalance", "sent by standby2", "sent by last"},
     "four-retained": {"lost by the standby", "lost by the standby2", "replayed", "sent by last"},
@@ -30,7 +31,9 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", [*PLANS, "adopted", "groups", "lanes", "retained", "four-retained", "any"])
+@pytest.mark.parametrize(
+    "name", [*PLANS, "adopted", "groups", "lanes", "scattered", "piled-up", "retained", "four-retained", "any"]
+)
 def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     seeds = MORE_SEEDS.get(name, SEEDS)
     summary = run_world(f"order-{name}", range(1, seeds + 1))

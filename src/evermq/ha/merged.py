@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Damaged, Unavailable, Uncertain
@@ -41,6 +41,7 @@ class Merged:
         self._surplus: list[Delivery] = []
         self._errors: dict[str, Exception] = {}  # of each leg the last, until it is raised
         self._damaged: list[Damaged] = []
+        self._paused: Collection[str] = ()
         self.closed = False
 
     @classmethod
@@ -75,7 +76,7 @@ class Merged:
         self._check()
         if not self._surplus:
             for leg in self._legs:
-                if leg.task is None:
+                if leg.task is None and leg.key not in self._paused:
                     leg.task = asyncio.create_task(leg.poll(count_max))
             await self._wait(wait_ms)
         if self._damaged:
@@ -93,6 +94,10 @@ class Merged:
         self._check()
         parts = self._by_reader([*deliveries, *self.take_behind(deliveries)])
         await together([reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
+
+    def pause(self, keys: Collection[str]) -> None:
+        """See `evermq.settling.Pausable`."""
+        self._paused = keys
 
     async def close(self) -> None:
         if not self.closed:

@@ -15,6 +15,7 @@ from evermq.policy.gone import GoneWatch
 from evermq.policy.lane import GateCounts, Lane, Ticket
 from evermq.policy.read_to import ReadTo
 from evermq.policy.sweep import Sweep
+from evermq.policy.turns import Turns
 from evermq.policy.waiting import Parked
 from evermq.port import Delivery, Queue, Reader
 from evermq.settling import Part, Report
@@ -65,6 +66,7 @@ class OrderedReader:
         self._asked_ms = 0  # when this reader asked for them
         self._sweep = Sweep(self._gate, inner, self._read_to, self._write)
         self._collector = Collector(self._gate, part, clock)
+        self._turns = Turns(inner, part, rungs, clock)
         self._gone = GoneWatch(self._gate.underway, part, rungs, group, clock)
         jobs = (self._tend, self._sweep.turn, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
@@ -90,6 +92,7 @@ class OrderedReader:
         until_ms = self._clock.monotonic_ms() + wait_ms
         while True:
             self._check()
+            self._turns.has_read()
             if len(self._ready) < count_max:
                 await self._take_in(count_max)
             if self._ready:
@@ -289,14 +292,17 @@ class OrderedReader:
             renewed = await self._part.renew(Report(self._read_to.report(), held, self._absence.wanted))
         except Fenced:
             self._fences += 1
+            self._turns.lost()
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
             return
         if doubted := [lane for lane in self._gate.lanes.values() if lane.is_doubted]:
             await self._lose(doubted)
         self._reports, self._asked_ms = renewed.reports, asked_ms
-        await self._follow(renewed.wanted)
-        await self._return(renewed.wanted - self._lost, quiet)
+        wanted = self._turns.lanes(renewed.wanted)
+        await self._follow(wanted)
+        await self._return(wanted - self._lost, quiet)
         await self._give_up(lost)
+        await self._turns.turn(renewed.wanted)
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""

@@ -56,11 +56,12 @@ def worlds() -> dict[str, World]:
         order_groups,
         order_lanes,
         order_retained,
+        order_scattered,
         published,
     )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
-    orders = (*order.WORLDS, *order_adoption.WORLDS, *order_groups.WORLDS, *order_lanes.WORLDS)
+    orders = (*order.WORLDS, *order_adoption.WORLDS, *order_groups.WORLDS, *order_lanes.WORLDS, *order_scattered.WORLDS)
     each = (*logs, *composites.WORLDS, *orders, *order_retained.WORLDS, *published.WORLDS, *linked.WORLDS)
     return {world.name: world for world in each}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from evermq.adapters.rocketmq.content import size_of
 from evermq.adapters.rocketmq.halves import RocketHalves
@@ -39,6 +39,8 @@ _STARTS = ("oldest", "newest", "time", "offset")
 
 class RocketQueue:
     """See `Queue`."""
+
+    scatters: ClassVar[bool] = True
 
     def __init__(self, topic: Topic, place: RocketPlace) -> None:
         self._topic = topic

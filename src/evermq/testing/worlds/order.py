@@ -46,6 +46,7 @@ _LOOKS = 40
 class Run:
     """One seed of one plan."""
 
+    primary_type: ClassVar[type[Rung]] = Rung
     standby_type: ClassVar[type[Rung]] = Rung
 
     def __init__(self, plan: Plan, clock: SimulatedClock) -> None:
@@ -59,7 +60,7 @@ class Run:
         chance = clock.random
         said: dict[str, Any] = {"clock": clock, "window": plan.window, "lies": plan.lies}
         self.rungs = {
-            "primary": Rung("primary", lanes=3, prefix=True, **said),
+            "primary": self.primary_type("primary", lanes=3, prefix=True, **said),
             "standby": self.standby_type("standby", lanes=4, prefix=False, **said),
         }
         if plan.standby2_down:
@@ -313,6 +314,9 @@ class Run:
             result.seen["voids"] += counts.voids
             result.seen["flagged"] += counts.flagged
             result.seen["returned"] += counts.returned
+        moves, moves_max = result.seen["returned"], self.plan.moves_max
+        if moves_max is not None and moves > moves_max:
+            self.failures.append(f"lanes went to another reader {moves} times")
 
     def _readers(self) -> list[OrderedReader]:
         return [consumer.reader for consumer in self.consumers if isinstance(consumer.reader, OrderedReader)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["ADOPTED", "FOUR_RUNGS", "GROUPS", "LANES", "PLANS", "RETAINED", "Plan", "drawn"]
+__all__ = ["ADOPTED", "FOUR_RUNGS", "GROUPS", "LANES", "PILED_UP", "PLANS", "RETAINED", "SCATTERED", "Plan", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Plan:
     allowed, and no inversion beyond what was flagged.
     may_wait: in the end something may wait that was never acknowledged. little: senders leave the primary at once, and
     come back when no more than this is left in the standby; 0: each append tries the primary first. held_max: how many
-    messages may wait for others, all in all, once the senders are back.
+    messages may wait for others, all in all, once the senders are back. moves_max: how many lanes may go to another
+    reader that asks for them, all in all; None: any number.
     """
 
     primary_down: tuple[int, int] = (2_000, 6_000)
@@ -32,6 +33,7 @@ class Plan:
     unread_rung: str = "primary"
     little: int = 0
     held_max: int = 0
+    moves_max: int | None = None
     store_down: tuple[int, int] = (0, 0)
     hangs: bool = False
     store_ms: int = 10
@@ -90,6 +92,18 @@ GROUPS = replace(
     think_ms=400,
     count=40,
 )
+SCATTERED = Plan(
+    refused=0.05,
+    dead=0.02,
+    released=0.02,
+    consumer_kills=2,
+    cuts=1,
+    store_fails=0.02,
+    window=64,
+    think_ms=200,
+    count=80,
+)
+PILED_UP = Plan(primary_down=(2_000, 3_000), window=64, think_ms=20, count=250, moves_max=80)
 LANES = replace(GROUPS, unread=(3_000, 7_000), unread_rung="standby", window=64)
 RETAINED = Plan(
     primary_down=(1_000, 7_000),

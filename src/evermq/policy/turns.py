@@ -1,0 +1,67 @@
+"""Whose turn it is to read a rung that hands the messages of a lane to whoever asks first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from evermq.clock import Clock
+from evermq.port import Queue, Reader
+from evermq.settling import Part, Pausable, Scatters
+
+__all__ = ["Turns"]
+
+_ASK_MS = 500
+_IDLE_MS = 10_000
+
+
+class Turns:
+    """One reader of a group at a time reads such a rung: if all did, each would be handed what is to be handled behind
+    what another one has, and every lane would go to and fro between them.
+
+    A turn is claimed as a lane is, under a number below zero, and ends with its reader; or once its application has
+    read nothing for ten seconds, if another reader waits for it. Lanes alone keep the order: two readers that believe
+    to have the same turn for a moment are slow, and nothing else.
+    """
+
+    def __init__(self, inner: Reader, part: Part, rungs: Mapping[str, Queue], clock: Clock) -> None:
+        scattering = [(at, key) for at, (key, rung) in enumerate(rungs.items()) if isinstance(rung, Scatters)]
+        self._inner = inner if isinstance(inner, Pausable) else None
+        self._rungs = {-1 - at: key for at, key in scattering} if self._inner else {}
+        self._mine: set[int] = set()
+        self._part = part
+        self._clock = clock
+        self._next_ms = 0
+        self._read_ms = clock.monotonic_ms()
+        self._show()
+
+    def has_read(self) -> None:
+        """The application asks for messages."""
+        self._read_ms = self._clock.monotonic_ms()
+
+    def lost(self) -> None:
+        """This reader was silent for too long."""
+        self._mine.clear()
+        self._show()
+
+    def lanes(self, wanted: Collection[int]) -> frozenset[int]:
+        """Of what others ask for, that which is no turn."""
+        return frozenset(wanted) - self._rungs.keys()
+
+    async def turn(self, wanted: Collection[int]) -> None:
+        """Ask for the turns that others have, and give up those that are asked for and not made use of. Raises
+        Unavailable and Uncertain as the store does."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms - self._read_ms > _IDLE_MS:
+            if idle := self._mine.intersection(wanted):
+                self._mine -= idle
+                self._show()
+                await self._part.give_back(idle)
+        elif len(self._mine) < len(self._rungs) and now_ms >= self._next_ms:
+            self._next_ms = now_ms + _ASK_MS
+            self._mine.update(await self._part.claim(self._rungs.keys() - self._mine))
+            self._show()
+
+    def _show(self) -> None:
+        """To whoever reads the rungs."""
+        if self._inner:
+            self._inner.pause({key for number, key in self._rungs.items() if number not in self._mine})
