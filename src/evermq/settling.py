@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from evermq.port import Delivery
 
-__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Part", "Pausable", "Progress", "Renewed", "Report", "Scatters"]
-__all__ += ["States", "Wanted"]
+__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Part", "Pausable", "Progress", "Relaned", "Renewed", "Report"]
+__all__ += ["Scatters", "States", "Wanted"]
 
 COPY, SENT = "copy", "sent"
 States = dict[int, dict[str, str]]  # by lane and stream, the packed state
@@ -137,7 +137,20 @@ class Pausable(Protocol):
 class Scatters(Protocol):
     """A queue that hands out the messages of a lane to whichever reader asks first."""
 
-    scatters: ClassVar[bool]
+    @property
+    def scatters(self) -> bool:
+        """Whether it does; one that is not open yet cannot tell."""
+        ...
+
+
+@runtime_checkable
+class Relaned(Protocol):
+    """A queue whose lanes may change in number, so that one key has messages in lanes of before and of now.
+
+    in_turn: those of before are read to their end first, which keeps the order of keys. Not so where somebody above
+    keeps it: he may need what is in the new lanes before he can settle what is in the old ones."""
+
+    in_turn: bool
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from evermq.drills.engines.redis import Redis
 from evermq.errors import Damaged, Misconfigured, NoSuchTopic, Overloaded, Unavailable, Unsupported
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Reader, Start
+from evermq.settling import Relaned
 from evermq.traits import Durable
 
 GROUPS = ["one", "two"]
@@ -213,6 +214,29 @@ async def test_what_is_in_hand_while_the_lane_count_changes_is_not_handed_out_ag
         assert [(each.message.body, each.attempt) for each in held] == [(b"a", 1), (b"b", 1), (b"c", 1)]
         assert await reader.read(count_max=5, wait_ms=1_000) == []
         await reader.ack(held)
+        assert await queue.backlog("one") == 0
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+async def test_new_lanes_are_read_beside_old_ones_only_where_somebody_above_keeps_the_order(
+    redis_server: Redis, topic: str, in_turn: bool
+) -> None:
+    async with placed(redis_server) as place:
+        await place.create(topic, groups=["one"], lanes=1)
+        queue = await place.queue(topic)
+        assert isinstance(queue, Relaned)
+        queue.in_turn = in_turn
+        await queue.append([message("old")])
+        reader = await queue.reader("one")
+        old = await reader.read(count_max=5, wait_ms=5_000)
+        await place.change_lanes(topic, 2)
+        await queue.append([message("new")])
+        new = await reader.read(count_max=5, wait_ms=1_000 if in_turn else 5_000)
+        assert [each.message.body for each in new] == ([] if in_turn else [b"new"])
+        await reader.ack([*old, *new])
+        new = await reader.read(count_max=5, wait_ms=5_000 if in_turn else 1_000)
+        assert [each.message.body for each in new] == ([b"new"] if in_turn else [])
+        await reader.ack(new)
         assert await queue.backlog("one") == 0
 
 

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from evermq.adapters.memory import MemoryPlace
+from evermq.adapters.memory import MemoryPlace, MemoryQueue
 from evermq.errors import Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable
 from evermq.ha.failover import Failover
 from evermq.ha.late import open_all
 from evermq.message import MessageFactory
 from evermq.port import Queue
+from evermq.settling import Relaned, Scatters
 
 message = MessageFactory()
 Open = Callable[[], Awaitable[Queue]]
@@ -115,3 +116,35 @@ async def test_rung_that_joins_late_and_must_not_be_used_stays_out() -> None:
         await opened["primary"].append([message(b"1")])
     for queue in opened.values():
         await queue.close()
+
+
+class Particular(MemoryQueue):
+    """Tells how it is to be read."""
+
+    scatters = True
+    in_turn = True
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_what_is_to_be_known_of_reading_a_rung_is_known_however_late_it_is_opened(is_late: bool) -> None:
+    opening = asyncio.Event()
+    particular = Particular("orders")
+
+    async def open_it() -> Queue:
+        await opening.wait()
+        return particular
+
+    opened = await open_all({"primary": open_it, "standby": Engine().open}, open_ms_max=10)
+    late = opened["primary"]
+    assert isinstance(late, Scatters)
+    assert isinstance(late, Relaned)
+    assert not late.scatters
+    if is_late:
+        late.in_turn = False
+    opening.set()
+    while not late.scatters:
+        await asyncio.sleep(0)
+    if not is_late:
+        late.in_turn = False
+    assert not particular.in_turn
+    await late.close()

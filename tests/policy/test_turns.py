@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 from evermq import MessageFactory
 from evermq.adapters.memory import MemoryQueue
@@ -30,7 +29,7 @@ class Hand(SystemClock):
 class Scattered(MemoryQueue):
     """Says that any reader may be handed any lane."""
 
-    scatters: ClassVar[bool] = True
+    scatters = True
 
 
 class Inner:

@@ -45,6 +45,12 @@ def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     assert not EXPECTED.get(name, set()) - seen.keys()
 
 
+def test_lanes_of_before_that_wait_for_lanes_of_now_are_settled() -> None:
+    """A refused message was voided after the one behind it had landed, and the lanes had changed in between."""
+    summary = run_world("order-lanes", (101, 115))
+    assert summary["failed"] == [], summary.get("reasons")
+
+
 def test_seed_is_the_same_run_again() -> None:
     hashes = {run_world("order-ladder", [3])["trace_hash"] for _ in range(2)}
     assert len(hashes) == 1

@@ -14,7 +14,7 @@ from evermq.ha.together import close_all
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
 from evermq.position import Position
-from evermq.settling import Bounded
+from evermq.settling import Bounded, Relaned, Scatters
 from evermq.traits import Traits
 
 __all__ = ["Check", "Late", "Open", "open_all"]
@@ -49,6 +49,7 @@ class Late:
         self._check = check
         self._clock = clock
         self._queue: Queue | None = None
+        self._in_turn = True
         self._why: BaseException | None = None
         self._news = asyncio.Event()  # it is open, or closed
         self._closed = False
@@ -61,6 +62,22 @@ class Late:
     @property
     def traits(self) -> Traits:
         return self._queue.traits if self._queue else self._assumed
+
+    @property
+    def scatters(self) -> bool:
+        """See `evermq.settling.Scatters`."""
+        return isinstance(self._queue, Scatters) and self._queue.scatters
+
+    @property
+    def in_turn(self) -> bool:
+        """See `evermq.settling.Relaned`."""
+        return self._in_turn
+
+    @in_turn.setter
+    def in_turn(self, in_turn: bool) -> None:
+        self._in_turn = in_turn
+        if isinstance(self._queue, Relaned):
+            self._queue.in_turn = in_turn
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         return await self._opened().append(messages)
@@ -100,6 +117,7 @@ class Late:
             while True:
                 try:
                     self._queue = await self._checked(opening)
+                    self.in_turn = self._in_turn
                     return self._news.set()
                 except EvermqError as error:
                     self._why = error

@@ -22,7 +22,7 @@ from evermq.policy.flights import Call, Flights
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Queue, Start
 from evermq.position import Position
-from evermq.settling import Progress
+from evermq.settling import Progress, Relaned
 from evermq.slot import Slot
 from evermq.traits import Order, Traits
 
@@ -68,6 +68,9 @@ class Ordered:
         self._progress = progress
         self._slot = slot
         self._rungs = dict(rungs)
+        for rung in rungs.values():
+            if self.has_order and isinstance(rung, Relaned):
+                rung.in_turn = False
         self._lanes = lanes
         self._append_ms_max = append_ms_max
         self._hold_ms_max = hold_ms_max

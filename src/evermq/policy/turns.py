@@ -24,9 +24,8 @@ class Turns:
     """
 
     def __init__(self, inner: Reader, part: Part, rungs: Mapping[str, Queue], clock: Clock) -> None:
-        scattering = [(at, key) for at, (key, rung) in enumerate(rungs.items()) if isinstance(rung, Scatters)]
         self._inner = inner if isinstance(inner, Pausable) else None
-        self._rungs = {-1 - at: key for at, key in scattering} if self._inner else {}
+        self._rungs = {-1 - at: (key, rung) for at, (key, rung) in enumerate(rungs.items())}
         self._mine: set[int] = set()
         self._part = part
         self._clock = clock
@@ -47,6 +46,12 @@ class Turns:
         """Of what others ask for, that which is no turn."""
         return frozenset(wanted) - self._rungs.keys()
 
+    @property
+    def _others(self) -> dict[int, str]:
+        """The turns that this reader does not have, with the rungs."""
+        missing = [(number, *each) for number, each in self._rungs.items() if number not in self._mine]
+        return {number: key for number, key, rung in missing if isinstance(rung, Scatters) and rung.scatters}
+
     async def turn(self, wanted: Collection[int]) -> None:
         """Ask for the turns that others have, and give up those that are asked for and not made use of. Raises
         Unavailable and Uncertain as the store does."""
@@ -56,12 +61,12 @@ class Turns:
                 self._mine -= idle
                 self._show()
                 await self._part.give_back(idle)
-        elif len(self._mine) < len(self._rungs) and now_ms >= self._next_ms:
+        elif now_ms >= self._next_ms and self._inner and (others := self._others):
             self._next_ms = now_ms + _ASK_MS
-            self._mine.update(await self._part.claim(self._rungs.keys() - self._mine))
+            self._mine.update(await self._part.claim(others.keys()))
             self._show()
 
     def _show(self) -> None:
         """To whoever reads the rungs."""
         if self._inner:
-            self._inner.pause({key for number, key in self._rungs.items() if number not in self._mine})
+            self._inner.pause(set(self._others.values()))

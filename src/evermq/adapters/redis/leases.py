@@ -41,11 +41,12 @@ Change = Callable[[LaneWindow, Iterable[int]], None]
 
 
 class Leases:
-    """Of one reader of a group."""
+    """Of one reader of a group. in_turn: lanes of an earlier epoch are emptied first, so that keys keep their order."""
 
-    def __init__(self, topic: Topic, group: str) -> None:
+    def __init__(self, topic: Topic, group: str, *, in_turn: bool = True) -> None:
         self._topic = topic
         self._group = group
+        self._in_turn = in_turn
         self._token = topic.clock.token()
         self._held: dict[Lane, LaneWindow] = {}
         self._unsaved: set[Lane] = set()
@@ -107,7 +108,7 @@ class Leases:
         return due_ms is not None and due_ms <= self._topic.clock.now_ms() + self._clock_ms[0]
 
     async def _look(self) -> bool:
-        """Which lanes have something; those of an earlier epoch are emptied first, so that keys keep their order."""
+        """Which lanes have something."""
         topic = self._topic
         lanes, old = topic.every_lane, len(topic.old)
         request = Request(_LOOK, lanes, pack(topic.id, self._group, self._token))
@@ -127,7 +128,8 @@ class Leases:
         ready = [
             lane
             for lane, kind in zip(lanes, kinds, strict=True)
-            if lane.epoch == now and (kind == _READY or (kind == _MINE and lane not in self._held))
+            if (lane.epoch == now or not self._in_turn)
+            and (kind == _READY or (kind == _MINE and lane not in self._held))
         ]
         self._turn += 1
         first = self._turn % len(ready) if ready else 0

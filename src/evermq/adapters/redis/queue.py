@@ -44,6 +44,7 @@ class RedisQueue:
         self._turn = 0
         self._readers: list[RedisReader] = []
         self._closed = False
+        self.in_turn = True  # see evermq.settling.Relaned
         self.name = topic.name
 
     @property
@@ -127,7 +128,7 @@ class RedisQueue:
                     f"evermq topics create URL --groups {','.join([*topic.groups, group])}"
                 )
             await topic.join(group, start)
-        reader = RedisReader(topic, group)
+        reader = RedisReader(topic, group, in_turn=self.in_turn)
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader

@@ -26,10 +26,10 @@ class RedisReader:
     What came for a read that was given up is kept for the next one.
     """
 
-    def __init__(self, topic: Topic, group: str) -> None:
+    def __init__(self, topic: Topic, group: str, *, in_turn: bool = True) -> None:
         self._topic = topic
         self._group = group
-        self._leases = Leases(topic, group)
+        self._leases = Leases(topic, group, in_turn=in_turn)
         self._news = asyncio.Event()
         self._filling: asyncio.Task[None] | None = None
         self._poll_ms = _POLL_MS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from evermq.adapters.rocketmq.content import size_of
 from evermq.adapters.rocketmq.halves import RocketHalves
@@ -40,7 +40,7 @@ _STARTS = ("oldest", "newest", "time", "offset")
 class RocketQueue:
     """See `Queue`."""
 
-    scatters: ClassVar[bool] = True
+    scatters = True
 
     def __init__(self, topic: Topic, place: RocketPlace) -> None:
         self._topic = topic

@@ -29,6 +29,7 @@ class RelanedRung(Rung):
     def __init__(self, name: str, **said: Any) -> None:
         super().__init__(name, **said)
         self.begins = [0]
+        self.in_turn = True
 
     async def end(self, lane: str) -> int:
         if len(self.begins) > 1:
@@ -60,6 +61,8 @@ class RelanedRung(Rung):
         return str(row) if epoch == 1 else f"{epoch}.{row - self.begins[epoch - 1]}"
 
     def _is_open(self, group: str, row: int) -> bool:
+        if not self.in_turn:
+            return True
         begin = max(begin for begin in self.begins if begin <= row)
         old = zip(self.groups[group][:begin], self.lanes, strict=False)
         return all(cursor.low == len(lane) for cursor, lane in old)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from evermq.errors import Unavailable
 from evermq.port import Delivery, Start
@@ -32,7 +32,7 @@ class _Hand:
 class ScatteredRung(Rung):
     """See `Rung`. Each message has a lease of its own, and no lane an owner."""
 
-    scatters: ClassVar[bool] = True
+    scatters = True
 
     def __init__(self, name: str, **said: Any) -> None:
         super().__init__(name, **said)
