@@ -1,6 +1,7 @@
-"""The least that Python must do to read messages out of Redis: a round trip an entry, decoded and wrapped.
+"""The least that Python must do to read messages out of Redis without losing any: a round trip an entry, decoded and
+wrapped, that settles the entry before under its lease and leases the next list.
 
-Nothing is leased, settled or remembered: a consumer that dies takes with it what it popped.
+One group, no attempts, no order of what is given back, and nothing that is due later.
 """
 
 from __future__ import annotations
@@ -24,12 +25,19 @@ from rig.pace import spans_per_second
 
 __all__ = ["least_consumer"]
 
+_SETTLE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('LTRIM', KEYS[2], 1, -1)
+redis.call('DEL', KEYS[1])
+return 1
+"""
+_LEASE_MS = 30_000
 _new_position = partial(tuple.__new__, Position)
 _new_delivery = partial(tuple.__new__, Delivery)
 
 
 def least_consumer(directory: Path, count: int) -> Contender:
-    """Four consumers that pop the entries which evermq writes, and make deliveries of them."""
+    """Four consumers that lease the lists which evermq writes, make deliveries of their entries, and settle them."""
 
     @contextmanager
     def ready() -> Iterator[Measure]:
@@ -42,12 +50,15 @@ def least_consumer(directory: Path, count: int) -> Contender:
 
 
 async def _consume(arena: Arena, entries: list[bytes], count: int) -> tuple[int, float]:
+    each = count // BATCH // LANES
     async with arena.client() as client:
         for lane, entry in zip(cycle(range(LANES)), _many(entries, count), strict=False):
             await client.rpush(f"least:{lane}", entry)
 
         async def work(number: int) -> int:
-            return sum([await _pop(client, lane) for lane in range(number, LANES, READERS)])
+            return await _read(
+                client, str(number), [lane for lane in range(number, LANES, READERS) for _ in range(each)]
+            )
 
         begin = time.perf_counter()
         done = sum(await asyncio.gather(*map(work, range(READERS))))
@@ -61,10 +72,28 @@ def _many(entries: list[bytes], count: int) -> list[bytes]:
     return [entry for entry, _ in zip(cycle(entries), range(count // BATCH), strict=False)]
 
 
-async def _pop(client: Any, lane: int) -> int:
-    done = 0
-    while entry := await client.lpop(f"least:{lane}"):
-        messages = decode(entry)
-        positions = list(map(_new_position, zip(repeat(str(lane)), range(done, done + len(messages)), repeat(()))))
-        done += len(list(map(_new_delivery, zip(messages, positions, positions, repeat(1)))))
+async def _read(client: Any, token: str, lanes: list[int]) -> int:
+    """An entry of each, whose number is known beforehand: no list is asked in vain."""
+    done, held = 0, -1
+    settle = await client.script_load(_SETTLE)
+    for lane in lanes:
+        pipe = _settling(client, settle, held, token)
+        pipe.set(f"lease:{lane}", token, nx=True, px=_LEASE_MS)
+        pipe.lindex(f"least:{lane}", 0)
+        *_, entry = await pipe.execute()
+        done, held = done + len(_deliveries(str(lane), entry)), lane
+    await _settling(client, settle, held, token).execute()
     return done
+
+
+def _settling(client: Any, settle: str, lane: int, token: str) -> Any:
+    pipe = client.pipeline(transaction=False)
+    if lane >= 0:
+        pipe.evalsha(settle, 2, f"lease:{lane}", f"least:{lane}", token)
+    return pipe
+
+
+def _deliveries(lane: str, entry: bytes) -> list[Delivery]:
+    messages = decode(entry)
+    positions = list(map(_new_position, zip(repeat(lane), range(len(messages)), repeat(()))))
+    return list(map(_new_delivery, zip(messages, positions, positions, repeat(1))))
