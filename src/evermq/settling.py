@@ -145,12 +145,13 @@ class Scatters(Protocol):
 
 @runtime_checkable
 class Relaned(Protocol):
-    """A queue whose lanes may change in number, so that one key has messages in lanes of before and of now.
+    """A queue whose lanes may change in number, so that one key has messages in lanes of before and of now. Those of
+    before are read to their end first, which keeps the order of keys."""
 
-    in_turn: those of before are read to their end first, which keeps the order of keys. Not so where somebody above
-    keeps it: he may need what is in the new lanes before he can settle what is in the old ones."""
-
-    in_turn: bool
+    def read_at_once(self) -> None:
+        """Not so from the next reader on: somebody above keeps the order, who may need what is in the new lanes before
+        he can settle what is in the old ones."""
+        ...
 
 
 @runtime_checkable

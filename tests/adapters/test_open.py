@@ -12,13 +12,16 @@ from evermq.adapters import open as opening
 from evermq.adapters.kafka.queue import KafkaQueue
 from evermq.adapters.log.queue import LogQueue
 from evermq.adapters.memory.queue import MemoryQueue
+from evermq.adapters.rabbitmq.queue import RabbitQueue
 from evermq.adapters.redis.queue import RedisQueue
+from evermq.adapters.rocketmq.queue import RocketQueue
 
+OF_READERS = (settling.Ahead, settling.Pausable)
 EXTRAS = [
     protocol
     for module in (port, settling, half)
     for _, protocol in inspect.getmembers(module, inspect.isclass)
-    if getattr(protocol, "_is_runtime_protocol", False) and protocol is not settling.Ahead  # of readers
+    if getattr(protocol, "_is_runtime_protocol", False) and protocol not in OF_READERS
 ]
 
 
@@ -26,7 +29,7 @@ def offered(protocol: type) -> list[str]:
     return [name for name in vars(protocol) if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("queue", [KafkaQueue, LogQueue, MemoryQueue, RedisQueue])
+@pytest.mark.parametrize("queue", [KafkaQueue, LogQueue, MemoryQueue, RabbitQueue, RedisQueue, RocketQueue])
 @pytest.mark.parametrize("protocol", EXTRAS, ids=lambda protocol: protocol.__name__)
 def test_extras_of_an_engine_are_those_of_a_queue_opened_by_its_url(queue: type, protocol: type) -> None:
     class Place:

@@ -223,9 +223,10 @@ async def test_new_lanes_are_read_beside_old_ones_only_where_somebody_above_keep
 ) -> None:
     async with placed(redis_server) as place:
         await place.create(topic, groups=["one"], lanes=1)
-        queue = await place.queue(topic)
+        queue = await open_queue(redis_server.url(topic))
         assert isinstance(queue, Relaned)
-        queue.in_turn = in_turn
+        if not in_turn:
+            queue.read_at_once()
         await queue.append([message("old")])
         reader = await queue.reader("one")
         old = await reader.read(count_max=5, wait_ms=5_000)
@@ -238,6 +239,7 @@ async def test_new_lanes_are_read_beside_old_ones_only_where_somebody_above_keep
         assert [each.message.body for each in new] == ([b"new"] if in_turn else [])
         await reader.ack(new)
         assert await queue.backlog("one") == 0
+        await queue.close()
 
 
 async def test_group_is_reset_to_a_time_and_an_offset_that_is_kept(redis_server: Redis, topic: str) -> None:

@@ -122,7 +122,10 @@ class Particular(MemoryQueue):
     """Tells how it is to be read."""
 
     scatters = True
-    in_turn = True
+    is_read_at_once = False
+
+    def read_at_once(self) -> None:
+        self.is_read_at_once = True
 
 
 @pytest.mark.parametrize("is_late", [True, False])
@@ -139,12 +142,12 @@ async def test_what_is_to_be_known_of_reading_a_rung_is_known_however_late_it_is
     assert isinstance(late, Scatters)
     assert isinstance(late, Relaned)
     assert not late.scatters
-    if is_late:
-        late.in_turn = False
+    if not is_late:
+        late.read_at_once()
     opening.set()
     while not late.scatters:
         await asyncio.sleep(0)
-    if not is_late:
-        late.in_turn = False
-    assert not particular.in_turn
+    assert particular.is_read_at_once is not is_late
+    late.read_at_once()
+    assert particular.is_read_at_once
     await late.close()

@@ -11,7 +11,7 @@ from evermq.adapters.inspection import Inspection
 from evermq.errors import Misconfigured, NoSuchTopic
 from evermq.half import HoldsHalves
 from evermq.port import AppendsBlocking, OrdersAppends, Place, Queue
-from evermq.settling import Bounded
+from evermq.settling import Bounded, Relaned, Scatters
 from evermq.traits import Traits
 
 __all__ = ["inspect", "open_log", "open_place", "open_queue"]
@@ -130,6 +130,10 @@ class _Owning:
             self.appends_max = queue.appends_max
         if isinstance(queue, Bounded):
             self.end = queue.end
+        if isinstance(queue, Scatters):
+            self.scatters = queue.scatters
+        if isinstance(queue, Relaned):
+            self.read_at_once = queue.read_at_once
         if isinstance(queue, HoldsHalves):
             self.halves = queue.halves
 

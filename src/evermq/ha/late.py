@@ -49,7 +49,7 @@ class Late:
         self._check = check
         self._clock = clock
         self._queue: Queue | None = None
-        self._in_turn = True
+        self._at_once = False
         self._why: BaseException | None = None
         self._news = asyncio.Event()  # it is open, or closed
         self._closed = False
@@ -68,16 +68,11 @@ class Late:
         """See `evermq.settling.Scatters`."""
         return isinstance(self._queue, Scatters) and self._queue.scatters
 
-    @property
-    def in_turn(self) -> bool:
+    def read_at_once(self) -> None:
         """See `evermq.settling.Relaned`."""
-        return self._in_turn
-
-    @in_turn.setter
-    def in_turn(self, in_turn: bool) -> None:
-        self._in_turn = in_turn
+        self._at_once = True
         if isinstance(self._queue, Relaned):
-            self._queue.in_turn = in_turn
+            self._queue.read_at_once()
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         return await self._opened().append(messages)
@@ -117,7 +112,8 @@ class Late:
             while True:
                 try:
                     self._queue = await self._checked(opening)
-                    self.in_turn = self._in_turn
+                    if self._at_once:
+                        self.read_at_once()
                     return self._news.set()
                 except EvermqError as error:
                     self._why = error

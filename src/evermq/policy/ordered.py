@@ -70,7 +70,7 @@ class Ordered:
         self._rungs = dict(rungs)
         for rung in rungs.values():
             if self.has_order and isinstance(rung, Relaned):
-                rung.in_turn = False
+                rung.read_at_once()
         self._lanes = lanes
         self._append_ms_max = append_ms_max
         self._hold_ms_max = hold_ms_max

@@ -44,7 +44,7 @@ class RedisQueue:
         self._turn = 0
         self._readers: list[RedisReader] = []
         self._closed = False
-        self.in_turn = True  # see evermq.settling.Relaned
+        self._in_turn = True
         self.name = topic.name
 
     @property
@@ -128,10 +128,14 @@ class RedisQueue:
                     f"evermq topics create URL --groups {','.join([*topic.groups, group])}"
                 )
             await topic.join(group, start)
-        reader = RedisReader(topic, group, in_turn=self.in_turn)
+        reader = RedisReader(topic, group, in_turn=self._in_turn)
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader
+
+    def read_at_once(self) -> None:
+        """See `evermq.settling.Relaned`."""
+        self._in_turn = False
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()

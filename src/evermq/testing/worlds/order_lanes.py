@@ -29,12 +29,16 @@ class RelanedRung(Rung):
     def __init__(self, name: str, **said: Any) -> None:
         super().__init__(name, **said)
         self.begins = [0]
-        self.in_turn = True
+        self._in_turn = True
 
     async def end(self, lane: str) -> int:
         if len(self.begins) > 1:
             raise Unavailable("the lanes were changed: which of them would have a message is not known")
         return await super().end(lane)
+
+    def read_at_once(self) -> None:
+        """See `evermq.settling.Relaned`."""
+        self._in_turn = False
 
     def relane(self, count: int) -> None:
         """Another number of lanes, from now on."""
@@ -61,7 +65,7 @@ class RelanedRung(Rung):
         return str(row) if epoch == 1 else f"{epoch}.{row - self.begins[epoch - 1]}"
 
     def _is_open(self, group: str, row: int) -> bool:
-        if not self.in_turn:
+        if not self._in_turn:
             return True
         begin = max(begin for begin in self.begins if begin <= row)
         old = zip(self.groups[group][:begin], self.lanes, strict=False)
