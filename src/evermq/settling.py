@@ -128,14 +128,16 @@ class Ahead(Protocol):
 class Pausable(Protocol):
     """A reader of several rungs that can leave some of them alone."""
 
-    def pause(self, keys: Collection[str]) -> None:
-        """Ask these for nothing more, until the next call, and all others again; what was asked for still comes."""
+    async def pause(self, keys: Collection[str]) -> None:
+        """Ask these for nothing more, until the next call, and all others again. What they gave and was not handed on
+        goes back."""
         ...
 
 
 @runtime_checkable
 class Scatters(Protocol):
-    """A queue that hands out the messages of a lane to whichever reader asks first."""
+    """A queue that hands out the messages of a lane to whichever reader asks first. A turn to read it is claimed as a
+    lane is, under a number below zero."""
 
     @property
     def scatters(self) -> bool:

@@ -77,6 +77,19 @@ async def test_time_that_the_first_read_takes_is_not_that_of_a_round_trip(monkey
     await probe.close()
 
 
+async def test_rung_that_answers_and_takes_nothing_is_a_failure_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(self: MemoryQueue, messages: Sequence[Message]) -> Sequence[Position]:
+        await asyncio.sleep(3_600)
+        return ()
+
+    rung = Rung()
+    monkeypatch.setattr(MemoryQueue, "append", hang)
+    monkeypatch.setattr(probe_module, "_JOIN_MS_MAX", 20)
+    async with asyncio.timeout(5):  # and not _FIRST_MS_MAX, in which this process could say nothing of the rung
+        with pytest.raises(Unavailable, match="did not come back"):
+            await Probe(rung.connect, TOPIC).trip()
+
+
 async def test_probes_of_two_processes_share_no_group() -> None:
     rung = Rung()
     for topic in (TOPIC, f"{TOPIC}2"):

@@ -328,32 +328,6 @@ def test_own_breaker_diverts_though_others_find_all_well() -> None:
     assert stand.switch.vote().away == {"primary": State.DEGRADED}
 
 
-def test_one_that_comes_back_later_than_the_others_says_nothing_against_it_while_all_it_sees_is_well() -> None:
-    stand = Stand()
-    stand.fails()
-    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}))
-    stand.passes(2_000, good=True)
-    assert stand.switch.vote().away == {"primary": State.DEGRADED}  # it is what keeps all away
-    stand.switch.adopt(Agreement(epoch=2, away={"primary": State.RETURNING}))
-    assert stand.switch.vote().away == {"primary": State.RETURNING}
-    stand.switch.adopt(Agreement(epoch=3))
-    assert stand.switch.state is State.DEGRADED
-    assert stand.switch.vote().away == {"primary": State.RETURNING}
-    stand.passes(1_000, good=False)
-    assert stand.switch.vote().away == {"primary": State.DEGRADED}
-
-
-def test_one_that_came_back_by_its_probes_goes_on_to_say_that_all_is_well() -> None:
-    stand = Stand()
-    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}))
-    stand.passes(40_000, good=True)
-    for agreed in (Agreement(epoch=2, away={"primary": State.RETURNING}), Agreement(epoch=3)):
-        stand.switch.adopt(agreed)
-        assert stand.switch.vote().seen == {"primary"}
-    stand.fails()
-    assert not stand.switch.vote().seen
-
-
 def test_pin_overrides_everything_until_it_is_released() -> None:
     stand = Stand()
     stand.fails()
@@ -364,19 +338,6 @@ def test_pin_overrides_everything_until_it_is_released() -> None:
     stand.switch.adopt(Agreement(epoch=3, pin=Pin("no such rung", "ann", "a slip", 1)))
     stand.switch.leave_to_probe("primary", True)
     assert stand.begins() == {1: 1_000}
-
-
-def test_one_that_has_tried_nothing_lately_has_nothing_to_say() -> None:
-    stand = Stand()
-    stand.saw()
-    assert stand.switch.vote().seen == {"primary"}
-    stand.saw(DOWN)
-    assert not stand.switch.vote().seen
-    stand.saw()
-    stand.clock.at_ms += 11_000
-    assert not stand.switch.vote().seen
-    stand.switch.adopt(Agreement(epoch=1, away={"primary": State.DEGRADED}))
-    assert not stand.switch.vote().away
 
 
 def test_probe_that_goes_well_hides_no_failing_traffic() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
+
+import pytest
 
 from evermq import MessageFactory
 from evermq.adapters.memory import MemoryQueue
 from evermq.clock import SystemClock
+from evermq.errors import Unavailable
 from evermq.ha.merged import Merged
 from evermq.policy.turns import Turns
 from evermq.port import Delivery
@@ -38,7 +42,7 @@ class Inner:
     def __init__(self) -> None:
         self.paused: Collection[str] = ()
 
-    def pause(self, keys: Collection[str]) -> None:
+    async def pause(self, keys: Collection[str]) -> None:
         self.paused = keys
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
@@ -61,7 +65,8 @@ class Member:
         """What it leaves alone, after another turn."""
         self.clock.at_ms += after_ms
         if reads:
-            self.turns.has_read()
+            await self.turns.begin()
+            self.turns.end()
         await self.turns.turn((await self.part.renew(Report())).wanted)
         return self.inner.paused
 
@@ -75,6 +80,7 @@ async def members(*scattered: str) -> tuple[Member, Member]:
 
 async def test_the_first_reads_until_it_leaves_and_then_the_next_does() -> None:
     one, other = await members("primary", "standby2")
+    await one.turns.begin()
     assert set(one.inner.paused) == {"primary", "standby2"}
     assert not await one.tend()
     for _ in range(3):
@@ -106,6 +112,44 @@ async def test_turn_of_one_that_reads_nothing_goes_to_one_that_waits_for_it() ->
     assert one.inner.paused == {"primary"}
 
 
+async def test_turn_that_was_given_to_one_that_reads_no_more_is_given_on() -> None:
+    clock = Hand()
+    store = MemoryProgress(clock=clock)
+    one, idle, other = [Member(await store.join("g"), clock, "primary") for _ in range(3)]
+    await one.tend()
+    await idle.tend()  # it asks, before the third one
+    for _ in range(40):
+        await one.tend()
+        await idle.tend(reads=False)
+        await other.tend()
+    await one.part.leave()
+    for _ in range(3):
+        await idle.tend(reads=False)
+        await other.tend()
+    assert not other.inner.paused
+
+
+async def test_turn_that_could_not_be_given_up_is_given_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = await members("primary")
+    await one.tend()
+    await other.tend()
+    give_back, calls = one.part.give_back, []
+
+    async def once(lanes: Collection[int]) -> None:
+        calls.append(lanes)
+        if len(calls) == 1:
+            raise Unavailable("the store is away")
+        await give_back(lanes)
+
+    monkeypatch.setattr(one.part, "give_back", once)
+    for _ in range(20):
+        with suppress(Unavailable):
+            await one.tend(reads=False)
+        await other.tend()
+    assert len(calls) > 1
+    assert not other.inner.paused
+
+
 async def test_turn_stays_where_nobody_reads() -> None:
     one, other = await members("primary")
     await one.tend(after_ms=20_000)
@@ -119,7 +163,7 @@ async def test_one_that_was_silent_for_too_long_reads_no_more_until_it_has_the_t
     one, other = await members("primary")
     await one.tend()
     await other.tend(after_ms=6_000)
-    one.turns.lost()
+    await one.turns.lost()
     assert one.inner.paused == {"primary"}
 
 
@@ -131,12 +175,12 @@ async def test_lanes_that_others_ask_for_are_told_from_turns() -> None:
 async def test_merged_reader_leaves_alone_what_it_is_told_to() -> None:
     children = {"a": MemoryQueue("t"), "b": MemoryQueue("t")}
     reader = await Merged.open(children, "g")
-    reader.pause({"a"})
+    await reader.pause({"a"})
     for queue in children.values():
         await queue.append([make("x")])
     found = [each for _ in range(3) for each in await reader.read(count_max=10, wait_ms=20)]
     assert [each.position.via for each in found] == [("b",)]
-    reader.pause(())
+    await reader.pause(())
     found = await reader.read(count_max=10, wait_ms=1_000)
     assert [each.position.via for each in found] == [("a",)]
     await reader.close()

@@ -15,10 +15,11 @@ from evermq.port import Delivery, Queue, Reader, Start
 __all__ = ["Merged"]
 
 _OPEN_MS_MAX = 800
+_END_MS_MAX = 1_000
 
 
 class Merged:
-    """See `Reader`. Every child is polled all the time, so one that is slow or gone stops no other.
+    """See `Reader`. Every child that is not paused is polled all the time, so one that is slow or gone stops no other.
 
     What a child yields while nobody reads waits here, at most one read of each child; closing gives it back. A child's
     reader is read and acknowledged at the same time. An error of a child that is neither Unavailable nor Uncertain is
@@ -41,7 +42,8 @@ class Merged:
         self._surplus: list[Delivery] = []
         self._errors: dict[str, Exception] = {}  # of each leg the last, until it is raised
         self._damaged: list[Damaged] = []
-        self._paused: Collection[str] = ()
+        self._paused: frozenset[str] = frozenset()
+        self._resumed = asyncio.Event()
         self.closed = False
 
     @classmethod
@@ -78,7 +80,10 @@ class Merged:
             for leg in self._legs:
                 if leg.task is None and leg.key not in self._paused:
                     leg.task = asyncio.create_task(leg.poll(count_max))
-            await self._wait(wait_ms)
+            if any(leg.task for leg in self._legs):
+                await self._wait(wait_ms)
+            else:
+                await self._wait_to_resume(wait_ms)
         if self._damaged:
             raise self._damaged.pop(0)
         found, self._surplus = self._surplus[:count_max], self._surplus[count_max:]
@@ -95,15 +100,40 @@ class Merged:
         parts = self._by_reader([*deliveries, *self.take_behind(deliveries)])
         await together([reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
 
-    def pause(self, keys: Collection[str]) -> None:
+    async def pause(self, keys: Collection[str]) -> None:
         """See `evermq.settling.Pausable`."""
-        self._paused = keys
+        before, self._paused = self._paused, frozenset(keys)
+        if before - self._paused:
+            self._resumed.set()
+        legs = [leg for leg in self._legs if leg.key in self._paused - before]
+        await self._end_polls([leg.task for leg in legs if leg.task])
+        self._collect()
+        back = [each for each in self._surplus if each.receipt[0] in legs]
+        self._surplus = [each for each in self._surplus if each.receipt[0] not in legs]
+        if back:
+            await self.release(back)
+
+    @staticmethod
+    async def _end_polls(polls: Collection[asyncio.Task[list[Delivery]]]) -> None:
+        """One that does not let itself be cancelled is collected when it ends."""
+        for poll in polls:
+            poll.cancel()
+        if polls:
+            await asyncio.wait(polls, timeout=_END_MS_MAX / 1000)
 
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
             self._surplus.clear()
             await close_all(self._legs)
+
+    async def _wait_to_resume(self, wait_ms: int) -> None:
+        self._resumed.clear()
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._resumed.wait()
+        except TimeoutError:
+            pass
 
     async def _wait(self, wait_ms: int) -> None:
         """Until something is found, or nobody is left who could; one that fails keeps nobody from waiting."""

@@ -22,6 +22,7 @@ __all__ = ["PREFIX", "Probe"]
 T = TypeVar("T")
 PREFIX = "evermq-probe."  # topics that begin so are probes'
 _FIRST_MS_MAX = 15_000  # making a topic and joining a group take their time
+_JOIN_MS_MAX = 8_000  # the first message through a reader that has just joined
 _CLOSE_MS_MAX = 3_000
 _LANES_MAX = 32
 
@@ -113,7 +114,8 @@ class Probe:
             await self._place.create(self._name, groups=(self._group,), lanes=self._lanes)
             self._queue = await self._place.queue(self._name)
             self._reader = await self._queue.reader(self._group)
-            await self._go(self._queue, self._reader)  # nobody is to take the time of joining a group for a slow rung
+            async with asyncio.timeout(_JOIN_MS_MAX / 1000):
+                await self._go(self._queue, self._reader)  # nobody is to take joining a group for a slow rung
         return self._queue, self._reader
 
     @property

@@ -24,12 +24,14 @@ class Scope:
         self.refuses = False  # it did not fail, but said no
         self.told_ms = now_ms
         self.was_told = False
+        self.agreed_trips = 0  # how often it had tripped when it was last agreed to be away
         self.follows = False  # it is away because others said so, and nothing bad was seen of it here
 
     def opinion(self, agreed: State) -> State:
-        """What to say of it where it is away here. One that keeps its dwell behind the others, where they have come
-        back, says nothing against it while all it sees is well: of idle processes, it may be the only one that has
-        something to say."""
+        """What to say of it where it is away here. One that keeps its dwell behind the others, who have come back from
+        the same outage, says nothing against it while all it sees is well: of idle processes, it may be the only one
+        that has something to say."""
         breaker = self.breaker
-        behind = breaker.state is State.DEGRADED and breaker.is_well and agreed is not State.DEGRADED
+        came_back = agreed is not State.DEGRADED and self.agreed_trips == breaker.trips
+        behind = breaker.state is State.DEGRADED and breaker.is_well and came_back
         return State.RETURNING if behind else breaker.state

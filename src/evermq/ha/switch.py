@@ -245,6 +245,8 @@ class Switch:
             if news and scope and not scope.breaker.state:
                 scope.breaker.trip(f"agreed: {agreed.why}", now_ms)
                 scope.follows = True
+            if scope and state is State.DEGRADED:
+                scope.agreed_trips = scope.breaker.trips
         for key, scope in self._scopes.items():
             state = agreed.away.get(key, State.NORMAL)
             if scope.follows and state < scope.breaker.state:

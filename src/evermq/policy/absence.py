@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -93,11 +93,24 @@ class Absence:
                 lane.proof = await self._begin(lane)
             elif lane.claimed and not lane.out and lane.proof.began_ms < asked_ms:
                 past = await self._read_to_the_end(lane.proof, reports)
-                if self._absent(lane, past, told) and not await self.is_claimed([lane]):
+                found = self._absent(lane, past, told)
+                if found and not (await self._are_ends_told(lane) and await self.is_claimed([lane])):
                     continue
-                if self._conclude(lane, past, told):
+                if self._conclude(lane, past, told, {parked for parked, _ in found.values()}):
                     moved.append(lane)
         return moved
+
+    async def _are_ends_told(self, lane: Lane) -> bool:
+        """Whether no rung has changed its lanes since the search began: what was read of a new one says nothing of what
+        is left in an old one. Asked after what was read was looked at."""
+        try:
+            for key, name, _ in lane.proof.ends.values():
+                rung = self._rungs[key]
+                assert isinstance(rung, Bounded)
+                await rung.end(name)
+        except EvermqError:
+            lane.proof = None
+        return lane.proof is not None
 
     @property
     def wanted(self) -> list[Wanted]:
@@ -224,9 +237,9 @@ class Absence:
             return True
         return past >= self._rungs.keys() and lane.proof.began_ms > self._copied[stream]
 
-    def _conclude(self, lane: Lane, past: set[str], told: _Told) -> bool:
-        """Pass over what is nowhere."""
-        found = self._absent(lane, past, told)
+    def _conclude(self, lane: Lane, past: set[str], told: _Told, proved: Collection[Parked]) -> bool:
+        """Pass over what is nowhere, and was so before the rungs and the store were asked."""
+        found = {name: each for name, each in self._absent(lane, past, told).items() if each[0] in proved}
         for parked, others in found.values():
             seq, settled = parked.number.seq, lane.streams[parked.number.stream].settled
             held = chain.from_iterable(each.numbers for each in others if not each.is_copy)

@@ -89,10 +89,15 @@ class OrderedReader:
         return 0 if oldest is None else self._clock.monotonic_ms() - oldest
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
-        until_ms = self._clock.monotonic_ms() + wait_ms
+        try:
+            await self._turns.begin()
+            return await self._read(count_max, self._clock.monotonic_ms() + wait_ms)
+        finally:
+            self._turns.end()
+
+    async def _read(self, count_max: int, until_ms: int) -> list[Delivery]:
         while True:
             self._check()
-            self._turns.has_read()
             if len(self._ready) < count_max:
                 await self._take_in(count_max)
             if self._ready:
@@ -103,7 +108,7 @@ class OrderedReader:
             left_ms = until_ms - self._clock.monotonic_ms()
             if left_ms <= 0:
                 return []
-            await self._wait(left_ms)
+            await self._wait(count_max, left_ms)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
@@ -167,14 +172,32 @@ class OrderedReader:
 
     async def _take_in(self, count_max: int) -> None:
         """Take over what the engine gave meanwhile, and go on reading."""
-        if self._poll is None:
-            self._poll = asyncio.create_task(self._inner.read(count_max=count_max, wait_ms=_WAIT_MS))
+        poll = self._go_on(count_max)
+        if not poll.done():
             await self._clock.sleep(0)
-        if self._poll.done():
-            poll, self._poll = self._poll, None
+        if poll.done() and self._poll is poll:
+            self._poll = None
             found = poll.result()
             if found:
                 await self._admit(found)
+
+    def _go_on(self, count_max: int) -> asyncio.Task[list[Delivery]]:
+        """The poll that is under way."""
+        if self._poll is None:
+            self._poll = asyncio.create_task(self._inner.read(count_max=count_max, wait_ms=_WAIT_MS))
+        return self._poll
+
+    async def _shed(self) -> None:
+        """The application reads nothing: what came for it meanwhile goes back, and what others ask for."""
+        asked = [each for each in self._ready if each.receipt.lane and each.receipt.lane.is_closing]
+        if asked:
+            await self.release(asked)
+        poll = self._poll
+        if poll and poll.done():
+            self._poll = None
+            if not poll.cancelled() and not poll.exception():
+                self._gate.gone(poll.result())
+                self._sweep.give_back(poll.result())
 
     async def _admit(self, found: list[Delivery]) -> None:
         self._read_to.saw(found)
@@ -207,12 +230,13 @@ class OrderedReader:
             self._ready += ready
             self._news.set()
 
-    async def _wait(self, wait_ms: float) -> None:
+    async def _wait(self, count_max: int, wait_ms: float) -> None:
         self._news.clear()
         news = asyncio.ensure_future(self._news.wait())
-        waiting = {news, self._poll} if self._poll else {news}
         try:
-            await asyncio.wait(waiting, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {news, self._go_on(count_max)}, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             news.cancel()
 
@@ -292,8 +316,8 @@ class OrderedReader:
             renewed = await self._part.renew(Report(self._read_to.report(), held, self._absence.wanted))
         except Fenced:
             self._fences += 1
-            self._turns.lost()
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
+            await self._turns.lost()
             return
         if doubted := [lane for lane in self._gate.lanes.values() if lane.is_doubted]:
             await self._lose(doubted)
@@ -303,6 +327,8 @@ class OrderedReader:
         await self._return(wanted - self._lost, quiet)
         await self._give_up(lost)
         await self._turns.turn(renewed.wanted)
+        if self._turns.is_away:
+            await self._shed()
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""

@@ -27,24 +27,28 @@ class Turns:
         self._inner = inner if isinstance(inner, Pausable) else None
         self._rungs = {-1 - at: (key, rung) for at, (key, rung) in enumerate(rungs.items())}
         self._mine: set[int] = set()
+        self._paused: set[str] | None = None  # nobody was told yet
         self._part = part
         self._clock = clock
         self._next_ms = 0
+        self._reads = 0
         self._read_ms = clock.monotonic_ms()
-        self._show()
 
-    def has_read(self) -> None:
-        """The application asks for messages."""
+    async def begin(self) -> None:
+        """The application asks for messages, and waits."""
+        self._reads += 1
+        if self._paused is None:
+            await self.show()
+
+    def end(self) -> None:
+        """It does not any more."""
+        self._reads -= 1
         self._read_ms = self._clock.monotonic_ms()
 
-    def lost(self) -> None:
-        """This reader was silent for too long."""
-        self._mine.clear()
-        self._show()
-
-    def lanes(self, wanted: Collection[int]) -> frozenset[int]:
-        """Of what others ask for, that which is no turn."""
-        return frozenset(wanted) - self._rungs.keys()
+    @property
+    def is_away(self) -> bool:
+        """Whether the application has not asked for long."""
+        return not self._reads and self._clock.monotonic_ms() - self._read_ms > _IDLE_MS
 
     @property
     def _others(self) -> dict[int, str]:
@@ -52,21 +56,36 @@ class Turns:
         missing = [(number, *each) for number, each in self._rungs.items() if number not in self._mine]
         return {number: key for number, key, rung in missing if isinstance(rung, Scatters) and rung.scatters}
 
+    def lanes(self, wanted: Collection[int]) -> frozenset[int]:
+        """Of what others ask for, that which is no turn."""
+        return frozenset(wanted) - self._rungs.keys()
+
+    async def lost(self) -> None:
+        """This reader was silent for too long."""
+        self._mine.clear()
+        await self.show()
+
     async def turn(self, wanted: Collection[int]) -> None:
         """Ask for the turns that others have, and give up those that are asked for and not made use of. Raises
         Unavailable and Uncertain as the store does."""
+        if self._inner is None:
+            return
+        await self.show()
         now_ms = self._clock.monotonic_ms()
-        if now_ms - self._read_ms > _IDLE_MS:
-            if idle := self._mine.intersection(wanted):
+        if self.is_away:
+            # What is asked for is this reader's as the store sees it, whether its application ever heard of it or not.
+            if idle := self._rungs.keys() & set(wanted):
                 self._mine -= idle
-                self._show()
+                await self.show()
                 await self._part.give_back(idle)
-        elif now_ms >= self._next_ms and self._inner and (others := self._others):
+        elif now_ms >= self._next_ms and (others := self._others):
             self._next_ms = now_ms + _ASK_MS
             self._mine.update(await self._part.claim(others.keys()))
-            self._show()
+            await self.show()
 
-    def _show(self) -> None:
-        """To whoever reads the rungs."""
-        if self._inner:
-            self._inner.pause(set(self._others.values()))
+    async def show(self) -> None:
+        """To whoever reads the rungs. One that was opened late tells late how it hands out."""
+        paused = set(self._others.values())
+        if self._inner and paused != self._paused:
+            self._paused = paused
+            await self._inner.pause(paused)

@@ -43,7 +43,7 @@ settled = _of_group(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("lane", Integer, nullable=False),
 )
-# Who may handle a lane, and who asked for it.
+# Who may handle a lane, and who asked for it; below zero, whose turn it is to read a rung (evermq.policy.turns).
 claims = _of_group(
     "evermq_claims",
     Column("lane", Integer, primary_key=True, autoincrement=False),

@@ -102,7 +102,7 @@ class Topic:
         self._become(await self.wire.on_key(_FORGET, self.name, topic_key(self.name), [self.id, group]))
 
     async def relane(self, lanes: int) -> None:
-        """Another number of lanes, as a new epoch; what is in the old ones is read first."""
+        """Another number of lanes, as a new epoch; what is in the old ones is read first, or with it below order."""
         await self.load()
         if len(self.lanes) == lanes:
             return
