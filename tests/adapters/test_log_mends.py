@@ -308,6 +308,31 @@ def test_delayed_message_that_was_handled_does_not_come_back_with_a_recycled_seg
     simulate(1, main)
 
 
+def test_delayed_message_is_not_taken_for_one_that_was_moved_and_lost_where_it_had_waited() -> None:
+    """A power cut may take the frame in which a message waited, and leave the one that moved it."""
+
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, fsync="never")
+        [moved] = await append(place, clock, 1, delay_ms=100)
+        await append(place, clock, 1)
+        await clock.sleep(200)
+        assert moved in await ids_of(place)
+        taken = 0
+        for left in (disk.power_cut(disk.steps + 1, random.Random(seed)) for seed in range(60)):
+            place = place_on(left, clock, fsync="never")
+            taken += bool(place.damages)
+            [fresh] = await append(place, clock, 1, delay_ms=100)
+            await place.close()
+            place = place_on(left, clock, fsync="never")
+            await clock.sleep(200)
+            assert fresh in await ids_of(place)
+            await place.close()
+        assert taken
+
+    simulate(1, main)
+
+
 def test_segment_about_to_be_used_again_is_no_problem() -> None:
     async def main(clock: SimulatedClock) -> None:
         disk = FakeDisk()

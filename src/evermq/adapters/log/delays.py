@@ -58,8 +58,9 @@ class Delays:
     def add(self, due_ms: int, offset: int) -> None:
         heapq.heappush(self._heap, (due_ms, offset))
 
-    def load(self, start: int, due_start: int) -> None:
-        """Rebuild from the log: what was delayed and not moved. The arguments are the starts of the two lanes."""
+    def load(self, start: int, due_start: int) -> int:
+        """Rebuild from the log: what was delayed and not moved. The arguments are the starts of the two lanes; returns
+        the offset behind all that was moved."""
         moved: set[int] = set()
         for entry in self._entries(DUE_LANE, due_start):
             moved.update(_numbers("Q", entry, 8 * entry.message_count))
@@ -68,6 +69,7 @@ class Delays:
             for offset, due_ms in enumerate(dues, entry.offset):
                 if offset not in moved:
                     self.add(due_ms, offset)
+        return max(moved, default=-1) + 1
 
     async def move_due(self, now_ms: int) -> None:
         """Append to their lanes what is due by now; where there is no room for it, later: readers make room."""

@@ -85,10 +85,7 @@ class LogPlace:
         )
         self.topics_by_number = {record.number: Topic(self, record) for record in self.catalog.topics}
         self._restore_groups()
-        for number, topic in self.topics_by_number.items():
-            index = self.journal.state.index
-            if (number, DELAY_LANE) in index.lanes:
-                topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
+        self._restore_delays()
         self._segment_seen = 0
         self._housekeeper = Housekeeper(self, threaded=threaded)
         self.journal.on_full = self._housekeeper.make_room
@@ -335,6 +332,14 @@ class LogPlace:
                 self.journal.state.index.reach(topic.number, lane, progress.next)
                 keys_of = partial(group.keys, lane)
                 group.cursors.append(progress.cursor(record.number, lane, topic.start(lane), keys_of))
+
+    def _restore_delays(self) -> None:
+        index = self.journal.state.index
+        for number, topic in self.topics_by_number.items():
+            if {(number, DELAY_LANE), (number, DUE_LANE)} & index.lanes.keys():
+                end = topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
+                # What was moved may have been lost where it had waited: whatever got its offset would count as moved.
+                index.reach(number, DELAY_LANE, end)
 
     def _tell_damages(self) -> None:
         for damage in self.damages:
