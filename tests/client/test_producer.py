@@ -121,7 +121,8 @@ async def test_send_that_is_given_up_takes_no_other_with_it() -> None:
     assert [index for index, kind in enumerate(kinds) if kind is asyncio.CancelledError] == [0, 4, 5]
     assert kinds[9] is TimeoutError
     assert [each.offset for each in found if isinstance(each, Position)] == [1, 2, 3, 6, 7, 8]
-    assert [position.offset for position in positions] == [9, 10]
+    # The one that was given up began before these, or after them: that is the interpreter's choice.
+    assert [position.offset for position in positions] in ([9, 10], [10, 11])
     sent = [body for bodies in queue.appended for body in bodies]
     assert sent == [*BODIES[:9], *BODIES[10:12], BODIES[9]]  # wait_for begins a turn of the loop later
 

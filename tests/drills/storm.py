@@ -12,6 +12,7 @@ import random
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from evermq.adapters.open import open_queue
@@ -125,7 +126,7 @@ class Storm:
 
     def _states(self) -> dict[str, str]:
         path = self.directory / "evermq-progress.sqlite"
-        with sqlite3.connect(path) as store:
+        with closing(sqlite3.connect(path)) as store:
             query = "SELECT stream, state FROM evermq_states WHERE grp = ?"
             return dict(store.execute(query, (GROUP,)).fetchall())
 

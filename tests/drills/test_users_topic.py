@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,16 +27,17 @@ async def topics_of(directory: Path) -> list[str]:
 
 
 def rows_of(database: Path) -> dict[str, int]:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
 
 
 async def test_effects_are_judged_in_the_users_database_which_is_left_as_it_was(tmp_path: Path) -> None:
     database = tmp_path / "shop.sqlite"
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE drill_effects (number INTEGER PRIMARY KEY, id TEXT)")
         connection.execute("INSERT INTO drill_effects VALUES (1, 'mine')")
+        connection.commit()
     config = ladder(tmp_path, progress=f"sqlite:///{database}")
     before = set(tmp_path.iterdir())
     done = await hold(SHORT, topic="orders", config=config, directory=tmp_path / "drills", live=False, order=True)
@@ -108,7 +110,7 @@ async def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(tmp_path:
     assert "redis://127.0.0.1:1/orders-drill-r1 could not be removed" in sentence
     assert sorted(await place.topics()) == ["orders", "orders-drill-r10"]
     assert not slot.parent.exists()
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT topic FROM evermq_claims").fetchall() == [("orders",)]
     await place.close()
 

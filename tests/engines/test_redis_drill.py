@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ async def test_two_drills_at_a_time_and_the_users_topic_do_not_meet(redis_server
     assert set(await place.topics()) == topics
     reader = await mine.reader("billing")
     assert [each.message.id for each in await reader.read(count_max=9, wait_ms=5_000)] == [each.id for each in sent]
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert not [name for name in names if name.startswith("evermq_drill_")]
         assert all(not connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names)

@@ -296,8 +296,8 @@ MUTANTS = [
     Mutant("spooled reads the local queue as well", "duplicates_raw", SPOOLED, spooled_reads_the_local_queue_as_well),
     Mutant("buffered overtakes its backlog", "inversions", BUFFERED, buffered_overtakes_its_backlog),
     Mutant("buffered counts in memory", "inversions", BUFFERED, buffered_counts_in_memory),
-    Mutant("slots of the dead are left alone", "stranded", LADDER, slots_of_the_dead_are_left_alone),
-    Mutant("slot is marked behind the append", "stranded", LADDER, slot_is_marked_behind_the_append),
+    Mutant("slots of the dead are left alone", "stranded", LADDER, slots_of_the_dead_are_left_alone, 60),
+    Mutant("slot is marked behind the append", "stranded", LADDER, slot_is_marked_behind_the_append, 60),
     Mutant("adopter leaves too early", "stranded", LADDER, adopter_leaves_before_the_slot_is_empty),
 ]
 

@@ -19,7 +19,7 @@ RUNS += [("composite-ladder", 1)]
 RUNS += [("composite-nested", first) for first in range(1, len(NESTINGS), SEEDS)]  # each of them once, at least
 BITES = {f"{verb.value} {fault.name.lower()}" for verb, faults in STORM.items() for fault in faults}
 TROUBLES = {"storm", "out", "crash", "kill", "power cut"}
-RARE = {"power cut"}  # of a slot only while no process holds it
+RARE = {"power cut", "ack late", "ack lose"}  # of a slot only while no process holds it, or one seldom does it
 INVERSIONS = "inversions where no order is promised"
 
 

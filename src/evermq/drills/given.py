@@ -147,7 +147,8 @@ async def _freeze_owner(stack: AsyncExitStack, url: str, fault: str) -> Outage:
     )
 
     async def end() -> None:
-        owner.kill()
+        if owner.returncode is None:
+            owner.kill()
         await owner.wait()
 
     stack.push_async_callback(end)
