@@ -193,11 +193,10 @@ class OrderedReader:
         if asked:
             await self.release(asked)
         poll = self._poll
-        if poll and poll.done():
+        if poll and poll.done() and not poll.cancelled() and not poll.exception():  # an error is for the next read
             self._poll = None
-            if not poll.cancelled() and not poll.exception():
-                self._gate.gone(poll.result())
-                self._sweep.give_back(poll.result())
+            self._gate.gone(poll.result())
+            self._sweep.give_back(poll.result())
 
     async def _admit(self, found: list[Delivery]) -> None:
         self._read_to.saw(found)
