@@ -128,9 +128,9 @@ class Ahead(Protocol):
 class Pausable(Protocol):
     """A reader of several rungs that can leave some of them alone."""
 
-    async def pause(self, keys: Collection[str]) -> None:
-        """Ask these for nothing more, until the next call, and all others again. What they gave and was not handed on
-        goes back."""
+    def pause(self, keys: Collection[str]) -> list[Delivery]:
+        """Ask these for nothing more, until the next call, and all others again. Returns what they gave and was not
+        handed on: it is the caller's to release."""
         ...
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from evermq.adapters.memory import MemoryQueue
+from evermq.adapters.memory.reader import MemoryReader
+from evermq.errors import Damaged
 from evermq.ha.failover import Failover
 from evermq.message import Message, MessageFactory
 from evermq.numbers import FLAGGED, SEQ
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
-from evermq.port import Queue
+from evermq.port import Delivery, Queue, Start
 from evermq.progress.memory import MemoryProgress
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.loop import simulate
@@ -91,6 +93,69 @@ def test_lanes_that_are_asked_for_leave_one_that_reads_no_more_with_what_it_was_
         await standby.append([numbered("s.0", 4, 3, 4)])
         assert await reading(clock, busy, 30 * SECONDS) == ["s.0:2", "s.0:3", "s.0:4"]
         for reader in (idle, busy):
+            await reader.close()
+
+    played(act)
+
+
+def test_damage_that_was_found_while_nobody_read_is_told_to_the_next_read() -> None:
+    class Damaging(MemoryQueue):
+        async def reader(self, group: str, *, start: Start = Start.OLDEST) -> MemoryReader:
+            reader = await super().reader(group, start=start)
+            read, reads = reader.read, 0
+
+            async def damaged_then(*, count_max: int, wait_ms: int) -> list[Delivery]:
+                nonlocal reads
+                reads += 1
+                if reads == 1:
+                    await clock_of[0].sleep(SECONDS)
+                    raise Damaged("three messages are gone")
+                return await read(count_max=count_max, wait_ms=wait_ms)
+
+            reader.read = damaged_then  # type: ignore[method-assign]
+            return reader
+
+    clock_of: list[SimulatedClock] = []
+
+    async def act(clock: SimulatedClock) -> None:
+        clock_of.append(clock)
+        primary, standby = Damaging("t", clock=clock), MemoryQueue("t", clock=clock)
+        reader = await ladder(clock, MemoryProgress(clock=clock), primary, standby).reader("g")
+        assert await reader.read(count_max=1, wait_ms=100) == []
+        await clock.sleep(15 * SECONDS)  # a handler that takes its time
+        with pytest.raises(Damaged):
+            await reading(clock, reader, SECONDS)
+        await reader.close()
+
+    played(act)
+
+
+def test_rung_that_hangs_while_it_gets_something_back_does_not_silence_its_reader() -> None:
+    class Hanging(MemoryQueue):
+        async def reader(self, group: str, *, start: Start = Start.OLDEST) -> MemoryReader:
+            reader = await super().reader(group, start=start)
+
+            async def hang(deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+                await clock_of[0].sleep(20 * SECONDS)
+
+            reader.release = hang  # type: ignore[method-assign]
+            return reader
+
+    clock_of: list[SimulatedClock] = []
+
+    async def act(clock: SimulatedClock) -> None:
+        clock_of.append(clock)
+        primary, standby = Hanging("t", lanes=1, clock=clock), MemoryQueue("t", lanes=1, clock=clock)
+        elsewhere, store = MemoryQueue("t", lanes=1, clock=clock), MemoryProgress(clock=clock)
+        busy, other = [await ladder(clock, store, primary, rung).reader("g") for rung in (elsewhere, standby)]
+        await primary.append([numbered("s.0", seq, seq - 1, 1) for seq in (2, 3)])
+        assert await busy.read(count_max=10, wait_ms=SECONDS) == []
+        await primary.append([numbered("s.0", 1, 0, 1)])
+        [first] = await busy.read(count_max=1, wait_ms=SECONDS)
+        await standby.append([numbered("s.0", 4, 3, 4)])
+        assert await reading(clock, other, 30 * SECONDS) == []  # the first is being handled, and stays so
+        await busy.ack([first])
+        for reader in (busy, other):
             await reader.close()
 
     played(act)

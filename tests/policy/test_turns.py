@@ -42,8 +42,9 @@ class Inner:
     def __init__(self) -> None:
         self.paused: Collection[str] = ()
 
-    async def pause(self, keys: Collection[str]) -> None:
+    def pause(self, keys: Collection[str]) -> list[Delivery]:
         self.paused = keys
+        return []
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
         return []
@@ -59,13 +60,13 @@ class Member:
     def __init__(self, part: MemoryPart, clock: Hand, *scattered: str) -> None:
         self.part, self.clock, self.inner = part, clock, Inner()
         rungs = {key: (Scattered if key in scattered else MemoryQueue)("t") for key in RUNGS}
-        self.turns = Turns(self.inner, part, rungs, clock)
+        self.turns = Turns(self.inner, part, rungs, clock, list.clear)
 
     async def tend(self, *, after_ms: int = 600, reads: bool = True) -> Collection[str]:
         """What it leaves alone, after another turn."""
         self.clock.at_ms += after_ms
         if reads:
-            await self.turns.begin()
+            self.turns.begin()
             self.turns.end()
         await self.turns.turn((await self.part.renew(Report())).wanted)
         return self.inner.paused
@@ -80,7 +81,6 @@ async def members(*scattered: str) -> tuple[Member, Member]:
 
 async def test_the_first_reads_until_it_leaves_and_then_the_next_does() -> None:
     one, other = await members("primary", "standby2")
-    await one.turns.begin()
     assert set(one.inner.paused) == {"primary", "standby2"}
     assert not await one.tend()
     for _ in range(3):
@@ -163,7 +163,7 @@ async def test_one_that_was_silent_for_too_long_reads_no_more_until_it_has_the_t
     one, other = await members("primary")
     await one.tend()
     await other.tend(after_ms=6_000)
-    await one.turns.lost()
+    one.turns.lost()
     assert one.inner.paused == {"primary"}
 
 
@@ -175,12 +175,12 @@ async def test_lanes_that_others_ask_for_are_told_from_turns() -> None:
 async def test_merged_reader_leaves_alone_what_it_is_told_to() -> None:
     children = {"a": MemoryQueue("t"), "b": MemoryQueue("t")}
     reader = await Merged.open(children, "g")
-    await reader.pause({"a"})
+    assert not reader.pause({"a"})
     for queue in children.values():
         await queue.append([make("x")])
     found = [each for _ in range(3) for each in await reader.read(count_max=10, wait_ms=20)]
     assert [each.position.via for each in found] == [("b",)]
-    await reader.pause(())
+    assert not reader.pause(())
     found = await reader.read(count_max=10, wait_ms=1_000)
     assert [each.position.via for each in found] == [("a",)]
     await reader.close()

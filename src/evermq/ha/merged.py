@@ -15,7 +15,6 @@ from evermq.port import Delivery, Queue, Reader, Start
 __all__ = ["Merged"]
 
 _OPEN_MS_MAX = 800
-_END_MS_MAX = 1_000
 
 
 class Merged:
@@ -100,26 +99,19 @@ class Merged:
         parts = self._by_reader([*deliveries, *self.take_behind(deliveries)])
         await together([reader.release(mine, delay_ms=delay_ms) for reader, mine in parts])
 
-    async def pause(self, keys: Collection[str]) -> None:
-        """See `evermq.settling.Pausable`."""
+    def pause(self, keys: Collection[str]) -> list[Delivery]:
+        """See `evermq.settling.Pausable`. What a poll brings that is ended by this comes with the next call."""
         before, self._paused = self._paused, frozenset(keys)
         if before - self._paused:
             self._resumed.set()
-        legs = [leg for leg in self._legs if leg.key in self._paused - before]
-        await self._end_polls([leg.task for leg in legs if leg.task])
+        for leg in self._legs:
+            if leg.task and leg.key in self._paused - before:
+                leg.task.cancel()
         self._collect()
-        back = [each for each in self._surplus if each.receipt[0] in legs]
-        self._surplus = [each for each in self._surplus if each.receipt[0] not in legs]
+        back = [each for each in self._surplus if each.receipt[0].key in self._paused]
         if back:
-            await self.release(back)
-
-    @staticmethod
-    async def _end_polls(polls: Collection[asyncio.Task[list[Delivery]]]) -> None:
-        """One that does not let itself be cancelled is collected when it ends."""
-        for poll in polls:
-            poll.cancel()
-        if polls:
-            await asyncio.wait(polls, timeout=_END_MS_MAX / 1000)
+            self._surplus = [each for each in self._surplus if each.receipt[0].key not in self._paused]
+        return back
 
     async def close(self) -> None:
         if not self.closed:

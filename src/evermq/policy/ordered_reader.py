@@ -66,7 +66,7 @@ class OrderedReader:
         self._asked_ms = 0  # when this reader asked for them
         self._sweep = Sweep(self._gate, inner, self._read_to, self._write)
         self._collector = Collector(self._gate, part, clock)
-        self._turns = Turns(inner, part, rungs, clock)
+        self._turns = Turns(inner, part, rungs, clock, self._return_unseen)
         self._gone = GoneWatch(self._gate.underway, part, rungs, group, clock)
         jobs = (self._tend, self._sweep.turn, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
@@ -89,8 +89,8 @@ class OrderedReader:
         return 0 if oldest is None else self._clock.monotonic_ms() - oldest
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        self._turns.begin()
         try:
-            await self._turns.begin()
             return await self._read(count_max, self._clock.monotonic_ms() + wait_ms)
         finally:
             self._turns.end()
@@ -126,15 +126,20 @@ class OrderedReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        back = self._gate.release(self._gate.own(deliveries), delay_ms, unseen=self._unseen())
-        self._ready = [each for each in self._ready if each.receipt.is_out]
-        self._read_to.gave_back(back)
+        back = self._take_back(deliveries, delay_ms)
         back += self._sweep.behind(back, delay_ms)
         try:
             await self._inner.release(back, delay_ms=delay_ms)
         except BaseException:  # given up by the caller, too: nobody else knows of them any more
             self._sweep.give_back(back)
             raise
+
+    def _take_back(self, deliveries: Sequence[Delivery], delay_ms: int) -> list[Delivery]:
+        """From the application, with what is behind them."""
+        back = self._gate.release(self._gate.own(deliveries), delay_ms, unseen=self._unseen())
+        self._ready = [each for each in self._ready if each.receipt.is_out]
+        self._read_to.gave_back(back)
+        return back
 
     async def close(self) -> None:
         if self.closed:
@@ -187,22 +192,25 @@ class OrderedReader:
             self._poll = asyncio.create_task(self._inner.read(count_max=count_max, wait_ms=_WAIT_MS))
         return self._poll
 
-    async def _shed(self) -> None:
+    def _shed(self) -> None:
         """The application reads nothing: what came for it meanwhile goes back, and what others ask for."""
         asked = [each for each in self._ready if each.receipt.lane and each.receipt.lane.is_closing]
         if asked:
-            await self.release(asked)
+            self._sweep.give_back(self._take_back(asked, 0))
         poll = self._poll
         if poll and poll.done() and not poll.cancelled() and not poll.exception():  # an error is for the next read
             self._poll = None
-            self._gate.gone(poll.result())
-            self._sweep.give_back(poll.result())
+            self._return_unseen(poll.result())
+
+    def _return_unseen(self, found: list[Delivery]) -> None:
+        """To the engine, what never came as far as the lanes."""
+        self._gate.gone(found)
+        self._sweep.give_back(found)
 
     async def _admit(self, found: list[Delivery]) -> None:
         self._read_to.saw(found)
         self._hand(self._gate.offer(found, self._clock.monotonic_ms()))
-        fresh = {lane for lane in self._gate.wants() if not self._gate.lanes[lane].was_asked}
-        if fresh:
+        if fresh := {lane for lane in self._gate.wants() if not self._gate.lanes[lane].was_asked}:
             await self._claim(fresh)
         self._bound_windows()
         self._sweep.look()
@@ -311,12 +319,12 @@ class OrderedReader:
         """Say that this reader lives, and give and take lanes; this asks the store alone, and no rung."""
         lost, quiet, asked_ms = set(self._lost), self._gate.quiet(), self._clock.monotonic_ms()
         try:
-            held = self._gate.held(self._clock.monotonic_ms())
+            held = self._gate.held(asked_ms)
             renewed = await self._part.renew(Report(self._read_to.report(), held, self._absence.wanted))
         except Fenced:
             self._fences += 1
             await self._lose([lane for lane in self._gate.lanes.values() if lane.claimed])
-            await self._turns.lost()
+            self._turns.lost()
             return
         if doubted := [lane for lane in self._gate.lanes.values() if lane.is_doubted]:
             await self._lose(doubted)
@@ -327,7 +335,7 @@ class OrderedReader:
         await self._give_up(lost)
         await self._turns.turn(renewed.wanted)
         if self._turns.is_away:
-            await self._shed()
+            self._shed()
 
     async def _search(self) -> None:
         """What is held for what never comes goes on."""
@@ -360,12 +368,10 @@ class OrderedReader:
 
     async def _follow(self, wanted: Collection[int]) -> None:
         """Ask for the lanes in which something waits that could go on, or for which it is this reader's turn."""
-        waiting = self._gate.wants()
-        if waiting:
+        if waiting := self._gate.wants():
             states = await self._part.look(waiting)
             lanes, old_ms = self._gate.lanes, self._old_ms()
-            asked = {n for n in waiting if n in wanted or lanes[n].may_move(states.get(n, {}), old_ms)}
-            if asked:
+            if asked := {n for n in waiting if n in wanted or lanes[n].may_move(states.get(n, {}), old_ms)}:
                 await self._claim(asked)
 
     def _old_ms(self) -> int:

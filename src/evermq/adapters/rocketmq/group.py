@@ -39,6 +39,7 @@ class Group:
         self._tending: asyncio.Task[None] | None = None
         self._error: EvermqError | None = None
         self._full = False
+        self._is_read = False  # since what is in hand was looked after last
         self.window = Window(ordered=topic.kind == "fifo")
         self.news = asyncio.Event()
 
@@ -69,6 +70,7 @@ class Group:
 
     def want(self, count: int) -> None:
         """Receive, so that there will be so many to hand out."""
+        self._is_read = True
         if self.window.ordered and self.window.items:
             return  # the broker gives a FIFO group nothing before these are settled
         missing = count - self.window.ready_count
@@ -179,7 +181,9 @@ class Group:
         now_ms = self._clock.monotonic_ms()
         old = [t for t, item in self.window.items.items() if item.until_ms - now_ms < self._options.lease_ms / 2]
         waiting = self.window.delays()
-        idle = [t for t in old if self.window.items[t].owner is None and waiting.get(t, 0) <= now_ms]
+        left = old if self._is_read else list(self.window.items)
+        idle = [t for t in left if self.window.items[t].owner is None and waiting.get(t, 0) <= now_ms]
+        self._is_read = False
         await self._give_back(idle)
         await self._renew(old)
         gone = [t for t, item in self.window.items.items() if item.until_ms < self._clock.monotonic_ms()]
