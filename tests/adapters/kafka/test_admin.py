@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from evermq.adapters.kafka.admin import Admin
-from evermq.errors import Denied, EvermqError, Unavailable
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Unavailable
 
 
 class Brokers:
@@ -34,6 +35,44 @@ def admin(*codes: int) -> Admin:
     made._where, made._refusal = "kafka://test", None
     made._opened = Brokers(list(codes))
     return made
+
+
+class Slow:
+    """A cluster that has a topic, of which the leader hears after it was asked so many times."""
+
+    def __init__(self, hears_after: int, *, is_there: bool = True) -> None:
+        self.left = hears_after
+        self.error = None if is_there else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+    def poll(self, wait_s: float) -> None:
+        pass
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        partitions = {} if self.error else {0: None}
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=self.error, partitions=partitions)})
+
+    def list_offsets(self, asked: dict[TopicPartition, OffsetSpec], request_timeout: float) -> dict[Any, Future[Any]]:
+        found: Future[Any] = Future()
+        self.left -= 1
+        if self.left >= 0:
+            found.set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+        else:
+            found.set_result(SimpleNamespace(offset=7))
+        return dict.fromkeys(asked, found)
+
+
+async def test_leader_that_has_not_heard_of_a_topic_yet_is_asked_again() -> None:
+    made = admin()
+    made._opened = Slow(2)
+    assert await made.bounds("orders", [0], OffsetSpec.latest()) == {0: 7}
+
+
+async def test_topic_that_is_not_there_is_asked_for_once() -> None:
+    made = admin()
+    made._opened = slow = Slow(2, is_there=False)
+    with pytest.raises(NoSuchTopic):
+        await made.bounds("orders", [0], OffsetSpec.latest())
+    assert slow.left == 1
 
 
 async def test_groups_are_those_of_all_brokers() -> None:

@@ -150,18 +150,28 @@ class Admin:
         return {name: entry.value for name, entry in found.items() if entry.value is not None}
 
     async def _ask(self, ask: Callable[[], Future[T]], doing: str, topic: str) -> T:
-        """As `_wait`, again for a while where leaders are changing; librdkafka goes on asking with what it remembers of
+        """As `_wait`, again for a while where leaders are changing, or do not know yet of a topic that was just made;
+        librdkafka goes on asking with what it remembers of
         them, unless somebody lets it look again."""
         until_ms = SYSTEM.monotonic_ms() + _PASSING_MS
         while True:
             try:
                 return await self._wait(ask(), doing)
             except EvermqError as error:
-                if _code(error) not in _PASSING or SYSTEM.monotonic_ms() > until_ms:
+                code = _code(error)
+                passes = code in _PASSING or (code in _MISSING and await self._is_known(topic))
+                if not passes or SYSTEM.monotonic_ms() > until_ms:
                     raise
             await asyncio.sleep(_PASSING_PAUSE_S)
             with contextlib.suppress(EvermqError):
                 await self._wait(in_thread(partial(self._client.list_topics, topic, timeout=_LOOK_S)), doing)
+
+    async def _is_known(self, topic: str) -> bool:
+        """Whether the cluster has it."""
+        try:
+            return await self.lanes(topic) > 0
+        except EvermqError:
+            return False
 
     async def _controlled(self, future: Future[T], doing: str) -> T:
         """As `_wait`, of what the controller answers. Where none is known, as when a broker had stood still, librdkafka
