@@ -325,7 +325,7 @@ MUTANTS = [
     Mutant("copies are dropped, nothing is held", "order", "order-windows", copies_are_dropped_and_nothing_is_held),
     Mutant("several appends of a lane", "stuck", "order-in-flight", several_appends_of_a_lane_are_under_way),
     Mutant("a hold is of its generation", "stuck", "order-rebalances", what_comes_again_is_not_held),
-    Mutant("settled during a write", "stuck", "order-store", settled_during_a_write_is_forgotten),
+    Mutant("settled during a write", "stuck", "order-store", settled_during_a_write_is_forgotten, 60),
     Mutant("settled as the lane was lost", "stuck", "order-cut-off", what_was_settled_too_late_is_kept),
     Mutant("lost lanes in silence", "stuck", "order-cut-off", lost_lanes_are_not_heard_of),
     Mutant("all read what is scattered", "went to another", "order-piled-up", all_read_what_is_handed_to_anybody),
