@@ -151,8 +151,7 @@ class Admin:
 
     async def _ask(self, ask: Callable[[], Future[T]], doing: str, topic: str) -> T:
         """As `_wait`, again for a while where leaders are changing, or do not know yet of a topic that was just made;
-        librdkafka goes on asking with what it remembers of
-        them, unless somebody lets it look again."""
+        librdkafka goes on asking with what it remembers of them, unless somebody lets it look again."""
         until_ms = SYSTEM.monotonic_ms() + _PASSING_MS
         while True:
             try:
@@ -167,11 +166,13 @@ class Admin:
                 await self._wait(in_thread(partial(self._client.list_topics, topic, timeout=_LOOK_S)), doing)
 
     async def _is_known(self, topic: str) -> bool:
-        """Whether the cluster has it."""
+        """Whether the cluster has it, unless it says that it does not."""
         try:
             return await self.lanes(topic) > 0
-        except EvermqError:
+        except NoSuchTopic:
             return False
+        except EvermqError:
+            return True  # nobody could be asked
 
     async def _controlled(self, future: Future[T], doing: str) -> T:
         """As `_wait`, of what the controller answers. Where none is known, as when a broker had stood still, librdkafka
