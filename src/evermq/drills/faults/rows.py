@@ -18,6 +18,7 @@ __all__ = ["ROWS", "Engines", "Row"]
 
 _LEADER_S = 30
 _QUORUM_OF = 3
+_HALF_S, _SLOWER = 0.2, 1.6  # of the waves of a flapping primary
 _Begin = Callable[["Scene"], Awaitable[None]]
 
 
@@ -73,7 +74,7 @@ class Row:
     """about: a sentence for people. begin: breaks it. total: nothing is acknowledged by the primary meanwhile. refuses:
     as of an outage. proxied: proxies stand in front of the primary. needs: the part of the ladder without which it
     makes no sense. clients_s: one client more is killed every so many seconds meanwhile. blind: proxies stand in front
-    of the coordinator instead, for some of the processes alone."""
+    of the coordinator instead, for some of the processes alone. long: takes minutes, so the matrix leaves it out."""
 
     about: str
     begin: _Begin
@@ -83,6 +84,7 @@ class Row:
     clients_s: float = 0.0
     needs: str = ""
     blind: bool = False
+    long: bool = False
 
     async def stand(self, engines: Engines) -> list[Proxy]:
         """The proxies, in front of the primary or the coordinator, if it needs any."""
@@ -207,13 +209,29 @@ async def _again_while_it_returns(scene: Scene) -> None:
 
 async def _flapping(scene: Scene) -> None:
     """Up and down in a square wave that grows from a fifth of a second to eight."""
-    half_s = 0.2
-    while half_s < 9:
+    await _up_and_down(scene, _halves_s(9))
+
+
+async def _flapping_long(scene: Scene) -> None:
+    """Up and down in a square wave that grows from a fifth of a second to a minute, and shrinks again: ten minutes."""
+    growing = _halves_s(60)
+    await _up_and_down(scene, [*growing, *reversed(growing)])
+
+
+def _halves_s(half_s_max: float) -> list[float]:
+    """Halves of waves, each longer than the one before."""
+    found = [_HALF_S]
+    while found[-1] * _SLOWER < half_s_max:
+        found.append(found[-1] * _SLOWER)
+    return found
+
+
+async def _up_and_down(scene: Scene, halves_s: Sequence[float]) -> None:
+    for half_s in halves_s:
         await asyncio.gather(*(proxy.set(Fault(cut=True)) for proxy in scene.proxies))
         await asyncio.sleep(half_s)
         await asyncio.gather(*(proxy.heal() for proxy in scene.proxies))
         await asyncio.sleep(half_s)
-        half_s *= 1.6
 
 
 async def _nothing(scene: Scene) -> None:
@@ -260,4 +278,7 @@ ROWS: dict[str, Row] = {
     ),
     "relapse": Row("the primary is gone again while senders return", _again_while_it_returns, total=True, refuses=True),
     "flapping": Row("the primary is cut off and back, slower and slower", _flapping, proxied=True),
+    "flapping-long": Row(
+        "the primary is cut off and back for ten minutes, up to a minute each", _flapping_long, proxied=True, long=True
+    ),
 }
