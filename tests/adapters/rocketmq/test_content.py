@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,14 +180,15 @@ def test_message_that_grows_over_the_limit_is_too_large() -> None:
         wire(Message("1", None, bytes(BODY_BYTES_MAX - 10), {"x": "\x01" * 5_000}, 1))
 
 
-def test_official_client_does_not_run_with_the_adapter_and_can_be_imported_after_it() -> None:
+def test_official_client_does_not_run_with_the_adapter_and_can_be_imported_after_it(tmp_path: Path) -> None:
     script = """
-import os, sys, tempfile
-home = os.environ["HOME"] = tempfile.mkdtemp()
+import os, sys
+home = os.environ["HOME"]
 from evermq.adapters.rocketmq.protocol import service
 assert "rocketmq" not in sys.modules and not os.listdir(home), os.listdir(home)
 import rocketmq
 from rocketmq.grpc_protocol import SendMessageRequest
 assert SendMessageRequest is service.SendMessageRequest
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+    home = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, env=home)

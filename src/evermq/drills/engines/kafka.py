@@ -171,7 +171,7 @@ class Kafka(Engine):
 
     def _java(self, *options: str) -> list[str]:
         log = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
-        return [java(), *_JVM, *options, log, "-cp", f"{self.jars()}/*"]
+        return [java(), *_JVM, f"-Djava.io.tmpdir={self.directory}", *options, log, "-cp", f"{self.jars()}/*"]
 
     def _node(self, member: Member) -> Node:
         where = self.directory / f"kafka-{member.number}"

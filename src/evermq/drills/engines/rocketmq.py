@@ -53,7 +53,13 @@ _OPENS = tuple(
         ("exports", "jdk.internal.ref"),
     )
 )
-_JVM = ("-Xms64m", "-XX:MaxMetaspaceSize=192m", "-XX:MaxDirectMemorySize=256m", "-XX:+UseSerialGC")
+_JVM = (
+    "-Xms64m",
+    "-XX:MaxMetaspaceSize=192m",
+    "-XX:MaxDirectMemorySize=256m",
+    "-XX:+UseSerialGC",
+    "-Djava.net.preferIPv4Stack=true",
+)
 _STORE = {
     "mappedFileSizeCommitLog": "67108864",
     "mappedFileSizeConsumeQueue": "600000",
@@ -193,7 +199,7 @@ class RocketMQ(Engine):
     def java(self, name: str, heap: str) -> list[str]:
         """The beginning of a command line; RocketMQ writes under the home directory that is given here."""
         logs = f"-Drmq.logback.configurationFile={self.directory / 'logback.xml'}"
-        homes = [f"-Duser.home={self.directory / name}", logs, "-Djava.net.preferIPv4Stack=true"]
+        homes = [f"-Duser.home={self.directory / name}", f"-Djava.io.tmpdir={self.directory}", logs]
         return [java(), f"-Xmx{heap}", *_JVM, *_OPENS, *homes, "-cp", f"{self.jars()}/*"]
 
     def process(self, name: str, heap: str, main: list[str], ready: Callable[[], bool], *, ready_s: float = 90) -> Node:

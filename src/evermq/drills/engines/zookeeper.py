@@ -93,7 +93,8 @@ class ZooKeeper(Engine):
             lines += [f"server.{each.number}={HOST}:{each.peers}:{each.election}" for each in self._members]
         (where / "zoo.cfg").write_text("\n".join([*lines, ""]))
         library = jars(f"zookeeper-{_VERSION}", _ARTIFACTS, _PINS)
-        command = [java(), *_JVM, "-cp", f"{library}/*", _MAIN, str(where / "zoo.cfg")]
+        options = [*_JVM, f"-Djava.io.tmpdir={self.directory}", "-cp", f"{library}/*"]
+        command = [java(), *options, _MAIN, str(where / "zoo.cfg")]
         return Node(where.name, where, command, lambda: bool(mode(member.port)), ready_s=60)
 
 
