@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import count, repeat
 from typing import Any
 
@@ -27,8 +26,6 @@ from rig.pace import spans_per_second
 __all__ = ["Numbered", "least_reading", "least_sending"]
 
 _NUMBER = "number"
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
 
 
 def least_sending(arena: Arena, size: int, tasks: int) -> Contender:
@@ -114,8 +111,8 @@ def _wrap(topic: str, raw: Sequence[Any]) -> int:
     done = 0
     for lane, rows in decode(topic, raw).rows.items():
         offsets, found = zip(*rows, strict=True)
-        positions = list(map(_new_position, zip(repeat(str(lane)), offsets, repeat(()))))
-        done += len(list(map(_new_delivery, zip(found, positions, positions, repeat(1)))))
+        positions = list(map(Position, repeat(str(lane)), offsets))
+        done += len(list(map(Delivery, found, positions, positions, repeat(1))))
     return done
 
 

@@ -33,8 +33,6 @@ __all__ = ["least_awaiting", "least_blocking", "least_consumer", "least_group_re
 
 _FILES = 4
 _FILE_BYTES = 64 << 20
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
 
 
@@ -218,9 +216,8 @@ def _hand_out(scan_of: Callable[[int], LaneScan], ends: dict[int, int]) -> tuple
         for lane, (scan, name) in scans.items():
             first = reached[lane]
             messages, _, reached[lane] = scan.fetch(first, 500, 1 << 20)
-            places = zip(repeat(name), range(first, reached[lane]), repeat(()), strict=False)
-            positions = list(map(_new_position, places))
-            for delivery in list(map(_new_delivery, zip(messages, positions, positions, repeat(1), strict=False))):
+            positions = list(map(Position, repeat(name), range(first, reached[lane])))
+            for delivery in list(map(Delivery, messages, positions, positions, repeat(1))):
                 size += len(delivery.message.body)
             done += len(messages)
     return done, time.perf_counter() - begin

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ redis.call('DEL', KEYS[1])
 return 1
 """
 _LEASE_MS = 30_000
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
 
 
 def least_consumer(directory: Path, count: int) -> Contender:
@@ -95,5 +92,5 @@ def _settling(client: Any, settle: str, lane: int, token: str) -> Any:
 
 def _deliveries(lane: str, entry: bytes) -> list[Delivery]:
     messages = decode(entry)
-    positions = list(map(_new_position, zip(repeat(lane), range(len(messages)), repeat(()))))
-    return list(map(_new_delivery, zip(messages, positions, positions, repeat(1))))
+    positions = list(map(Position, repeat(lane), range(len(messages))))
+    return list(map(Delivery, messages, positions, positions, repeat(1)))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import repeat
-from typing import NamedTuple, overload
+from typing import overload
+
+import msgspec
 
 __all__ = ["Position", "Run", "Span", "Via"]
 
 
-class Position(NamedTuple):
-    """An address of a message.
+class Position(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
+    """An address of a message. Made for every message that is read, so the collector of cycles does not know it.
 
     lane: name of the lane. offset: its number there, None where the engine has none.
     via: configuration keys of the children that took it, outermost first; empty for a bare engine.
@@ -21,8 +22,9 @@ class Position(NamedTuple):
     offset: int | None
     via: tuple[str, ...] = ()
 
-
-_new_position = partial(tuple.__new__, Position)
+    def under(self, child: str) -> Position:
+        """As a parent reports it: with the configuration key of its child in front."""
+        return Position(self.lane, self.offset, (child, *self.via))
 
 
 class Run(Sequence[Position]):
@@ -40,7 +42,7 @@ class Run(Sequence[Position]):
 
     def __iter__(self) -> Iterator[Position]:
         offsets = range(self.offset, self.offset + self._count)
-        return map(_new_position, zip(repeat(self.lane), offsets, repeat(()), strict=False))
+        return map(Position, repeat(self.lane), offsets)
 
     @overload
     def __getitem__(self, index: int) -> Position: ...
@@ -64,11 +66,9 @@ class Via(Sequence[Position]):
     def __len__(self) -> int:
         return len(self._inner)
 
-    def _prefixed(self, position: Position) -> Position:
-        return position._replace(via=(self._child, *position.via))
-
     def __iter__(self) -> Iterator[Position]:
-        return map(self._prefixed, self._inner)
+        child = self._child
+        return (position.under(child) for position in self._inner)
 
     @overload
     def __getitem__(self, index: int) -> Position: ...
@@ -76,8 +76,8 @@ class Via(Sequence[Position]):
     def __getitem__(self, index: slice) -> list[Position]: ...
     def __getitem__(self, index: int | slice) -> Position | list[Position]:
         if isinstance(index, slice):
-            return [self._prefixed(position) for position in self._inner[index]]
-        return self._prefixed(self._inner[index])
+            return [position.under(self._child) for position in self._inner[index]]
+        return self._inner[index].under(self._child)
 
 
 class Span(Sequence[Position]):

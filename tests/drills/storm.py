@@ -114,7 +114,7 @@ class Storm:
             queue = await open_queue(self._url(key))
             reader = await queue.reader(WITNESS)
             while some := await reader.read(count_max=500, wait_ms=1_000):
-                for message, position, *_ in some:
+                for message, position in [(each.message, each.position) for each in some]:
                     number = number_of(message)
                     if number and message.id.removesuffix("-void") in ids:
                         known = states.get(number.stream, "unknown")

@@ -1,5 +1,7 @@
 """What one reader may hand out, without any engine."""
 
+from msgspec.structs import replace
+
 from evermq.message import Message
 from evermq.numbers import FLAGGED, SEQ, void, void_of
 from evermq.policy.gate import ABSENT, LATE, Gate
@@ -33,7 +35,7 @@ def test_void_is_not_settled_while_what_is_before_it_may_still_be_given_back() -
     gate = claimed()
     nothing = void_of(delivery(3).message)
     assert nothing
-    found = gate.offer([delivery(2), delivery(3)._replace(message=nothing), delivery(4)], 0)
+    found = gate.offer([delivery(2), replace(delivery(3), message=nothing), delivery(4)], 0)
     assert numbers(found) == [("m2", "")]
     gate.release([found[0].receipt])
     assert gate.offer([delivery(4, rung="standby")], 0) == []
@@ -47,7 +49,7 @@ def test_void_of_a_restart_waits_for_all_before_it_since_its_bucket_is_not_known
     nothing = void(STREAM, 5, key=b"k", opened=0, created_ms=0)
     [other] = gate.offer([delivery(4, back=0)], 0)
     gate.settle([other.receipt])
-    assert gate.offer([delivery(5)._replace(message=nothing), delivery(6)], 0) == []
+    assert gate.offer([replace(delivery(5), message=nothing), delivery(6)], 0) == []
     [second] = gate.offer([delivery(2)], 0)
     gate.settle([second.receipt])
     assert gate.woken(gate.lanes[LANE]) == []
@@ -58,8 +60,8 @@ def test_void_of_a_restart_waits_for_all_before_it_since_its_bucket_is_not_known
 
 def placeless(seq: int, session: str, tag: int) -> Delivery:
     """As a reader of several hands it on, of a rung that tells no offsets."""
-    inner = delivery(seq)._replace(position=Position("0", None), receipt=(session, tag))
-    return inner._replace(position=Position("0", None, ("standby",)), receipt=("leg", inner))
+    inner = replace(delivery(seq), position=Position("0", None), receipt=(session, tag))
+    return replace(inner, position=Position("0", None, ("standby",)), receipt=("leg", inner))
 
 
 def receipts(found: list[Delivery]) -> list[object]:
@@ -76,8 +78,8 @@ def test_copy_without_a_place_takes_the_earlier_ones_place_which_is_dropped() ->
 
 def test_what_comes_again_under_its_receipt_is_not_dropped() -> None:
     gate = claimed()
-    again = placeless(3, "a", 7)._replace(attempt=2)
-    gate.offer([placeless(3, "a", 7), again._replace(receipt=("leg", again.receipt[1]._replace(attempt=2)))], 0)
+    again = replace(placeless(3, "a", 7), attempt=2)
+    gate.offer([placeless(3, "a", 7), replace(again, receipt=("leg", replace(again.receipt[1], attempt=2)))], 0)
     assert gate.take_drops() == []
     assert receipts([parked.delivery for parked in gate.lanes[LANE].parked]) == [("a", 7)]
 
@@ -105,8 +107,8 @@ def test_what_was_settled_and_is_not_written_down_counts_as_held_once_the_lane_i
     lane = gate.lanes[LANE]
     nothing = void_of(delivery(3).message)
     assert nothing
-    gate.settle([each.receipt for each in gate.offer([delivery(2), delivery(3)._replace(message=nothing)], 0)])
-    for each in gate.offer([delivery(3)._replace(message=nothing)], 0):
+    gate.settle([each.receipt for each in gate.offer([delivery(2), replace(delivery(3), message=nothing)], 0)])
+    for each in gate.offer([replace(delivery(3), message=nothing)], 0):
         gate.settle([each.receipt])
     [stream] = lane.streams.values()
     stream.write(1)
@@ -177,8 +179,8 @@ def test_what_is_from_before_the_time_of_a_new_group_is_dropped() -> None:
 def test_held_and_given_back_many_times_is_still_an_early_attempt() -> None:
     """Given back for want of room seven times, it would be buried by a consumer that never had it."""
     gate = claimed()
-    assert gate.offer([delivery(2)._replace(attempt=7), delivery(4)._replace(attempt=1)], 0)
-    assert gate.offer([delivery(4)._replace(attempt=9)], 0) == []  # its lease ended while it was held
+    assert gate.offer([replace(delivery(2), attempt=7), replace(delivery(4), attempt=1)], 0)
+    assert gate.offer([replace(delivery(4), attempt=9)], 0) == []  # its lease ended while it was held
     [third, fourth] = gate.offer([delivery(3)], 0)
     assert [third.attempt, fourth.attempt] == [1, 1]
     gate.release([third.receipt])
@@ -194,7 +196,7 @@ def test_attempt_that_may_have_ended_a_process_is_noted_before_the_next() -> Non
     states: dict[str, str] = {}
     for engine in (5, 6, 7):
         gate = Gate()
-        gate.offer([delivery(1, back=0)._replace(attempt=engine)], 0)
+        gate.offer([replace(delivery(1, back=0), attempt=engine)], 0)
         [found] = gate.claimed(LANE, states)
         assert gate.is_ahead
         attempts.append(found.attempt)

@@ -89,7 +89,8 @@ def _object(line: bytes) -> dict[str, Any]:
 def acknowledged(messages: Sequence[Message], positions: Sequence[Position], format: str) -> bytes:
     """One line for each acknowledged message."""
     lines = []
-    for message, (lane, offset, via) in zip(messages, positions, strict=True):
+    for message, position in zip(messages, positions, strict=True):
+        lane, offset, via = position.lane, position.offset, position.via
         if format == "json":
             lines.append(_json({"id": message.id, "lane": lane, "offset": offset, "via": "/".join(via)}))
         else:
@@ -111,7 +112,7 @@ def delivered(deliveries: Sequence[Delivery], format: str) -> bytes:
 
 
 def _as_object(delivery: Delivery) -> dict[str, Any]:
-    message, (lane, offset, via), _, attempt = delivery
+    message, position = delivery.message, delivery.position
     content: dict[str, Any] = {
         "id": message.id,
         "key": None if message.key is None else message.key.decode("utf-8", "surrogateescape"),
@@ -121,7 +122,8 @@ def _as_object(delivery: Delivery) -> dict[str, Any]:
         content["body"] = message.body.decode()
     except UnicodeDecodeError:
         content["body_base64"] = base64.b64encode(message.body).decode()
-    return {**content, "lane": lane, "offset": offset, "attempt": attempt, "via": "/".join(via)}
+    where = {"lane": position.lane, "offset": position.offset}
+    return {**content, **where, "attempt": delivery.attempt, "via": "/".join(position.via)}
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -102,7 +102,10 @@ def delivered(deliveries: Sequence[Delivery], group: str) -> list[Event]:
     """What a consumer was handed, with what it is flagged with."""
     t = time.monotonic_ns()
     events = []
-    for message, position, _, attempt in deliveries:
-        via, sha, why = "/".join(position.via), digest(message.body), message.headers.get(FLAGGED, "")
-        events.append(Event(t, "deliver", id=message.id, group=group, sha=sha, attempt=attempt, via=via, detail=why))
+    for each in deliveries:
+        message, via = each.message, "/".join(each.position.via)
+        sha, why = digest(message.body), message.headers.get(FLAGGED, "")
+        events.append(
+            Event(t, "deliver", id=message.id, group=group, sha=sha, attempt=each.attempt, via=via, detail=why)
+        )
     return events

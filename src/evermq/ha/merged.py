@@ -166,7 +166,7 @@ class Merged:
     def _by_reader(self, deliveries: Sequence[Delivery]) -> list[tuple[Reader, list[Delivery]]]:
         parts: dict[Leg, list[Delivery]] = {leg: [] for leg in self._legs}
         for delivery in deliveries:
-            leg, inner = delivery[2]
+            leg, inner = delivery.receipt
             if leg in parts:  # what another reader holds is its own to settle
                 parts[leg].append(inner)
         return [(leg.reader, mine) for leg, mine in parts.items() if leg.reader and mine]

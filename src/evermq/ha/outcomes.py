@@ -49,7 +49,7 @@ class Outcomes:
         rest = []
         for row, outcome in zip(self._rows, outcomes, strict=True):
             if isinstance(outcome, Position):
-                self._placed[row] = outcome._replace(via=(child, *outcome.via)) if child else outcome
+                self._placed[row] = outcome.under(child) if child else outcome
             elif isinstance(outcome, Rejected) and row not in self._heard:
                 self._placed[row] = outcome
             else:

@@ -18,7 +18,7 @@ class Under:
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
         found = await self._reader.read(count_max=count_max, wait_ms=wait_ms)
-        return [Delivery(m, p._replace(via=(self._key, *p.via)), receipt, attempt) for m, p, receipt, attempt in found]
+        return [Delivery(each.message, each.position.under(self._key), each.receipt, each.attempt) for each in found]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         await self._reader.ack(deliveries)

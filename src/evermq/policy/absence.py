@@ -251,8 +251,8 @@ class Absence:
 
 def _is_aligned(parked: Parked, names: Mapping[str, str]) -> bool:
     """Whether a message came from the lane of its rung in which its number would be looked for."""
-    _, (name, _, via), *_ = parked.delivery
-    return not via or via[0] not in names or names[via[0]] == name
+    position = parked.delivery.position
+    return not position.via or names.get(position.via[0], position.lane) == position.lane
 
 
 def _by_stream(held: Iterable[Held]) -> _Told:

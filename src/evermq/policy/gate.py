@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from msgspec.structs import replace
+
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import BEHIND_ALL, SEQ, VOID, Number, lane_of_stream, number_of, plain
 from evermq.policy.gone import Gone
@@ -18,7 +20,7 @@ from evermq.settling import Held, Part
 
 __all__ = ["ABSENT", "LATE", "UNPROVED", "Gate"]
 
-_NEW: Any = tuple.__new__  # half the cost of the named tuples' own
+_NEW: Any = tuple.__new__  # half the cost of the named tuple's own
 _NOTHING_BEFORE = ("-", "0")
 ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
 
@@ -51,9 +53,9 @@ class Gate:
 
     def _pass_usual(self, delivery: Delivery, ready: list[Delivery]) -> bool:
         """Let through what comes in its turn, as nearly everything does; False: look closer."""
-        message, position, _, attempt = delivery
+        message = delivery.message
         id, key, body, headers, created_ms = message
-        if attempt > 1 or len(headers) != 1 or SEQ not in headers:
+        if delivery.attempt > 1 or len(headers) != 1 or SEQ not in headers:
             return False
         try:
             name, seq_text, back_text, _ = headers[SEQ].split(" ")
@@ -80,14 +82,14 @@ class Gate:
         ticket = out[seq] = Ticket(delivery, lane, stream, seq, prev, attempt)
         lane.out += 1
         sent = _NEW(Message, (id, None if back_text == "-" else key, body, NO_HEADERS, created_ms))
-        ready.append(_NEW(Delivery, (sent, position, ticket, attempt)))
+        ready.append(Delivery(sent, delivery.position, ticket, attempt))
         return True
 
     def _offer(self, delivery: Delivery, now_ms: int, ready: list[Delivery]) -> None:
         number = number_of(delivery.message)
         if number is None:
             self.counts.foreign += 1
-            ready.append(delivery._replace(receipt=Ticket(delivery)))
+            ready.append(replace(delivery, receipt=Ticket(delivery)))
             return
         lane = self._lane(lane_of_stream(number.stream))
         stream = self._stream(lane, number) if lane.claimed else None

@@ -18,17 +18,21 @@ class ReadTo:
     def saw(self, found: Iterable[Delivery]) -> None:
         """These were read."""
         at = self._at
-        for _, (lane, offset, via), _, _ in found:
-            if offset is not None and at.get((via, lane), -1) <= offset:
-                at[via, lane] = offset + 1
+        for delivery in found:
+            place = delivery.position
+            lane, offset = (place.via, place.lane), place.offset
+            if offset is not None and at.get(lane, -1) <= offset:
+                at[lane] = offset + 1
 
     def gave_back(self, deliveries: Iterable[Delivery]) -> None:
         """These go back: whoever gets them may end without a word, so that nobody can tell any more what became of
         them."""
         at = self._at
-        for _, (lane, offset, via), _, _ in deliveries:
-            if offset is not None and at.get((via, lane), 0) > offset:
-                at[via, lane] = offset
+        for delivery in deliveries:
+            place = delivery.position
+            lane, offset = (place.via, place.lane), place.offset
+            if offset is not None and at.get(lane, 0) > offset:
+                at[lane] = offset
 
     def report(self) -> dict[str, int]:
         """By `rung/lane`, see `evermq.settling.Report`."""

@@ -259,7 +259,7 @@ async def test_lane_that_the_topic_had_not_when_it_was_opened_is_read_and_told_o
         await asyncio.sleep(0)
     membership.group.lanes[3].add([(0, make("new"))])
     found = [each.position for each in await read(reader, COUNT + 1)]
-    assert ("3", 0) in [(lane, offset) for lane, offset, _ in found]
+    assert ("3", 0) in [(each.lane, each.offset) for each in found]
     assert (list(topic.known), topic.lanes) == ([0, 1, 2, 3], 1)
     assert caplog.text.count("4 partitions by now, and had 1") == 1
     await reader.close()

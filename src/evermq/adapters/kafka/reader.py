@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from itertools import repeat
-from operator import itemgetter
 
 from evermq.adapters.kafka.group import Taken
 from evermq.adapters.kafka.membership import Membership
@@ -17,11 +15,6 @@ from evermq.position import Position
 
 __all__ = ["KafkaReader"]
 
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
-_NOWHERE: tuple[str, ...] = ()
-_receipt = itemgetter(2)
-_lane, _offset = itemgetter(0), itemgetter(1)
 _UNCOMMITTED_MAX = 4_000
 _COMMIT_S_MAX = 1.0
 
@@ -126,19 +119,18 @@ def _deliveries(taken: list[Taken]) -> tuple[list[Delivery], dict[int, Sequence[
     by_lane: dict[int, Sequence[int]] = {}
     for lane, rows, attempts in taken:
         offsets, messages = zip(*rows, strict=True)
-        positions = list(map(_new_position, zip(repeat(lane.name), offsets, repeat(_NOWHERE), strict=False)))
-        counts = repeat(1) if attempts is None else attempts
-        found += map(_new_delivery, zip(messages, positions, positions, counts, strict=False))
+        positions = list(map(Position, repeat(lane.name), offsets))
+        found += map(Delivery, messages, positions, positions, repeat(1) if attempts is None else attempts)
         by_lane[lane.number] = offsets
     return found, by_lane
 
 
 def _by_lane(deliveries: Sequence[Delivery]) -> dict[int, list[int]]:
-    receipts = list(map(_receipt, deliveries))
-    lanes = list(map(_lane, receipts))
-    if len({*lanes}) == 1:
-        return {int(lanes[0]): list(map(_offset, receipts))}
-    found: dict[int, list[int]] = {}
-    for lane, offset, _ in receipts:
-        found.setdefault(int(lane), []).append(offset)
+    receipts: list[Position] = [delivery.receipt for delivery in deliveries]
+    lanes = {receipt.lane for receipt in receipts}
+    if len(lanes) == 1:
+        return {int(lanes.pop()): [receipt.offset or 0 for receipt in receipts]}
+    found: dict[int, list[int]] = {int(lane): [] for lane in lanes}
+    for receipt in receipts:
+        found[int(receipt.lane)].append(receipt.offset or 0)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import repeat
 
 from evermq.adapters.log.cursor_file import Change
@@ -19,11 +18,8 @@ from evermq.position import Position
 
 __all__ = ["LogReader"]
 
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
 _CLOCK_LOOK_MS = 1_000  # while something waits for its time: nobody tells that the clock was set
 _BYTES_ENOUGH = 32 << 20  # of one read: it has to be held in memory, and may have to cross a socket
-_NOWHERE: tuple[str, ...] = ()
 
 
 class LogReader:
@@ -162,8 +158,8 @@ class LogReader:
         return self._group.cursors[lane].release(offsets, due_ms, lambda wanted: self._group.keys(lane, wanted))
 
     def _is_out(self, delivery: Delivery) -> bool:
-        lane, offset, _ = delivery.position
-        return offset in self._group.cursors[int(lane)].out
+        position = delivery.position
+        return position.offset in self._group.cursors[int(position.lane)].out
 
     def _change(
         self, by_lane: dict[str, Sequence[int]], act: Callable[[int, Sequence[int]], Change | None]
@@ -182,7 +178,9 @@ class LogReader:
 def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, Sequence[int]]:
     if not deliveries:
         return {}
-    lanes, offsets, _ = zip(*[delivery[2] for delivery in deliveries], strict=True)
+    receipts: list[Position] = [delivery.receipt for delivery in deliveries]
+    lanes = [receipt.lane for receipt in receipts]
+    offsets = [receipt.offset or 0 for receipt in receipts]
     if lanes.count(lanes[0]) == len(lanes):
         return {lanes[0]: offsets}
     found: dict[str, list[int]] = {}
@@ -196,5 +194,5 @@ def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, Sequence[int]]:
 
 def _deliver(lane: str, handed: Handed) -> list[Delivery]:
     messages, offsets, attempts = handed
-    positions = list(map(_new_position, zip(repeat(lane), offsets, repeat(_NOWHERE), strict=False)))
-    return list(map(_new_delivery, zip(messages, positions, positions, attempts or repeat(1), strict=False)))
+    positions = list(map(Position, repeat(lane), offsets))
+    return list(map(Delivery, messages, positions, positions, attempts or repeat(1)))

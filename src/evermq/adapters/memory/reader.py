@@ -104,6 +104,6 @@ class MemoryReader:
 def _by_lane(deliveries: Sequence[Delivery]) -> Iterator[tuple[int, list[int]]]:
     by_lane: dict[int, list[int]] = {}
     for delivery in deliveries:
-        lane, offset, _ = delivery.receipt
-        by_lane.setdefault(int(lane), []).append(offset)
+        receipt: Position = delivery.receipt
+        by_lane.setdefault(int(receipt.lane), []).append(receipt.offset or 0)
     yield from by_lane.items()

@@ -174,7 +174,7 @@ class RabbitReader:
         """The tags by lane; what came before a lane was lost comes again, and is left out."""
         tags: dict[str, list[int]] = {}
         for delivery in deliveries:
-            session, tag = delivery[2]
+            session, tag = delivery.receipt
             tags.setdefault(session, []).append(tag)
         return [(lane, tags[lane.session]) for lane in self._lanes if lane.is_open and lane.session in tags]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import repeat
 
 from evermq.adapters.redis.entry import decode
@@ -14,10 +13,6 @@ from evermq.port import Delivery
 from evermq.position import Position
 
 __all__ = ["deliver", "fresh", "picked", "wanted"]
-
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
-_NOWHERE: tuple[str, ...] = ()
 
 
 def fresh(lane: Lane, window: LaneWindow, entries: Iterable[bytes], count_max: int) -> list[Delivery]:
@@ -41,9 +36,9 @@ def fresh(lane: Lane, window: LaneWindow, entries: Iterable[bytes], count_max: i
 
 def deliver(lane: Lane, window: LaneWindow, offsets: Sequence[int], messages: Sequence[Message]) -> list[Delivery]:
     """Deliveries of messages at these offsets, with what attempt each is."""
-    positions = list(map(_new_position, zip(repeat(lane.name), offsets, repeat(_NOWHERE), strict=False)))
+    positions = list(map(Position, repeat(lane.name), offsets))
     attempts = map(window.attempt, offsets) if window.attempts else repeat(1)
-    return list(map(_new_delivery, zip(messages, positions, positions, attempts, strict=False)))
+    return list(map(Delivery, messages, positions, positions, attempts))
 
 
 def wanted(window: LaneWindow, offsets: Iterable[int]) -> list[Mark]:

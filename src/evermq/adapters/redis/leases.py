@@ -331,8 +331,7 @@ class Leases:
         """What nobody was handed goes back without counting as an attempt."""
         names = {lane.name: window for lane, window in self._held.items()}
         for delivery in self._ready:
-            lane, offset, _ = delivery.position
-            names[lane].put_back([offset or 0])
+            names[delivery.position.lane].put_back([delivery.position.offset or 0])
         self._unsaved.update(self._held)
         self._ready.clear()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from evermq.adapters.redis.leases import Leases
 from evermq.errors import Closed
 from evermq.port import Delivery
+from evermq.position import Position
 
 if TYPE_CHECKING:
     from evermq.adapters.redis.topic import Topic
@@ -102,11 +103,11 @@ class RedisReader:
 
 
 def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, list[int]]:
-    receipts = [delivery[2] for delivery in deliveries]
-    lanes = {receipt[0] for receipt in receipts}
+    receipts: list[Position] = [delivery.receipt for delivery in deliveries]
+    lanes = {receipt.lane for receipt in receipts}
     if len(lanes) == 1:
-        return {lanes.pop(): [receipt[1] for receipt in receipts]}
+        return {lanes.pop(): [receipt.offset or 0 for receipt in receipts]}
     by_lane: dict[str, list[int]] = {lane: [] for lane in lanes}
-    for lane, offset, _ in receipts:
-        by_lane[lane].append(offset)
+    for receipt in receipts:
+        by_lane[receipt.lane].append(receipt.offset or 0)
     return by_lane

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from evermq.adapters.remote.agreed import Resets, check_agreed
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
@@ -306,7 +308,7 @@ class SharedReader:
                     raise
                 continue
             generation = self._generation
-            return [Delivery(m, position, (generation, receipt), n) for m, position, receipt, n in found]
+            return [replace(each, receipt=(generation, each.receipt)) for each in found]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         reader = await self.current()
@@ -331,4 +333,4 @@ class SharedReader:
 
     def _mine(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         generation = self._generation
-        return [Delivery(m, position, r[1], n) for m, position, r, n in deliveries if r[0] == generation]
+        return [replace(each, receipt=each.receipt[1]) for each in deliveries if each.receipt[0] == generation]

@@ -34,8 +34,6 @@ _NO_VALUE = (TypeError, AttributeError, LookupError, OverflowError, ValueError)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 _new_message = partial(tuple.__new__, Message)
-_new_position = partial(tuple.__new__, Position)
-_new_delivery = partial(tuple.__new__, Delivery)
 
 encode = _encoder.encode
 
@@ -114,7 +112,9 @@ def pack_positions(positions: Sequence[Position]) -> list[Any]:
     """Positions as columns; `via` once, where it is the same for all."""
     if not positions:
         return []
-    lanes, offsets, vias = zip(*positions, strict=True)
+    lanes = [position.lane for position in positions]
+    offsets = [position.offset for position in positions]
+    vias = [position.via for position in positions]
     one_lane = lanes.count(lanes[0]) == len(lanes)
     one_via = vias.count(vias[0]) == len(vias)
     return [lanes[0] if one_lane else lanes, offsets, vias[:1] if one_via else vias]
@@ -127,15 +127,16 @@ def unpack_positions(columns: Sequence[Any]) -> list[Position]:
     lanes, offsets, vias = columns
     every_lane = repeat(lanes) if isinstance(lanes, str) else lanes
     every_via = repeat(tuple(vias[0])) if len(vias) == 1 else map(tuple, vias)
-    return list(map(_new_position, zip(every_lane, offsets, every_via, strict=False)))
+    return list(map(Position, every_lane, offsets, every_via))
 
 
 def pack_deliveries(deliveries: Sequence[Delivery], tokens: Sequence[int]) -> list[Any]:
     """Deliveries as columns; their receipts stay here, tokens stand for them."""
     if not deliveries:
         return []
-    messages, positions, _, attempts = zip(*deliveries, strict=True)
-    return [pack_messages(messages), pack_positions(positions), tokens, attempts]
+    messages = pack_messages([each.message for each in deliveries])
+    positions = pack_positions([each.position for each in deliveries])
+    return [messages, positions, tokens, [each.attempt for each in deliveries]]
 
 
 def unpack_deliveries(columns: Sequence[Any]) -> list[Delivery]:
@@ -143,15 +144,13 @@ def unpack_deliveries(columns: Sequence[Any]) -> list[Delivery]:
     if not columns:
         return []
     messages, positions, tokens, attempts = columns
-    rows = zip(unpack_messages(messages), unpack_positions(positions), tokens, attempts, strict=True)
-    return list(map(_new_delivery, rows))
+    return list(map(Delivery, unpack_messages(messages), unpack_positions(positions), tokens, attempts))
 
 
 def encode_error(error: BaseException) -> list[Any]:
     """An error by name; what is not ours is uncertain."""
     if isinstance(error, Partial):
-        outcomes = [[0, *o] if isinstance(o, Position) else [1, *encode_error(o)] for o in error.outcomes]
-        return ["Partial", outcomes]
+        return ["Partial", list(map(_encoded, error.outcomes))]
     for kind in type(error).__mro__:
         if kind.__name__ in errors.__all__:
             return [kind.__name__, str(error)]
@@ -166,6 +165,12 @@ def decode_error(encoded: Sequence[Any]) -> EvermqError:
     kind = getattr(errors, name, Uncertain) if name in errors.__all__ else Uncertain
     error: EvermqError = kind(detail)
     return error
+
+
+def _encoded(outcome: Position | EvermqError) -> list[Any]:
+    if isinstance(outcome, Position):
+        return [0, outcome.lane, outcome.offset, outcome.via]
+    return [1, *encode_error(outcome)]
 
 
 def _outcome(encoded: Sequence[Any]) -> Position | EvermqError:

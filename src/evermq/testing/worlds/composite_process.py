@@ -39,9 +39,9 @@ class Story:
 
     def handed(self, ev: str, delivery: Delivery, group: str, proc: str) -> None:
         """Write down what became of a delivery."""
-        message, position, _, attempt = delivery
-        via, sha = "/".join(position.via), digest(message.body)
-        self.tell(ev, id=message.id, group=group, proc=proc, attempt=attempt, via=via, sha=sha)
+        message, via = delivery.message, "/".join(delivery.position.via)
+        sha = digest(message.body)
+        self.tell(ev, id=message.id, group=group, proc=proc, attempt=delivery.attempt, via=via, sha=sha)
 
 
 @dataclass(slots=True)

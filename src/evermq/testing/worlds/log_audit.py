@@ -94,7 +94,7 @@ async def _read_queue(queue: LogQueue, group: str, books: Books, wrong: list[str
     last: dict[tuple[str, bytes], int] = {}
     ends: dict[str, int] = {}
     while found := await read_past_damage(reader, 100):
-        for message, position, _, _ in found:
+        for message, position in [(each.message, each.position) for each in found]:
             offset = position.offset or 0
             if group != GROUP and offset < ends.get(position.lane, 0):  # to GROUP some come again first
                 wrong.append(f"{message.id} came with offset {offset}, which is behind others of its lane")

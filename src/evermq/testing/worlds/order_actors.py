@@ -226,9 +226,9 @@ class Consumer(_Process):
         return True
 
     def _handle(self, delivery: Delivery) -> bool:
-        message, position, _, attempt = delivery
-        what = {"id": message.id, "group": self._group, "proc": self.name, "via": "/".join(position.via)}
-        self._record.tell("deliver", sha=digest(message.body), attempt=attempt, **what)
+        message, via = delivery.message, "/".join(delivery.position.via)
+        what = {"id": message.id, "group": self._group, "proc": self.name, "via": via}
+        self._record.tell("deliver", sha=digest(message.body), attempt=delivery.attempt, **what)
         if message.headers.get(FLAGGED):
             self._record.flagged[self._group] += 1
         is_dead = self._record.clock.random.random() < self.dead

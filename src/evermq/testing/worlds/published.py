@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from msgspec.structs import replace
+
 from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery, Queue, Start
@@ -134,7 +136,7 @@ class _Client:
             found = await self.rungs[key].append([message._replace(key=message.key or message.id.encode())])
         except Partial as error:
             return error.outcomes[0] if isinstance(error.outcomes[0], EvermqError) else error
-        return found[0]._replace(via=(key,))
+        return found[0].under(key)
 
 
 class _Reader:
@@ -186,7 +188,7 @@ class _Reader:
             await self._client.run.clock.sleep(wait_ms)
             return []
         found = await self._readers[key].read(count_max=count_max, wait_ms=wait_ms)
-        return [each._replace(position=each.position._replace(via=(key,))) for each in found]
+        return [replace(each, position=each.position.under(key)) for each in found]
 
 
 WORLDS = (
