@@ -35,7 +35,7 @@ class Lane:
     def of(cls, topic: str, epoch: int, number: int) -> Lane:
         tag = f"{topic}.{epoch}.{number}"
         one = {letter: b"".join(argument(f"evermq:{{{tag}}}:{word}")) for letter, word in _WORDS.items()}
-        keys = {kinds: b"".join(one[letter] for letter in kinds) for kinds in ("s", "sl", "sld")}
+        keys = {kinds: b"".join(one[letter] for letter in kinds) for kinds in ("s", "l", "sl", "sld")}
         return cls(str(number) if epoch == 1 else f"{epoch}.{number}", epoch, number, tag, keys)
 
 

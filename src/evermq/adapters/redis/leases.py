@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from evermq.adapters.redis.handing import deliver, fresh, picked, wanted
 from evermq.adapters.redis.lane import Lane, readers_key
+from evermq.adapters.redis.rest import with_the_rest
 from evermq.adapters.redis.script import Packed, Script, pack
 from evermq.adapters.redis.window import LaneWindow
 from evermq.adapters.redis.wire import Request
@@ -196,6 +198,11 @@ class Leases:
     ) -> None:
         """Hand out what came. busy: the lanes that were leased before."""
         left = count_max
+        try:
+            replies = await with_the_rest(self._topic.wire, self._topic.id, lanes, replies)
+        except EvermqError:
+            self._unsaved.update(busy)  # as if the answer had been lost
+            raise
         unsaved: list[Lane] = []
         again: list[Lane] = []
         for lane, reply in zip(lanes, replies, strict=True):
@@ -203,7 +210,7 @@ class Leases:
                 if left <= 0:
                     self._candidates.appendleft(lane)
                 continue
-            stands, blob, handed, crashed, end, *entries = reply
+            stands, blob, handed, crashed, end, _, *entries = reply
             window = busy.get(lane) or LaneWindow.load(stands, blob, handed, crashed=bool(crashed))
             self._held[lane] = window
             begin = window.next
@@ -271,7 +278,8 @@ class Leases:
                 more = self._request(lanes, {}, self._count_max)
                 saved, taken = await self._topic.wire.calls(self._saving(saving), more)
                 freed = self._saved(saving, saved)
-                await self._taken(lanes, {}, taken, self._count_max)
+                with suppress(EvermqError):  # the next read meets it: what was changed is saved
+                    await self._taken(lanes, {}, taken, self._count_max)
             else:
                 freed = await self._save(list(self._unsaved))
             if freed:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
@@ -17,7 +19,7 @@ from evermq.adapters.redis.topology import Topology
 from evermq.errors import EvermqError, Uncertain
 from evermq.traits import Durable
 
-__all__ = ["Wire"]
+__all__ = ["Stretch", "Wire"]
 
 Values = Sequence[Argument]
 Call = tuple[Script, list[bytes], list[Packed]]  # a script, its keys and its arguments
@@ -34,6 +36,14 @@ class Request(NamedTuple):
     shared: Packed
     each: Sequence[Packed] = ()
     beside: str = ""
+
+
+class Stretch(NamedTuple):
+    """Entries of a lane's list, by their indices."""
+
+    lane: Lane
+    begin: int
+    size: int
 
 
 class Wire:
@@ -106,6 +116,22 @@ class Wire:
         found: list[Any] = reply
         return found
 
+    async def entries(self, wanted: Sequence[Stretch]) -> list[tuple[list[Any], list[bytes]]]:
+        """Of each stretch [topic id, number of the first entry of the list], and what stands there at that moment.
+
+        By plain commands, which cost the server a quarter of what a script over large values does."""
+        found: list[tuple[list[Any], list[bytes]]] = []
+        placed = [(await self.topology.server(each.lane.tag), each) for each in wanted]
+        for server, mine in groupby(placed, itemgetter(0)):
+            stretches = [stretch for _, stretch in mine]
+            *queued, read = await server.ask(_read_at_once(stretches), 2 + 2 * len(stretches))
+            told = [*queued, *(read if isinstance(read, list) else [read])]
+            if error := next((reply for reply in told if isinstance(reply, Exception)), None):
+                await self.topology.doubt()
+                raise failure(error, server.where)
+            found += zip(read[::2], read[1::2], strict=True)
+        return found
+
     async def tell(self, tag: str, *values: Argument) -> Any:
         """A command on the server that holds a tag."""
         server = await self.topology.server(tag)
@@ -175,3 +201,11 @@ class Wire:
             f"redis {server.where}: appended, but {confirmed} of {self._replicas} replicas confirmed it within "
             f"{self._replicas_ms} ms"
         )
+
+
+def _read_at_once(stretches: Iterable[Stretch]) -> list[bytes]:
+    parts = command("MULTI")
+    for lane, begin, size in stretches:
+        parts += [b"*4\r\n", *argument("HMGET"), lane.keys["s"], *argument("id"), *argument("head")]
+        parts += [b"*4\r\n", *argument("LRANGE"), lane.keys["l"], *argument(begin), *argument(begin + size - 1)]
+    return parts + command("EXEC")
