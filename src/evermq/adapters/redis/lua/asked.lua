@@ -8,8 +8,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local seen = redis.call('ZSCORE', KEYS[1], token)
 if ARGV[3] == 'leave' then
   redis.call('ZREM', KEYS[1], token)
-elseif not seen or now - seen > window / 2 then
+elseif not seen or math.abs(now - seen) > window / 2 then
   redis.call('ZADD', KEYS[1], now, token)
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10 * window)
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 10 * window, '+inf') -- from before the clock was set back
 end
-return {redis.call('ZCOUNT', KEYS[1], now - window, '+inf'), now}
+return {redis.call('ZCOUNT', KEYS[1], now - window, now + window), now}

@@ -33,7 +33,7 @@ local function join(lane)
   local nxt, entry, base = find(KEYS[2 * lane], tonumber(state[3]), tonumber(state[4]), tonumber(state[2]))
   redis.call('HSET', state_key, 'next:' .. group, string.format('%.0f,%.0f,%.0f', nxt, entry, base),
     'low:' .. group, string.format('%.0f,%.0f', entry, base))
-  for _, field in ipairs({'handed:', 'blob:', 'again:', 'open:', 'owner:', 'until:'}) do
+  for _, field in ipairs({'handed:', 'blob:', 'again:', 'open:', 'owner:', 'until:', 'lease:'}) do
     redis.call('HDEL', state_key, field .. group)
   end
   if not known then

@@ -22,17 +22,20 @@ end
 
 local function leave(lane)
   local state_key = KEYS[2 * lane - 1]
-  local state = redis.call('HMGET', state_key, 'id', 'groups', 'owner:' .. group, 'until:' .. group)
+  local state = redis.call('HMGET', state_key, 'id', 'groups', 'owner:' .. group, 'until:' .. group,
+    'lease:' .. group)
   if state[1] ~= id then return 0 end
   local left, found = {}, 0
   for name in string.gmatch(state[2], '[^,]+') do
     if name == group then found = 1 else left[#left + 1] = name end
   end
   if found == 0 then return 0 end
-  if state[3] and tonumber(state[4]) > now then return 2 end
+  -- A lease that ends in twice its length and more is from before the clock was set back: it holds nothing.
+  local left_ms = state[3] and tonumber(state[4]) - now
+  if left_ms and left_ms > 0 and left_ms <= 2 * tonumber(state[5] or left_ms) then return 2 end
   if ARGV[3] == 'look' then return 1 end
   redis.call('HSET', state_key, 'groups', table.concat(left, ','))
-  for _, field in ipairs({'next:', 'low:', 'handed:', 'blob:', 'again:', 'open:', 'owner:', 'until:'}) do
+  for _, field in ipairs({'next:', 'low:', 'handed:', 'blob:', 'again:', 'open:', 'owner:', 'until:', 'lease:'}) do
     redis.call('HDEL', state_key, field .. group)
   end
   trim(state_key, KEYS[2 * lane], left)

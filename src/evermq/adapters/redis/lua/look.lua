@@ -27,7 +27,8 @@ end
 
 local function look(lane)
   local state = redis.call('HMGET', KEYS[3 * lane - 2], 'id', 'end', 'delayed', 'next:' .. group,
-    'owner:' .. group, 'until:' .. group, 'again:' .. group, 'open:' .. group, 'closed', 'handed:' .. group)
+    'owner:' .. group, 'until:' .. group, 'again:' .. group, 'open:' .. group, 'closed', 'handed:' .. group,
+    'lease:' .. group)
   if state[1] ~= id or not state[4] then return 'x' end
   local last, wake = tonumber(state[2]), nil
   local delayed = tonumber(state[3])
@@ -42,7 +43,9 @@ local function look(lane)
     letter = state[5] == token and 'm' or 'o'
     if again then wake = math.min(wake or again, again) end
   end
-  if state[5] and state[5] ~= token and tonumber(state[6]) > now then
+  -- A lease that ends in twice its length and more is from before the clock was set back: it holds nothing.
+  local left_ms = state[5] and tonumber(state[6]) - now
+  if state[5] and state[5] ~= token and left_ms > 0 and left_ms <= 2 * tonumber(state[11] or left_ms) then
     if letter == 'r' then letter = 'h' end
     wake = math.min(wake or tonumber(state[6]), tonumber(state[6]))
   elseif state[5] and state[5] ~= token then

@@ -7,6 +7,6 @@ local till = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) +
 local replies = {}
 for lane, state_key in ipairs(KEYS) do
   replies[lane] = redis.call('HGET', state_key, 'owner:' .. group) == token and 1 or 0
-  if replies[lane] == 1 then redis.call('HSET', state_key, 'until:' .. group, till) end
+  if replies[lane] == 1 then redis.call('HSET', state_key, 'until:' .. group, till, 'lease:' .. group, ARGV[3]) end
 end
 return replies

@@ -38,9 +38,12 @@ local function save(lane)
   if ARGV[at + 1] == 'free' then
     gone[#gone + 1] = 'owner:' .. group
     gone[#gone + 1] = 'until:' .. group
+    gone[#gone + 1] = 'lease:' .. group
   else
     set[#set + 1] = 'until:' .. group
     set[#set + 1] = string.format('%.0f', now + lease_ms)
+    set[#set + 1] = 'lease:' .. group
+    set[#set + 1] = lease_ms
   end
   redis.call('HSET', state_key, unpack(set))
   if #gone > 0 then redis.call('HDEL', state_key, unpack(gone)) end

@@ -16,7 +16,7 @@ local LARGE, MUCH = 16384, 131072 -- bytes of an entry, and of what is left to t
 -- A fair share of all lanes, so that a reader that comes later gets its part as soon as others have settled theirs.
 local first, room = #KEYS % 2, tonumber(ARGV[7])
 if first == 1 then
-  local readers = redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[9]), '+inf')
+  local readers = redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[9]), now + tonumber(ARGV[9]))
   room = math.min(room, math.ceil((room + tonumber(ARGV[8])) / math.max(1, readers)) - tonumber(ARGV[8]))
 end
 
@@ -50,11 +50,13 @@ local function take(lane)
   local state_key, list_key, from = KEYS[first + 2 * lane - 1], KEYS[first + 2 * lane], ARGV[9 + lane]
   if from == '' and room <= 0 then return {} end
   local state = redis.call('HMGET', state_key, 'id', 'end', 'head', 'next:' .. group, 'blob:' .. group,
-    'handed:' .. group, 'again:' .. group, 'owner:' .. group, 'until:' .. group)
+    'handed:' .. group, 'again:' .. group, 'owner:' .. group, 'until:' .. group, 'lease:' .. group)
   if state[1] ~= id or not state[4] then return {} end
   local owner = state[8]
   if from ~= '' and owner ~= token then return {} end
-  if owner and owner ~= token and tonumber(state[9]) > now then return {} end
+  -- A lease that ends in twice its length and more is from before the clock was set back: it holds nothing.
+  local left_ms = owner and tonumber(state[9]) - now
+  if owner and owner ~= token and left_ms > 0 and left_ms <= 2 * tonumber(state[10] or left_ms) then return {} end
   -- One that is the reader's and that it does not know of: the answer that handed it over got lost.
   local crashed = owner and (owner ~= token or from == '')
   local stands = from ~= '' and from or state[4]
@@ -74,7 +76,8 @@ local function take(lane)
     redis.call('HSET', state_key, 'handed:' .. group, string.format('%.0f', handed))
   end
   if from == '' then room = room - 1 end
-  redis.call('HSET', state_key, 'owner:' .. group, token, 'until:' .. group, string.format('%.0f', now + lease_ms))
+  redis.call('HSET', state_key, 'owner:' .. group, token, 'until:' .. group, string.format('%.0f', now + lease_ms),
+    'lease:' .. group, lease_ms)
   local left_over = rest > 0 and state[3] .. ',' .. rest or ''
   return {stands, state[5] or '', state[6] or '0', crashed and 1 or 0, state[2], left_over, unpack(found)}
 end
