@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Outside packages beyond the standard library; a room that is not named has none.
 MAY_USE: dict[str, set[str]] = {
+    CORE: {"msgspec"},
     "adapters": {"aiokafka", "aiormq", "confluent_kafka", "crc32c", "grpc", "msgspec", "pamqp", "redis", "yarl"},
     "coordination": {"aiohttp", "kazoo"},
     "compose": {"msgspec"},

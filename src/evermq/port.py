@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from evermq.errors import Misconfigured
 from evermq.message import Message
 from evermq.position import Position
 from evermq.traits import Traits
@@ -44,6 +45,10 @@ class Start:
 
     OLDEST: ClassVar[Start]
     NEWEST: ClassVar[Start]
+
+    def __post_init__(self) -> None:
+        if type(self.value) is not int:  # engines write it down as it is
+            raise Misconfigured(f"start {self.at}, value {self.value!r}: give a whole number")
 
 
 Start.OLDEST = Start("oldest")

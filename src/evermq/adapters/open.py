@@ -109,7 +109,7 @@ def _open_memory(address: Address) -> Place:
     if address.options.keys() - {"lanes"}:
         raise Misconfigured(f"memory://{address.place}: of options only lanes is known")
     lanes = address.options.get("lanes", "8")
-    if not lanes.isdigit() or not int(lanes):
+    if not lanes.isdecimal() or not int(lanes):
         raise Misconfigured(f"memory://{address.place}: lanes = {lanes!r}: give a whole number from 1 on")
     return _memory.setdefault(address.place, MemoryPlace(lanes=int(lanes)))
 

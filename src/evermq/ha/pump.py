@@ -17,6 +17,7 @@ __all__ = ["HOPS_BYTES_MAX", "Pump", "PumpCounts"]
 
 HOPS_BYTES_MAX = 64  # what the header of the pump takes of the target's limit at most
 _HOPS_MAX = 8
+_HOPS_DIGITS_MAX = 4  # of what may stand in a header
 _WAIT_MS = 1_000
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 2_000
@@ -203,7 +204,7 @@ class Pump:
 
 def _hops(message: Message) -> int:
     hops = message.headers.get(HOPS, "0")
-    return int(hops) if hops.isdigit() else 0
+    return int(hops) if hops.isdecimal() and len(hops) <= _HOPS_DIGITS_MAX else 0
 
 
 def _hopped(message: Message) -> Message:

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from msgspec.structs import replace
-
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import BEHIND_ALL, SEQ, VOID, Number, lane_of_stream, number_of, plain
 from evermq.policy.gone import Gone
@@ -89,7 +87,7 @@ class Gate:
         number = number_of(delivery.message)
         if number is None:
             self.counts.foreign += 1
-            ready.append(replace(delivery, receipt=Ticket(delivery)))
+            ready.append(Delivery(delivery.message, delivery.position, Ticket(delivery), delivery.attempt))
             return
         lane = self._lane(lane_of_stream(number.stream))
         stream = self._stream(lane, number) if lane.claimed else None

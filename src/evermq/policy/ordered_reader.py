@@ -8,6 +8,7 @@ from itertools import chain
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
+from evermq.pause import pause_ms
 from evermq.policy.absence import Absence
 from evermq.policy.collector import DAY_MS, Collector
 from evermq.policy.gate import UNPROVED, Gate
@@ -126,7 +127,7 @@ class OrderedReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        back = self._take_back(deliveries, delay_ms)
+        back = self._take_back(deliveries, pause_ms(delay_ms))
         back += self._sweep.behind(back, delay_ms)
         try:
             await self._inner.release(back, delay_ms=delay_ms)

@@ -22,7 +22,7 @@ from evermq.adapters.kafka.topic import Topic, deletions, weaknesses
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected, Unavailable
 from evermq.port import GroupState, Start, TopicState
-from evermq.topics import check_group, check_topic
+from evermq.topics import check_group, check_lanes, check_topic
 from evermq.traits import Durable
 
 __all__ = ["KafkaPlace"]
@@ -70,8 +70,8 @@ class KafkaPlace:
         """Topics that are made have the replicas and the retention that the URL says."""
         self.check()
         check_topic(topic)
-        if lanes is not None and lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        if lanes is not None:
+            check_lanes(lanes)
         for group in groups:
             check_group(group)
         settings = self.settings

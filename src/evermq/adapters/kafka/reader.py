@@ -10,6 +10,7 @@ from evermq.adapters.kafka.group import Taken
 from evermq.adapters.kafka.membership import Membership
 from evermq.clock import Clock
 from evermq.errors import Closed
+from evermq.pause import pause_ms
 from evermq.port import Delivery
 from evermq.position import Position
 
@@ -57,7 +58,7 @@ class KafkaReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._clock.now_ms() + max(0, delay_ms)
+        due_ms = self._clock.now_ms() + pause_ms(delay_ms)
         if self._group.release(self, _by_lane(deliveries), due_ms):
             self._membership.commits.soon()
 

@@ -95,6 +95,7 @@ class Catalog:
         now.generation += 1  # also of one that failed, whose first copy may be there
         wanted = _Content(generation=now.generation, numbers=now.numbers, topics=topics, groups=groups)
         encoded = msgspec.json.format(msgspec.json.encode(wanted), indent=1)
+        msgspec.json.decode(encoded, type=_Content)  # what cannot be read again must not take the place of what can
         whole = b"%08x\n%s\n" % (crc32c.crc32c(encoded), encoded)
         for name in _COPIES:
             self._replace(name, whole)

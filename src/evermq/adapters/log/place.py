@@ -33,9 +33,9 @@ from evermq.adapters.log.segment import Segment
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Damaged, Misconfigured, NoSuchTopic, Unavailable
+from evermq.errors import Closed, Damaged, NoSuchTopic, Unavailable
 from evermq.port import GroupState, Start, TopicState
-from evermq.topics import check_group, check_topic
+from evermq.topics import check_group, check_lanes, check_topic
 
 __all__ = ["LogPlace"]
 
@@ -303,8 +303,7 @@ class LogPlace:
         return next((topic for topic in self.topics_by_number.values() if topic.name == name), None)
 
     def _make_topic(self, name: str, lanes: int) -> Topic:
-        if not 1 <= lanes <= 65_536:
-            raise Misconfigured(f"lanes = {lanes}: give 1 to 65536")
+        check_lanes(lanes, 65_536)
         with self.lock:
             record = TopicRecord(number=self.catalog.number(), name=name, lanes=lanes, created_ms=self.clock.now_ms())
             self._save(partial(self.catalog.add_topic, record))

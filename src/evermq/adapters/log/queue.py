@@ -72,7 +72,7 @@ class LogQueue:
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
-        if lane is not None and (not lane.isdigit() or int(lane) >= self.traits.lanes):
+        if lane is not None and (not lane.isdecimal() or int(lane) >= self.traits.lanes):
             raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {self.traits.lanes - 1}')
         return self._topic.backlog(group, lane)
 

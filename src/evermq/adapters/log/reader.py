@@ -13,6 +13,7 @@ from evermq.adapters.log.group import Group, Handed
 from evermq.adapters.log.reading import bytes_of
 from evermq.adapters.log.topic import Topic
 from evermq.errors import Closed, Unavailable
+from evermq.pause import pause_ms
 from evermq.port import Delivery
 from evermq.position import Position
 
@@ -68,7 +69,7 @@ class LogReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._topic.time.now_ms() + max(0, delay_ms)
+        due_ms = self._topic.time.now_ms() + pause_ms(delay_ms)
         with self._topic.lock:
             changes = self._change(_by_lane(deliveries), lambda lane, offsets: self._release(lane, offsets, due_ms))
             self._record(changes)

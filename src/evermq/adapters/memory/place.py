@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from evermq.adapters.memory.queue import MemoryQueue
 from evermq.adapters.memory.topic import Topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected
+from evermq.errors import Closed, NoSuchTopic, Rejected
 from evermq.port import GroupState, Start, TopicState
-from evermq.topics import check_group, check_topic
+from evermq.topics import check_group, check_lanes, check_topic
 
 __all__ = ["MemoryPlace"]
 
@@ -84,8 +84,7 @@ class MemoryPlace:
 
     def _make(self, topic: str, lanes: int) -> Topic:
         self._check()
-        if lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        check_lanes(lanes)
         found = self._topics.get(check_topic(topic))
         if found is None:
             found = Topic(topic, lanes, self._count_max, self._message_bytes_max, self._clock)

@@ -12,7 +12,7 @@ from evermq.errors import Closed, Misconfigured
 from evermq.message import Message
 from evermq.port import Start
 from evermq.position import Position
-from evermq.topics import check_group, check_topic
+from evermq.topics import check_group, check_lanes, check_topic
 
 __all__ = ["MemoryQueue"]
 
@@ -34,8 +34,7 @@ class MemoryQueue:
         clock: Clock = SYSTEM,
         topic: Topic | None = None,
     ) -> None:
-        if lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        check_lanes(lanes)
         self._topic = topic or Topic(check_topic(name), lanes, count_max, message_bytes_max, clock)
         self._readers: list[MemoryReader] = []
         self._closed = False

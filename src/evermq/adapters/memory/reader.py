@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from evermq.adapters.memory.group import Group
 from evermq.adapters.memory.topic import Topic
 from evermq.errors import Closed
+from evermq.pause import pause_ms
 from evermq.port import Delivery
 from evermq.position import Position
 
@@ -46,7 +47,7 @@ class MemoryReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._topic.clock.now_ms() + max(0, delay_ms)
+        due_ms = self._topic.clock.now_ms() + pause_ms(delay_ms)
         for lane, offsets in _by_lane(deliveries):
             self._group.release(self, lane, offsets, due_ms)
 

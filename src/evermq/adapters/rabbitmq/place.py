@@ -17,7 +17,7 @@ from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Denied, Misconfigured, NoSuchTopic, Rejected, Unavailable, Unsupported
 from evermq.port import GroupState, Start, TopicState
-from evermq.topics import check_group, check_topic
+from evermq.topics import check_group, check_lanes, check_topic
 
 __all__ = ["RabbitPlace"]
 
@@ -70,8 +70,8 @@ class RabbitPlace:
         check_topic(topic)
         for group in groups:
             check_group(group)
-        if lanes is not None and lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        if lanes is not None:
+            check_lanes(lanes)
         wanted = lanes or self._options.lanes
         made = await self._registry.change(topic, wanted or _LANES, tuple(groups))
         await self._control.make(made)

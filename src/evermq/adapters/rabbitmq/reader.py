@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evermq.adapters.rabbitmq.lane import Lane
 from evermq.errors import Closed, EvermqError
+from evermq.pause import pause_ms
 from evermq.port import Delivery
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class RabbitReader:
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
         now_ms = self._readers.clock.monotonic_ms()
+        due_ms = now_ms + pause_ms(delay_ms)
         for lane, tags in self._by_lane(deliveries):
-            lane.release(tags, now_ms + max(0, delay_ms))
+            lane.release(tags, due_ms)
         self._released_ms = now_ms
         self._news.set()
 

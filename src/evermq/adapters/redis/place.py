@@ -15,9 +15,9 @@ from evermq.adapters.redis.settings import Settings
 from evermq.adapters.redis.topic import Topic
 from evermq.adapters.redis.wire import Wire
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Misconfigured, NoSuchTopic
+from evermq.errors import Closed, NoSuchTopic
 from evermq.port import GroupState, Start, TopicState
-from evermq.topics import check_group, check_topic
+from evermq.topics import check_group, check_lanes, check_topic
 
 __all__ = ["RedisPlace"]
 
@@ -58,8 +58,8 @@ class RedisPlace:
         check_topic(topic)
         for group in groups:
             check_group(group)
-        if lanes is not None and lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        if lanes is not None:
+            check_lanes(lanes)
         wanted = lanes or self._options.lanes
         made = self._topics.setdefault(topic, self._topic(topic))
         await made.make(wanted or _LANES, groups, keep=self._options.create)
@@ -72,8 +72,7 @@ class RedisPlace:
 
         Raises NoSuchTopic, Misconfigured.
         """
-        if lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        check_lanes(lanes)
         await (await self._find(topic)).relane(lanes)
 
     async def reset(self, topic: str, group: str, start: Start) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evermq.adapters.redis.leases import Leases
 from evermq.errors import Closed
+from evermq.pause import pause_ms
 from evermq.port import Delivery
 from evermq.position import Position
 
@@ -68,7 +69,7 @@ class RedisReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._leases.server_ms() + max(0, delay_ms)
+        due_ms = self._leases.server_ms() + pause_ms(delay_ms)
 
         def put_back(window: LaneWindow, offsets: Iterable[int]) -> None:
             window.release(offsets, due_ms)

@@ -14,6 +14,7 @@ from evermq.adapters.remote.wire import pack_messages, unpack_deliveries, unpack
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, Uncertain
 from evermq.message import Message
+from evermq.pause import pause_ms
 from evermq.port import Delivery, GroupState, Start, TopicState
 from evermq.position import Position
 from evermq.traits import Traits
@@ -167,7 +168,7 @@ class RemoteReader:
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
         tokens = [delivery.receipt for delivery in deliveries]
-        await self._connection.ask("release", self._number, tokens, delay_ms)
+        await self._connection.ask("release", self._number, tokens, pause_ms(delay_ms))
 
     async def close(self) -> None:
         if not self.closed:

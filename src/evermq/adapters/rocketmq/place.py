@@ -17,7 +17,7 @@ from evermq.adapters.rocketmq.topic import Topic, shown, topic_of, wire_topic
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
-from evermq.topics import check_group
+from evermq.topics import check_group, check_lanes
 from evermq.traits import Durable
 
 __all__ = ["RocketPlace"]
@@ -58,8 +58,8 @@ class RocketPlace:
         wire = wire_topic(topic)
         for group in groups:
             check_group(group)
-        if lanes is not None and lanes < 1:
-            raise Misconfigured(f"lanes = {lanes}: give 1 at least")
+        if lanes is not None:
+            check_lanes(lanes)
         wanted = lanes or self.options.lanes
         masters = await self._admin.masters()
         if not await self._admin.has_topic(wire, masters):  # the proxy remembers for a while what it did not find

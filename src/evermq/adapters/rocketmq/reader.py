@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from evermq.adapters.rocketmq.group import Group
 from evermq.clock import Clock
 from evermq.errors import Closed
+from evermq.pause import pause_ms
 from evermq.port import Delivery
 
 __all__ = ["RocketReader"]
@@ -56,7 +57,7 @@ class RocketReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._clock.monotonic_ms() + max(0, delay_ms)
+        due_ms = self._clock.monotonic_ms() + pause_ms(delay_ms)
         await self._group.release(self, self._tokens(deliveries), due_ms)
 
     async def close(self) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from evermq.errors import Rejected
 from evermq.port import Delivery, Reader
-from evermq.testing.conformance.bench import Bench, bodies
+from evermq.testing.conformance.bench import Bench, bodies, raised
 from evermq.testing.conformance.chapter import Chapter
 from evermq.testing.conformance.needs import Need
 
@@ -31,6 +32,32 @@ async def released_message_comes_again(bench: Bench) -> None:
         assert (delivery.message.body, delivery.attempt) == (b"a", attempt)
         await reader.release([delivery])
     await reader.ack(await bench.take(reader, 1))
+    await bench.nothing_comes(reader)
+
+
+@release()
+async def release_takes_parts_of_a_millisecond(bench: Bench) -> None:
+    """Seconds times a thousand are seldom whole: what is written down of them is."""
+    await bench.append("a")
+    reader = await bench.reader()
+    await reader.release(await bench.take(reader, 1), delay_ms=0.5)  # type: ignore[arg-type]
+    [delivery] = await bench.take(reader, 1)
+    assert delivery.attempt == 2
+    await reader.release([delivery], delay_ms=-3)
+    await reader.ack(await bench.take(reader, 1))
+    await bench.nothing_comes(reader)
+
+
+@release()
+async def release_for_no_time_is_refused_and_changes_nothing(bench: Bench) -> None:
+    """What is no number of milliseconds, or ages."""
+    await bench.append("a")
+    reader = await bench.reader()
+    found = await bench.take(reader, 1)
+    for delay in ("1", None, float("nan"), float("inf"), 10**30):
+        error = await raised(Rejected, reader.release(found, delay_ms=delay))  # type: ignore[arg-type]
+        assert "delay_ms" in str(error)
+    await reader.ack(found)
     await bench.nothing_comes(reader)
 
 
