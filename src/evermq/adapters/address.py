@@ -68,6 +68,8 @@ def parse(url: str, *, topic_needed: bool = True) -> Address:
     shown = redacted(url)
     if not url.isprintable():
         raise Misconfigured(f"{shown!r}: control characters do not belong in a URL: leave them out")
+    if url != url.strip():
+        raise Misconfigured(f"{shown!r}: a blank stands before or behind it: leave it out")
     try:
         parts = urlsplit(url)
     except ValueError:  # which says what it read
@@ -122,7 +124,7 @@ def _host(address: Address, text: str) -> tuple[str, int | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host:
+    if not host or port == 0:
         raise Misconfigured(f"{address}: {text!r} is no host or host:port: {_SHAPES[address.engine]}")
     return host, port
 

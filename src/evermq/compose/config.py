@@ -146,10 +146,12 @@ def _require(value: object, at: str) -> Durable | None:
 
 def _child(value: object, at: str, *, extra: tuple[str, ...] = ()) -> Child:
     if isinstance(value, str):
+        if not value.strip():
+            raise Misconfigured(f'{at}: the URL of a queue is empty: give one, as "log:///directory/topic"')
         return Child(url=value)
     table = _table(value, at)
     use = table.get("use", "queue")
-    if use not in _CHILDREN:
+    if not isinstance(use, str) or use not in _CHILDREN:
         near = difflib.get_close_matches(str(use), _CHILDREN, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_CHILDREN)}"
         raise Misconfigured(f"{at}: use = {use!r} is not known: {hint}")
@@ -170,6 +172,8 @@ def _children(use: str, table: dict[str, Any], at: str, extra: tuple[str, ...]) 
         named = _table(table.get("children", {}), f"{at} children")
         if not named:
             raise Misconfigured(f"{at}: a route needs children: a table of name = URL")
+        if wrong := [name for name in named if not name or "/" in name]:
+            raise Misconfigured(f"{at}: children: {wrong[0]!r} is no name, which positions tell: give one without /")
     else:
         own = ("switch",) if use == "failover" else ()
         _known(table, ("use", *_CHILDREN[use], *_NUMBERS[use], *own, *extra), at)

@@ -60,7 +60,7 @@ class SwitchConfig:
 def read_switch(value: object, at: str) -> SwitchConfig:
     """From a URL, or a table with `at`, `host` and numbers. Raises Misconfigured."""
     table: dict[str, Any] = {"at": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
-    if not table:
+    if not table or table.get("at") == "":
         raise Misconfigured(f'{at}: switch must be a URL, as switch = "file:///var/lib/evermq/switch", or a table')
     known = ["at", "host", *_NUMBERS]
     for key, each in table.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,10 @@ def _body(given: dict[str, Any]) -> bytes:
             instead = _encode(_encode(body).decode()).decode()
             shown = instead if len(instead) <= _SHOWN_MAX else '"…"'
             raise BadInput(f'body is no text: write "body": {shown}, or its bytes as body_base64')
-        return body.encode()
+        try:
+            return body.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(f"body has half a character: give its bytes as body_base64: {error}") from error
     try:
         return base64.b64decode(given["body_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
@@ -73,14 +77,27 @@ def _body(given: dict[str, Any]) -> bytes:
 
 
 def _bytes(key: str | None) -> bytes | None:
-    return None if key is None else key.encode("utf-8", "surrogateescape")
+    try:
+        return None if key is None else key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise BadInput(f"key has half a character: {error}") from error
+
+
+def _with_escaped_bytes(line: bytes, error: Exception) -> Any:
+    """What `read` writes of keys and headers that are not UTF-8, and msgspec does not take. Raises BadInput."""
+    try:
+        if b"\\ud" not in line:
+            raise ValueError(error)
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadInput(f"not JSON: {error}") from error
 
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
         content = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}") from error
+        content = _with_escaped_bytes(line, error)
     if not isinstance(content, dict):
         raise BadInput("not a JSON object")
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ __all__ += [
     "say",
     "show",
     "show_tracebacks",
+    "status_of",
     "stop_on_signals",
     "write",
 ]
@@ -78,8 +80,13 @@ def fail(error: EvermqError) -> NoReturn:
     if _debug:
         raise error
     say(f"evermq: {error}")
+    sys.exit(status_of(error))
+
+
+def status_of(error: EvermqError) -> int:
+    """The exit status of a command that ends with it."""
     wrong = isinstance(error, Misconfigured | Rejected | Damaged)
-    sys.exit(WRONG_USE if wrong else UNREACHABLE if isinstance(error, Unavailable | Uncertain) else CHECK_FAILED)
+    return WRONG_USE if wrong else UNREACHABLE if isinstance(error, Unavailable | Uncertain) else CHECK_FAILED
 
 
 def say(text: str) -> None:
@@ -131,11 +138,20 @@ async def write(lines: bytes) -> None:
 def _write_whole(lines: bytes) -> None:
     left = memoryview(lines)
     while left:
-        left = left[os.write(1, left) :]
+        try:
+            left = left[os.write(1, left) :]
+        except BlockingIOError:  # somebody who shares the pipe made it so
+            select.select([], [1], [])
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` on SIGTERM and SIGINT instead of ending at once."""
+    """Call `stop` on SIGTERM and SIGINT instead of ending at once; a second one does end it, whatever it waits for."""
     loop = asyncio.get_running_loop()
+
+    def heard(number: int) -> None:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, heard, number)

@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from evermq.adapters.address import Address
+from evermq.adapters.certificate import context
 from evermq.adapters.redis.options import RedisOptions
 from evermq.adapters.redis.place import RedisPlace
 from evermq.adapters.redis.promise import Promise
@@ -90,7 +91,9 @@ def _open(tls: bool, options: RedisOptions, is_sentinel: bool, address: tuple[st
 
 
 def _tls(options: RedisOptions) -> dict[str, Any]:
-    """The certificate has to be signed by `ca` (else by what the system trusts), and to be of the host dialled."""
+    """The certificate has to be signed by `ca` (else by what the system trusts), and to be of the host dialled. Raises
+    Misconfigured for files that are none, which the driver would tell as a server that is away."""
+    context(options)
     return {
         "ssl_cert_reqs": "required",
         "ssl_check_hostname": True,

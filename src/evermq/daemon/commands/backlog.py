@@ -8,7 +8,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from evermq.daemon.children import Children
 from evermq.daemon.running import config_path, is_terminal, run, show
+from evermq.errors import Misconfigured
+from evermq.port import TopicState
 
 __all__ = ["backlog"]
 
@@ -34,26 +37,33 @@ async def _backlog(target: str, only: str | None, json: bool, config: Path | Non
     urls, hosts = urls_of(root), hosts_of(root)
     total: dict[str, list[float | None]] = {}
     topic = target
+    children = Children(urls)
     for url in urls:
         address = parse(url)
         topic = address.topic
-        place = await open_place(place_of(url), existing=True)
-        try:
-            state = await place.describe(address.topic)
-        finally:
-            await place.close()
-        for name, group in state.groups.items():
-            if only in (None, name):
-                counted = total.setdefault(name, [0, None])
-                counted[0] = (counted[0] or 0) + group.backlog
-                ages = [age for age in (counted[1], group.oldest_ms and group.oldest_ms / 1000) if age is not None]
-                counted[1] = max(ages, default=None)
+        with children.asking():
+            place = await open_place(place_of(url), existing=True)
+            try:
+                _add(total, await place.describe(address.topic))
+            finally:
+                await place.close()
+    if only and only not in total and not children.status:
+        raise Misconfigured(f"--group {only}: {topic} has {', '.join(sorted(total)) or 'no groups'}")
     waiting = sum([await host_rung(url).backlog("") for url in hosts])
-    for name, (count, oldest_s) in sorted(total.items()):
+    for name, (count, oldest_s) in sorted((name, each) for name, each in total.items() if only in (None, name)):
         count = (count or 0) + waiting
         if json:
             content = {"topic": topic, "group": name, "backlog": count, "oldest_s": oldest_s}
             show(msgspec.json.encode(content).decode())
         else:
             show(f"{topic}  {name}  {count} messages" + (f", oldest {oldest_s:.1f} s" if oldest_s else ""))
-    return 0
+    return children.status
+
+
+def _add(total: dict[str, list[float | None]], state: TopicState) -> None:
+    """Of each group, what one queue has."""
+    for name, group in state.groups.items():
+        counted = total.setdefault(name, [0, None])
+        counted[0] = (counted[0] or 0) + group.backlog
+        ages = [age for age in (counted[1], group.oldest_ms and group.oldest_ms / 1000) if age is not None]
+        counted[1] = max(ages, default=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +13,15 @@ from evermq.daemon.commands.send import Format
 from evermq.daemon.lines import delivered
 from evermq.daemon.owed import Owed
 from evermq.daemon.running import CHECK_FAILED, config_path, need_standard, run, say, stop_on_signals, write
-from evermq.errors import Damaged, EvermqError, Misconfigured
+from evermq.daemon.starts import start_of
+from evermq.errors import Damaged, EvermqError
 from evermq.port import Delivery, Queue, Reader, Start
 
 __all__ = ["read"]
 
 _COUNT_MAX = 250  # an engine may be committing one batch while the next one is handled: 500 in all
-_OFFSET_MAX = (1 << 63) - 1
+_SAME_DAMAGE_MAX = 10  # with nothing read between
+_SAME_DAMAGE_PAUSE_MS = 200
 
 
 def read(
@@ -38,21 +39,17 @@ def read(
     """Read messages, one a line; each is acknowledged once its line is written. Killed, it repeats 500 at most. Exit
     status 1 if messages were damaged, which standard error tells."""
     need_standard("output")
-    run(_read(target, group, format, count, idle_ms if until_empty else None, start_of(from_), config_path(config)))
-
-
-def start_of(text: str) -> Start:
-    """oldest, newest, an offset or an ISO time. Raises Misconfigured."""
-    if text in ("oldest", "newest"):
-        return Start(text)
-    if text.isdecimal() and int(text) <= _OFFSET_MAX:
-        return Start("offset", int(text))
-    try:
-        return Start("time", int(datetime.fromisoformat(text).timestamp() * 1000))
-    except (ValueError, OverflowError) as error:
-        raise Misconfigured(
-            f"--from {text!r}: give oldest, newest, an offset, or a time as 2026-01-31T12:00"
-        ) from error
+    run(
+        _read(
+            target,
+            group,
+            format,
+            count,
+            idle_ms if until_empty else None,
+            start_of(from_, "--from"),
+            config_path(config),
+        )
+    )
 
 
 async def _read(
@@ -89,7 +86,7 @@ async def _copy(
 ) -> None:
     left = count
     empty_since: int | None = None
-    while not stopped.is_set() and (left is None or left > 0):
+    while not stopped.is_set() and not reader.is_stuck and (left is None or left > 0):
         wait_ms = 1_000 if idle_ms is None else min(1_000, max(1, idle_ms))
         found = await _next(reader, min(_COUNT_MAX, left or _COUNT_MAX), wait_ms, stopped)
         if found:
@@ -106,20 +103,37 @@ async def _copy(
 
 
 class Whole:
-    """A reader whose damage is told on standard error; the next read goes on behind it."""
+    """A reader whose damage is told on standard error; the next read goes on behind it.
+
+    is_stuck: it met nothing but the same damage, again and again."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._said = ""
+        self._again = 0
         self.is_damaged = False
+        self.is_stuck = False
 
     async def read(self, count_max: int, wait_ms: int) -> list[Delivery]:
         """As Reader.read, nothing where messages were passed over."""
         try:
-            return await self._reader.read(count_max=count_max, wait_ms=wait_ms)
+            found = await self._reader.read(count_max=count_max, wait_ms=wait_ms)
         except Damaged as error:
             self.is_damaged = True
-            say(f"evermq: {error}")
+            await self._tell(str(error))
             return []
+        if found:
+            self._again = 0
+        return found
+
+    async def _tell(self, text: str) -> None:
+        if text != self._said:
+            self._said, self._again = text, 0
+            say(f"evermq: {text}")
+            return
+        self._again += 1
+        self.is_stuck = self._again >= _SAME_DAMAGE_MAX
+        await SYSTEM.sleep(_SAME_DAMAGE_PAUSE_MS)
 
 
 async def _next(reader: Whole, count_max: int, wait_ms: int, stopped: asyncio.Event) -> list[Delivery]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from enum import StrEnum
@@ -23,6 +24,7 @@ from evermq.position import Position
 __all__ = ["Format", "send"]
 
 _WAITING_MAX = 4
+_ESCAPE_BYTES = 6  # of JSON, for a byte
 
 
 class Format(StrEnum):
@@ -73,8 +75,9 @@ async def _send(
         try:
             while (batch_lines := await lines.next()) is not None:
                 await sender.send(batch_lines)
-        except BrokenPipeError:
-            say(f"evermq: standard output was closed: of {sender.sent} messages nobody saw all acknowledgements")
+        except OSError as error:
+            why = "was closed" if isinstance(error, BrokenPipeError) else f"failed: {error.strerror or error}"
+            say(f"evermq: standard output {why}: of {sender.sent} messages nobody saw all acknowledgements")
             return NOT_ALL_SENT
         if sender.failed:
             say(f"evermq: {sender.sent} messages acknowledged, {sender.failed} lines were not")
@@ -149,7 +152,11 @@ class _Lines:
 
     def _read_some(self) -> bytes:
         try:
-            return os.read(0, 1 << 20)
+            while True:
+                try:
+                    return os.read(0, 1 << 20)
+                except BlockingIOError:  # somebody who shares the pipe made it so
+                    select.select([0], [], [])
         except OSError as error:
             self.failure = error.strerror or str(error)
             return b""
@@ -166,7 +173,7 @@ class _Sender:
         self._number = 0
         self._output: list[bytes] = []
         bytes_max = queue.traits.message_bytes_max
-        self.line_bytes_max = bytes_max if format == "text" else 2 * bytes_max + (1 << 20)
+        self.line_bytes_max = bytes_max if format == "text" else _ESCAPE_BYTES * bytes_max + (1 << 20)
         self.sent = 0
         self.failed = 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +10,11 @@ import msgspec
 import typer
 import typer.core
 
+from evermq.daemon.children import Children
 from evermq.daemon.running import config_path, is_terminal, run, say, show
+from evermq.daemon.starts import start_of
 from evermq.errors import EvermqError, Misconfigured, NoSuchTopic, Unsupported
-from evermq.port import Place, Start, TopicState
+from evermq.port import Place, TopicState
 from evermq.redaction import redacted
 from evermq.topics import check_group
 
@@ -27,7 +28,7 @@ class _ListByDefault(typer.core.TyperGroup):
     """`evermq topics log:///dir` lists."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in self.commands and args != ["--help"]:
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
@@ -77,17 +78,19 @@ async def _describe(target: str, json: bool, config: Path | None) -> int:
     from evermq.compose.build import urls_of
 
     urls = [target] if "://" in target else urls_of(_configured(target, config).root)
+    children = Children(urls)
     for url in urls:
-        address = parse(url)
-        place = await _opened(url)
-        try:
-            state = await place.describe(address.topic)
-        finally:
-            await place.close()
-        lines = [msgspec.json.encode(_content(str(address), address.topic, state)).decode()]
-        for line in lines if json else _lines(str(address), state):
-            show(line)
-    return 0
+        with children.asking():
+            address = parse(url)
+            place = await _opened(url)
+            try:
+                state = await place.describe(address.topic)
+            finally:
+                await place.close()
+            lines = [msgspec.json.encode(_content(str(address), address.topic, state)).decode()]
+            for line in lines if json else _lines(str(address), state):
+                show(line)
+    return children.status
 
 
 def _content(url: str, topic: str, state: TopicState) -> dict[str, object]:
@@ -115,14 +118,17 @@ async def _list_queues(target: str, config: Path | None, json: bool) -> int:
     from evermq.adapters.open import open_place
     from evermq.compose.build import place_of, urls_of
 
-    for url in urls_of(_configured(target, config).root):
-        address = parse(url)
-        place = await open_place(place_of(url), existing=True)
-        try:
-            _show_topic(address.topic, await place.describe(address.topic), str(address), json)
-        finally:
-            await place.close()
-    return 0
+    urls = urls_of(_configured(target, config).root)
+    children = Children(urls)
+    for url in urls:
+        with children.asking():
+            address = parse(url)
+            place = await open_place(place_of(url), existing=True)
+            try:
+                _show_topic(address.topic, await place.describe(address.topic), str(address), json)
+            finally:
+                await place.close()
+    return children.status
 
 
 def _show_topic(name: str, state: TopicState, url: str, json: bool) -> None:
@@ -164,16 +170,18 @@ async def _create(target: str, groups: tuple[str, ...], lanes: int | None, confi
     if "://" not in target:
         topic = _configured(target, config)
         queues, lanes = groups_of(topic.root, groups or topic.groups), lanes or topic.lanes
+    children = Children([url for url, _ in queues])
     for url, readers in queues:
-        differs = await create_all([url], readers, lanes)
-        if json:
-            address = parse(url)
-            content = {"topic": address.topic, "groups": readers, "url": str(address), "differs": differs}
-            show(msgspec.json.encode(content).decode())
-            continue
-        for difference in differs:
-            say(difference)
-    return 0
+        with children.asking():
+            differs = await create_all([url], readers, lanes)
+            if json:
+                address = parse(url)
+                content = {"topic": address.topic, "groups": readers, "url": str(address), "differs": differs}
+                show(msgspec.json.encode(content).decode())
+                continue
+            for difference in differs:
+                say(difference)
+    return children.status
 
 
 @app.command("lanes")
@@ -192,7 +200,7 @@ def reset(
     to: Annotated[str, typer.Option(help="oldest, newest, an offset, or an ISO time.")],
 ) -> None:
     """Move a group within what is kept, where the engine can."""
-    run(_control(url, "reset", check_group(group), _start(to)))
+    run(_control(url, "reset", check_group(group), start_of(to, "--to")))
 
 
 @app.command("drop-group")
@@ -258,14 +266,3 @@ async def _opened(url: str) -> Place:
     options = [part for part in url.partition("?")[2].split("&") if part and not part.startswith("lanes=")]
     query = f"?{'&'.join(options)}" if options else ""
     return await open_place(f"{address.scheme}://{address.place}{query}", existing=True)
-
-
-def _start(to: str) -> Start:
-    if to in ("oldest", "newest"):
-        return Start(to)
-    if to.isdigit():
-        return Start("offset", int(to))
-    try:
-        return Start("time", round(datetime.fromisoformat(to).timestamp() * 1000))
-    except ValueError as error:
-        raise Misconfigured(f"--to {to}: give oldest, newest, an offset or an ISO time") from error
