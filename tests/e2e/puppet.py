@@ -106,6 +106,16 @@ class _Strings:
             await reader.ack(found)
         return bodies
 
+    async def append_within(self, wait_ms: str, body: str) -> Any:
+        """Whether it ended in time; cancelled where it did not."""
+        queue = await self._queue()
+        try:
+            async with asyncio.timeout(int(wait_ms) / 1000):
+                await queue.append([self._make(body)])
+        except TimeoutError:
+            return False
+        return True
+
     async def close(self) -> Any:
         if self._place:
             await self._place.close()

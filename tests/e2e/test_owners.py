@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.puppet import Puppet
 
+LARGE = "x" * (4 << 20)  # more than the socket takes while nobody reads from it
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Puppet, Puppet]]:
@@ -84,6 +86,33 @@ def test_frozen_owner_is_named_and_used_again_once_it_goes_on(tmp_path: Path, pa
     assert other.do("append", "afterwards") == 1
     bodies = owner.do("bodies", "g")
     assert "afterwards" in bodies
+
+
+def test_frozen_owner_that_takes_nothing_is_named(tmp_path: Path, pair: tuple[Puppet, Puppet]) -> None:
+    owner, other = pair
+    assert owner.do("open", tmp_path) is True
+    assert other.do("open", tmp_path, 1_000) is False
+    assert other.do("append", "before") == 1
+    owner.signal(signal.SIGSTOP)
+    told = other.do("append", LARGE)
+    assert told.startswith("Uncertain")
+    assert f"kill -CONT {owner.pid}" in told
+    assert other.do("close") is None
+
+
+def test_calls_given_up_at_a_frozen_owner_that_takes_nothing_do_not_stand_in_the_way_of_the_next_owner(
+    tmp_path: Path, pair: tuple[Puppet, Puppet]
+) -> None:
+    owner, other = pair
+    assert owner.do("open", tmp_path) is True
+    assert other.do("open", tmp_path, 1_000) is False
+    assert other.do("append", "before") == 1
+    owner.signal(signal.SIGSTOP)
+    other.do("append_within", 2_500, LARGE)
+    assert other.do("append_within", 100, "given up") is False
+    owner.kill()
+    assert other.do("append", "by the next owner") == 1
+    assert sorted(other.do("bodies", "g")) == ["before", "by the next owner"]
 
 
 def test_killed_owner_is_replaced_and_appends_under_way_are_uncertain(

@@ -93,8 +93,9 @@ class Connection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(ConnectionError, OSError):
-            await self._writer.wait_closed()
+        with contextlib.suppress(OSError):
+            # Cancelled in here, the future that all who close the stream wait for would be cancelled for good.
+            await asyncio.shield(self._writer.wait_closed())
 
     async def _receive(self) -> None:
         try:
@@ -133,7 +134,7 @@ class Connection:
         if self._lost:
             return
         self._lost = why
-        self._writer.close()
+        self._writer.transport.abort()  # `close` would wait for the owner to take what is still to be sent
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             if not answer.done():

@@ -33,6 +33,7 @@ __all__ = ["Server"]
 
 _TOO_LARGE_MS = 30_000
 _REQUESTS_MAX = 1_000  # of one connection at a time: beyond it nothing more is read from the socket
+_FLUSH_MS_MAX = 1_000  # how long an ending connection waits for its client to take the last answers
 
 
 class Server:
@@ -104,7 +105,8 @@ class _Connection:
                 raise Malformed("a request is [number, verb, arguments]")
             number, verb, arguments = request
             if verb == "ping":
-                await self._answer(frame([number, None, None]))
+                async with asyncio.timeout(lease_ms / 1000):  # to take nothing is to be silent
+                    await self._answer(frame([number, None, None]))
                 continue
             await self._room.acquire()
             task = asyncio.create_task(self._handle(number, verb, arguments))
@@ -123,8 +125,12 @@ class _Connection:
             with contextlib.suppress(EvermqError):
                 await reader.close()
         self._writer.close()
-        with contextlib.suppress(ConnectionError, OSError):
-            await self._writer.wait_closed()
+        try:
+            with contextlib.suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(_FLUSH_MS_MAX / 1000):
+                    await asyncio.shield(self._writer.wait_closed())
+        finally:
+            self._writer.transport.abort()
 
     async def _handle(self, number: int, verb: str, arguments: list[Any]) -> None:
         verbs: dict[str, Callable[..., Awaitable[Any]]] = _VERBS

@@ -95,8 +95,9 @@ class SharedPlace:
             return self._place
         async with self._changing:
             if self._place is None or _is_lost(self._place):
-                if self._place:
-                    await self._place.close()
+                lost, self._place = self._place, None
+                if lost:
+                    await lost.close()
                 self._place = await self._find()
             return self._place
 
