@@ -40,7 +40,8 @@ def hosts_of(child: Child) -> list[str]:
 def host_rung(url: str, producer: str | None = None) -> HostRung:
     """Opens nothing yet. producer: the name by which this process has its slot again after a restart."""
     address = parse(url)
-    slots = _slots(address, "slots", {"segment_bytes": str(_SEGMENT_BYTES), **address.options}, producer)
+    options = {"segment_bytes": str(_SEGMENT_BYTES), "retain_bytes": "0", **address.options}  # nobody reads it again
+    slots = _slots(address, "slots", options, producer)
     return HostRung(slots, name=address.topic, dead=_Unopened(f"log://{address.place}/{address.topic}.pump.dead"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import weakref
@@ -76,6 +77,9 @@ class Housekeeper:
             self._news.clear()
             if not self._ended:
                 self.tidy()
+        with contextlib.suppress(OSError, EvermqError):
+            self._place.check_owner()
+            self._recycle()  # what was settled just now: it may be long until somebody opens this log again
 
     def tidy(self) -> None:
         """One round of everything."""
