@@ -112,6 +112,11 @@ class Numbering:
             self._streams = [_stream(self._words[4], lane) for lane in range(self.lanes)]
         self._words[5] = max(before, day)
 
+    def close(self) -> None:
+        """Let go of the memory, which may be another's from now on: nothing is numbered any more."""
+        for words in (self._words, self._next, self._landed, self._last):
+            words.release()
+
     def _next_turn(self) -> Place:
         self._turn += 1
         if self._shunned:

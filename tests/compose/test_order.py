@@ -32,6 +32,10 @@ def topic(directory: Path, more: str) -> TopicConfig:
     return parse(LADDER.format(directory) + more, "evermq.toml")["orders"]
 
 
+def open_files() -> set[Path]:
+    return {each.resolve() for each in Path("/proc/self/fd").iterdir()}
+
+
 @pytest.mark.parametrize("progress", ["log://{0}/progress", "sqlite:///{0}/progress.sqlite"])
 async def test_order_is_kept_over_a_restart_of_a_named_producer(tmp_path: Path, progress: str) -> None:
     config = topic(tmp_path, f'order = "key"\ndedupe = "producer"\nprogress = "{progress.format(tmp_path)}"')
@@ -60,6 +64,15 @@ async def test_order_is_kept_over_a_restart_of_a_named_producer(tmp_path: Path, 
     assert all(message.headers == {"a": "b"} for message in got)
     assert await queue.backlog("billing") == 0
     await queue.close()
+
+
+async def test_producer_that_was_closed_holds_no_file_of_its_slot(tmp_path: Path) -> None:
+    queue = await build(topic(tmp_path, f'order = "key"\nprogress = "log://{tmp_path}/progress"'))
+    await queue.append([make("a", key="k")])
+    held = tmp_path / "last/slots/orders/0/memory"
+    assert held in open_files()
+    await queue.close()
+    assert not [each for each in open_files() if each.is_relative_to(tmp_path)]
 
 
 async def test_dedupe_alone_holds_nothing(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ class Ordered:
             self._starting.cancel()
         if self._flights:
             await self._flights.close()
+            self._flights.numbering.close()
         await self._queue.close()
         await self._progress.close()
 

@@ -34,6 +34,18 @@ def test_memory_is_as_it_was_left(tmp_path: Path) -> None:
     assert second.token == first.token
 
 
+def test_memory_that_was_closed_holds_no_file_and_marks_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    memory = SlotMemory(path, boot=BOOT)
+    memory.is_empty = False
+    memory.area(32)[:5] = b"first"
+    memory.close()
+    memory.close()
+    assert path not in [each.resolve() for each in Path("/proc/self/fd").iterdir()]
+    memory.is_empty = True  # the slot may be another's by now
+    assert not SlotMemory(path, boot=BOOT).is_empty
+
+
 def test_memory_after_another_start_of_the_machine_is_zeros_and_a_new_incarnation(tmp_path: Path) -> None:
     first = SlotMemory(tmp_path / "memory", boot=BOOT)
     first.area(32)[:5] = b"first"

@@ -31,7 +31,7 @@ class SlotMemory:
         self._beside = path.with_name("incarnation")
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._map: mmap.mmap | None = None
-        self._areas: list[memoryview] = []
+        self._is_empty = False
         try:
             self._read(boot or _boot_id())
         except BaseException:
@@ -54,16 +54,17 @@ class SlotMemory:
             os.pwrite(self._fd, _HEAD.pack(_MAGIC, self.incarnation, boot, token, is_new), 0)
         self.token = f"{token:016x}"
         self._map = mmap.mmap(self._fd, 0)
+        self._is_empty = bool(self._map[_EMPTY_AT])
 
     @property
     def is_empty(self) -> bool:
-        assert self._map is not None
-        return bool(self._map[_EMPTY_AT])
+        return self._is_empty
 
     @is_empty.setter
     def is_empty(self, value: bool) -> None:
-        assert self._map is not None
-        self._map[_EMPTY_AT] = int(value)
+        self._is_empty = value
+        if self._map is not None:  # else another process may hold the slot
+            self._map[_EMPTY_AT] = int(value)
 
     def area(self, size_bytes: int) -> memoryview:
         """The first `size_bytes` behind the head, zeros where there were none; for 0 all there are, only to be read."""
@@ -71,12 +72,13 @@ class SlotMemory:
         if size_bytes:
             os.posix_fallocate(self._fd, 0, whole)  # a map of blocks for which there is no room ends the process
         area = memoryview(mmap.mmap(self._fd, whole))
-        found = area[_HEAD_BYTES : _HEAD_BYTES + size_bytes] if size_bytes else area[_HEAD_BYTES:]
-        self._areas += [area, found]
-        return found
+        return area[_HEAD_BYTES : _HEAD_BYTES + size_bytes] if size_bytes else area[_HEAD_BYTES:]
 
     def close(self) -> None:
         """Views that somebody still holds stay valid; nobody may write to them any more."""
+        if self._map is not None:
+            self._map.close()  # it has a descriptor of its own
+            self._map = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
