@@ -241,3 +241,32 @@ async def _put_until(coordinator: Coordinator, value: bytes, version: int) -> No
         except Fenced:
             assert (await coordinator.get()).value == value  # an earlier try went in
             return
+
+
+async def test_looking_again_at_what_does_not_change_keeps_one_watch_each(
+    zookeeper_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kazoo keeps what it is to call until the node changes, which may take months."""
+    monkeypatch.setattr("evermq.coordination.zookeeper._LOOK_AGAIN_S", 0.01)
+    one, other = client(zookeeper_server, f"/{topic}"), client(zookeeper_server, f"/{topic}")
+    await one.lease("decider", ttl_ms=1_000)
+    looks: list[dict[str, int]] = []
+    get = KazooClient.get_async
+
+    def looked(self: Any, path: str, watch: Any = None) -> Any:
+        if watch:
+            looks.append({path: len(each) for path, each in self._data_watchers.items()})
+        return get(self, path, watch)
+
+    monkeypatch.setattr(KazooClient, "get_async", looked)
+    waiting = asyncio.ensure_future(other.lease("decider", ttl_ms=1_000))
+    watch = other.watch()
+    await anext(watch)
+    watching = asyncio.ensure_future(anext(watch, None))
+    while len(looks) < 40:
+        await asyncio.sleep(0.01)
+    assert list(looks[-1].values()) == [1, 1]  # on the value, and on whoever holds the lease
+    await one.close()
+    assert (await waiting).held
+    await other.close()
+    assert await watching is None

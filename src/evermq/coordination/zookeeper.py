@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
@@ -44,6 +44,8 @@ class ZooKeeperCoordinator:
             options["default_acl"] = [make_digest_acl(username, password, all=True)]
         self._session = Session(f"zookeeper://{hosts}{path}", self._on_session, **options)
         self._news: set[asyncio.Event] = set()
+        # kazoo keeps what a watch is to call until the node changes, in a set: the same one each time is kept once.
+        self._on_change = lambda _: self._session.soon(self._wake)
         self._entries: dict[str, bytes] = {}
         self._leases: set[_Lease] = set()
         self._unwanted: set[str] = set()
@@ -69,22 +71,16 @@ class ZooKeeperCoordinator:
 
     async def watch(self) -> AsyncIterator[Versioned]:
         seen: Versioned | None = None
-        news = asyncio.Event()
-        self._news.add(news)
-        try:
+        with self._told() as news:
             while not self._session.closed:
                 news.clear()
                 with contextlib.suppress(EvermqError):
-                    found = await self._get(news)
+                    found = await self._get(self._on_change)
                     if found != seen:
                         seen = found
                         yield found
                         continue
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_S if self._session.connected else _PAUSE_S):
-                        await news.wait()
-        finally:
-            self._news.discard(news)
+                await _heard(news, _LOOK_AGAIN_S if self._session.connected else _PAUSE_S)
 
     async def lease(self, name: str, *, ttl_ms: int) -> Lease:
         await self._prepare()
@@ -127,8 +123,7 @@ class ZooKeeperCoordinator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._session.close()
-        for news in self._news:
-            news.set()
+        self._wake()
 
     async def say(self, path: str, value: bytes | None) -> None:
         """Of a member: what it says from now on; None: it leaves."""
@@ -175,14 +170,24 @@ class ZooKeeperCoordinator:
         """It is held no more."""
         self._leases.discard(lease)
 
-    async def _get(self, news: asyncio.Event | None = None) -> Versioned:
-        await self._prepare()
-
-        def fired(_: object) -> None:
-            self._session.soon(news.set if news else (lambda: None))
-
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[asyncio.Event]:
+        """Set each time that a watched node changed, whichever it was, and with each session."""
+        news = asyncio.Event()
+        self._news.add(news)
         try:
-            value, stat = await self._session.call("get", f"{self._path}/value", fired if news else None)
+            yield news
+        finally:
+            self._news.discard(news)
+
+    def _wake(self) -> None:
+        for news in self._news:
+            news.set()
+
+    async def _get(self, on_change: Callable[[object], None] | None = None) -> Versioned:
+        await self._prepare()
+        try:
+            value, stat = await self._session.call("get", f"{self._path}/value", on_change)
         except NoNodeError:
             self._ready = False
             return Versioned(b"", 0)
@@ -212,20 +217,18 @@ class ZooKeeperCoordinator:
 
     async def _until_first(self, directory: str, mine: str) -> None:
         """The lowest number holds; each waits for the one before it."""
-        while True:
-            queue = sorted(await self._session.call("get_children", directory), key=_number)
-            if mine not in queue:
-                raise Fenced(f"{directory}/{mine} is gone: its session ended while it waited")
-            at = queue.index(mine)
-            if not at:
-                return
-            gone = asyncio.Event()
-            before = f"{directory}/{queue[at - 1]}"
-            fired = lambda _, gone=gone: self._session.soon(gone.set)  # noqa: E731
-            if await self._session.call("exists", before, fired):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_S):
-                        await gone.wait()
+        with self._told() as news:
+            while True:
+                news.clear()
+                queue = sorted(await self._session.call("get_children", directory), key=_number)
+                if mine not in queue:
+                    raise Fenced(f"{directory}/{mine} is gone: its session ended while it waited")
+                at = queue.index(mine)
+                if not at:
+                    return
+                with contextlib.suppress(NoNodeError):  # `exists` would leave a watch on what never comes again
+                    await self._session.call("get", f"{directory}/{queue[at - 1]}", self._on_change)
+                    await _heard(news, _LOOK_AGAIN_S)
 
     async def _sweep(self, directory: str, mark: str) -> None:
         """Take away what an attempt left that was given up, or whose answer was lost."""
@@ -241,8 +244,7 @@ class ZooKeeperCoordinator:
     def _on_session(self, fresh: bool) -> None:
         if fresh:
             self._leases.clear()
-        for news in self._news:
-            news.set()
+        self._wake()
         self._soon(self._restore())
 
     async def _restore(self) -> None:
@@ -293,6 +295,13 @@ class _Member:
 
 def _number(name: str) -> int:
     return int(name[-10:])
+
+
+async def _heard(news: asyncio.Event, limit_s: float) -> None:
+    """Until there is some, or it is time to look again."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await news.wait()
 
 
 async def _quietly(act: Any) -> None:
