@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -12,7 +13,8 @@ from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import Message, MessageFactory
 from evermq.numbering import Numbering, in_flight
 from evermq.numbers import VOID, number_of
-from evermq.policy.flights import Call, Flights
+from evermq.policy.call import Call
+from evermq.policy.flights import Flights
 from evermq.position import Position
 
 make = MessageFactory()
@@ -95,3 +97,37 @@ async def test_what_callers_gave_up_is_not_kept_while_nothing_lands() -> None:
     rung.may_go_on.set()
     await under_way.close()
     assert len(rung.asked) == 1
+
+
+async def test_message_that_is_sent_again_very_often_holds_its_lane_up_no_longer_than_it_is_under_way() -> None:
+    """An outage of hours, and a caller that sends what is uncertain again each time it gives up."""
+    rung = Rung([Uncertain("perhaps")])
+    under_way, memory = flights(rung)
+    message = make(b"x", key="k")
+    for _ in range(3_000):
+        call = Call(1)
+        under_way.take([message], call)
+        await asyncio.sleep(0)
+        under_way.give_up([message], call)
+    calls = [Call(1), Call(1)]
+    for call in calls:
+        under_way.take([message], call)
+    await rung.waits.wait()
+    rung.may_go_on.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(call.done for call in calls))
+    assert [call.known(0) for call in calls] == [LANDED] * 2
+    assert [seqs(messages) for messages in rung.asked] == [[1], [1]], "each is the same message"
+    later = Call(1)
+    under_way.take([make(b"y", key="k")], later)
+    await later.done
+    assert not in_flight(memory)
+    await under_way.close()
+
+
+async def test_followers_are_told_however_deep_they_are() -> None:
+    calls = [Call(2) for _ in range(3_000)]
+    for first, call in pairwise(calls):
+        call.follow(0, first, 0)
+    calls[0].tell(0, LANDED)
+    assert all(call.known(0) is LANDED and call.known(1) is None for call in calls)

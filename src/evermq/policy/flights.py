@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import Clock
@@ -12,11 +12,11 @@ from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, U
 from evermq.message import Message
 from evermq.numbering import Numbering, Place
 from evermq.numbers import void_of
+from evermq.policy.call import Call, Outcome
 from evermq.position import Position, Span
 
-__all__ = ["Call", "FlightCounts", "Flights"]
+__all__ = ["FlightCounts", "Flights"]
 
-Outcome = Position | EvermqError
 Append = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
 _PAUSE_MS_FIRST = 20
 _PAUSE_MS_MAX = 1_000
@@ -31,51 +31,6 @@ class FlightCounts:
 
     voids: int = 0
     repeated: int = 0
-
-
-class Call:
-    """One append of an application: the outcome of each message, and a future for all of them. queued: the rows that
-    have not left. followers: rows of later calls that are sends of the same messages again."""
-
-    __slots__ = ("done", "expired", "followers", "left", "outcomes", "positions", "queued")
-
-    def __init__(self, count: int) -> None:
-        self.outcomes: list[Outcome | None] = [None] * count
-        self.positions: Sequence[Position] | None = None
-        self.left = count
-        self.expired = False
-        self.queued: Collection[int] = ()
-        self.followers: list[tuple[int, Call, int]] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def tell(self, row: int, outcome: Outcome) -> None:
-        """The outcome of one message; the first one counts."""
-        if self.outcomes[row] is None:
-            self.outcomes[row] = outcome
-            self.left -= 1
-            self._pass_on()
-            if not self.left:
-                self.finish()
-
-    def land(self, positions: Sequence[Position]) -> None:
-        """All of it has landed at once."""
-        self.positions = positions
-        self._pass_on()
-        self.finish()
-
-    def known(self, row: int) -> Outcome | None:
-        """What has become of a message, if that is certain by now."""
-        return self.outcomes[row] if self.positions is None else self.positions[row]
-
-    def _pass_on(self) -> None:
-        for row, call, other in self.followers:
-            if (outcome := self.known(row)) is not None:
-                call.tell(other, outcome)
-
-    def finish(self) -> None:
-        """All is told."""
-        if not self.done.done():
-            self.done.set_result(None)
 
 
 @dataclass(slots=True)
@@ -162,9 +117,15 @@ class Flights:
             self._sweep()
         for row, message in enumerate(messages):
             if row not in call.queued and call.known(row) is None:
-                self._doubtful[message.id] = (call, row)
+                self._doubt(message.id, call, row)
         while len(self._doubtful) > _DOUBTFUL_MAX:
             del self._doubtful[next(iter(self._doubtful))]
+
+    def _doubt(self, id: str, call: Call, row: int) -> None:
+        """What is sent again and again follows its first send, and not the one before."""
+        first = self._doubtful.get(id)
+        if first is None or first[0].known(first[1]) is not None:
+            self._doubtful[id] = (call, row)
 
     def _sweep(self) -> None:
         """Nothing may leave for long, and callers give up again and again: what they gave up is not kept."""
@@ -184,7 +145,7 @@ class Flights:
             if before is call or isinstance(outcome, EvermqError):
                 fresh.append(row)
             elif outcome is None:
-                before.followers.append((other, call, row))
+                call.follow(row, before, other)
             else:
                 call.tell(row, outcome)
             if outcome is not None:

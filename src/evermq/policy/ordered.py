@@ -16,9 +16,10 @@ from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, U
 from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import DELIVER_AT, Message
 from evermq.numbering import Numbering, land_all, lanes_for, voids_in_flight
+from evermq.policy.call import Call
 from evermq.policy.collector import DAY_MS
 from evermq.policy.figures import Figures
-from evermq.policy.flights import Call, Flights
+from evermq.policy.flights import Flights
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Queue, Start
 from evermq.position import Position
