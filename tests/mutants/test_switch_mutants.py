@@ -94,6 +94,17 @@ def _unreadable_means_healthy(patch: Patch) -> None:
     patch.setattr(Quorum, "_take", trusting)
 
 
+def _who_knows_less_counts(patch: Patch) -> None:
+    async def never(self: Quorum, votes: Any) -> bool:
+        return False
+
+    patch.setattr(Quorum, "_is_behind", never)
+
+
+def _set_up_anew() -> None:
+    test_quorum.run("pin_outlives_a_coordinator_that_is_set_up_anew", 1)
+
+
 def _forged() -> None:
     test_quorum.run("forged_and_malformed_values_are_refused_and_repaired", 1)
 
@@ -135,6 +146,7 @@ MUTANTS = (
         _waits_for_the_others,
         test_switch.test_own_breaker_diverts_though_others_find_all_well,
     ),
+    Planted("who knows less counts", _who_knows_less_counts, _set_up_anew),
     Planted("what cannot be read means healthy", _unreadable_means_healthy, _forged),
 )
 

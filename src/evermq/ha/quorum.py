@@ -31,6 +31,7 @@ _log = logging.getLogger("evermq.switch")
 _PAUSE_MS = 1_000
 _SAY_AGAIN_MS = 10_000
 _REFUSED_PAUSE_MS = 60_000
+_BEHIND_MS_MAX = 60_000
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class Quorum:
         self._stored: Versioned | None = None  # as it stands there, followed or not
         self._unfit = False
         self._changed_ms = clock.monotonic_ms()
+        self._behind_ms: int | None = None  # since when others follow what this process never saw
         self._said: bytes | None = None
         self._warned: set[str] = set()
         self._told: Change | None = None
@@ -245,10 +247,27 @@ class Quorum:
             while lease.held:
                 members = await self._coordinator.members()
                 votes = [vote for value in members.values() if (vote := _vote(value, self._clock.now_ms()))]
+                if await self._is_behind(votes):
+                    return  # one that knows more may count: what this one wrote would undo a pin
                 await self._decide(votes)
                 await self._clock.sleep(self._decide_ms)
         finally:
             await lease.release()
+
+    async def _is_behind(self, votes: list[Vote]) -> bool:
+        """Whether others follow a later epoch, which the coordinator lost. Not for ever: a vote may be forged."""
+        assert self._coordinator
+        latest = max((vote.epoch for vote in votes), default=0)
+        if latest > self._switch.agreed.epoch:
+            self._stored = await self._coordinator.get()
+            self._take(self._stored)
+        if latest <= self._switch.agreed.epoch:
+            self._behind_ms = None
+            return False
+        now_ms = self._clock.monotonic_ms()
+        if self._behind_ms is None:
+            self._behind_ms = now_ms
+        return now_ms - self._behind_ms < _BEHIND_MS_MAX
 
     async def _decide(self, votes: list[Vote]) -> None:
         known, stored = self._switch.agreed, self._stored
@@ -256,7 +275,7 @@ class Quorum:
             return
         settled = self._clock.monotonic_ms() - self._changed_ms >= self._switch.settings.pace.returning_ms
         away = decide(known.away, votes, settled=settled, waiting=self._switch.waiting)
-        # Others may follow a later epoch than this process ever saw, where a coordinator lost what it had.
+        # Others may follow a later epoch than this process ever saw, and be gone before one of them could count.
         latest = replace(known, epoch=max([known.epoch, *(vote.epoch for vote in votes)]))
         at_ms = self._clock.now_ms()
         if away != known.away:
