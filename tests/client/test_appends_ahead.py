@@ -8,6 +8,7 @@ from typing import Any
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Producer
+from evermq.errors import Rejected, Unavailable
 from evermq.message import Message
 from evermq.position import Position
 
@@ -62,6 +63,47 @@ async def test_one_append_is_under_way_where_the_queue_does_not_order_them() -> 
     queue = Slow()
     assert await send_all(queue, 300) == [b"%d" % i for i in range(310)]
     assert queue.most == 1
+
+
+class Refusing(Ordering):
+    """One that says no before it does anything, or as an answer, while later appends are on their way."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__()
+        self.at_once = at_once
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        if any(message.body == b"20" for message in messages):
+            for _ in range(0 if self.at_once else 5):
+                await asyncio.sleep(0)
+            raise Rejected("one of them is bad")
+        return await super().append(messages)
+
+
+async def found_by(producer: Producer, queue: Slow) -> tuple[dict[bytes, object], list[bytes]]:
+    """The outcome of each body, and what was stored."""
+    bodies = [b"%d" % number for number in range(300)]
+    outcomes = await asyncio.gather(*(producer.send(body, key="k") for body in bodies), return_exceptions=True)
+    stored = await (await queue.reader("g")).read(count_max=1_000, wait_ms=0)
+    return dict(zip(bodies, outcomes, strict=True)), [delivery.message.body for delivery in stored]
+
+
+async def test_neighbours_of_one_that_is_refused_keep_their_place_among_appends() -> None:
+    queue = Refusing(at_once=True)
+    async with Producer(queue) as producer:
+        outcomes, stored = await found_by(producer, queue)
+    assert [body for body, outcome in outcomes.items() if not isinstance(outcome, Position)] == [b"20"]
+    assert stored == [body for body in outcomes if body != b"20"]
+
+
+async def test_neighbours_do_not_go_in_behind_later_ones_and_may_be_sent_again() -> None:
+    queue = Refusing(at_once=False)
+    async with Producer(queue) as producer:
+        outcomes, stored = await found_by(producer, queue)
+    failed = {body: type(outcome) for body, outcome in outcomes.items() if not isinstance(outcome, Position)}
+    assert {b"20", b"21"} <= failed.keys()
+    assert set(failed.values()) == {Unavailable}
+    assert stored == [body for body in outcomes if body not in failed]
 
 
 async def test_one_append_is_under_way_where_it_may_have_to_be_repeated_first() -> None:

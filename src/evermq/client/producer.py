@@ -9,10 +9,11 @@ from copy import copy
 from types import TracebackType
 from typing import Self
 
+from evermq.client.appending import Beside, outcomes_of, outcomes_within
 from evermq.client.bounds import check_whole
 from evermq.client.producer_batch import Outcome, ProducerBatch, made_of, size_of, size_of_all
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Overloaded, Partial, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, Overloaded, Partial, Uncertain
 from evermq.fields import refusal
 from evermq.message import Message, MessageFactory
 from evermq.port import OrdersAppends, Queue
@@ -21,8 +22,6 @@ from evermq.position import Position
 __all__ = ["OnOutcome", "Producer"]
 
 OnOutcome = Callable[[Message, Outcome], None]
-_PAUSE_MS_FIRST = 20
-_PAUSE_MS_MAX = 1_000
 _OVERHEAD = 256  # bytes of memory for a message of which body, key and headers are empty; its id is in them
 _PART = 64  # messages of a batch, where several appends may be under way: fewer are not worth an append of their own
 
@@ -79,6 +78,7 @@ class Producer:
         self._appends_max = queue.appends_max if isinstance(queue, OrdersAppends) and not retry_ms_max else 1
         self._part = min(batch_count_max, _PART) if self._appends_max > 1 else batch_count_max
         self._under_way: set[asyncio.Task[None]] = set()
+        self._beside = Beside()
         self.message = MessageFactory(clock)
 
     async def send(
@@ -344,32 +344,12 @@ class Producer:
             )
 
     async def _outcomes(self, messages: Sequence[Message]) -> Sequence[Outcome]:
-        """One outcome per message; with retry_ms_max, what may still succeed is sent again until it does."""
-        outcomes = await self._try(messages)
+        append = self._queue.append
+        if self._appends_max > 1:
+            return await self._beside.outcomes_of(append, messages)
         if not self._retry_ms_max:
-            return outcomes
-        until_ms = self._clock.monotonic_ms() + self._retry_ms_max
-        pause_ms = _PAUSE_MS_FIRST
-        settled = list(outcomes)
-        rows = [row for row, outcome in enumerate(settled) if _may_succeed(outcome)]
-        while rows and self._clock.monotonic_ms() < until_ms:
-            await self._clock.sleep(pause_ms)
-            pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
-            heard = dict(zip(rows, await self._try([messages[row] for row in rows]), strict=True))
-            for row, outcome in heard.items():
-                # Whatever a later try says but yes, an earlier one may have stored it.
-                if isinstance(outcome, Position) or not isinstance(settled[row], Uncertain):
-                    settled[row] = outcome
-            rows = [row for row, outcome in heard.items() if _may_succeed(outcome)]
-        return settled
-
-    async def _try(self, messages: Sequence[Message]) -> Sequence[Outcome]:
-        try:
-            return await self._queue.append(messages)
-        except Partial as error:
-            return error.outcomes
-        except EvermqError as error:
-            return [error] * len(messages)
+            return await outcomes_of(append, messages)
+        return await outcomes_within(self._retry_ms_max, append, messages, self._clock)
 
     def _check(self) -> None:
         if self._closed:
@@ -387,7 +367,3 @@ def _own(error: EvermqError) -> EvermqError:
     own = copy(error).with_traceback(error.__traceback__)
     own.__cause__ = error.__cause__
     return own
-
-
-def _may_succeed(outcome: Outcome) -> bool:
-    return isinstance(outcome, Unavailable | Uncertain)

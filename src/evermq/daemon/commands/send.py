@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Annotated
 
 import typer
 
+from evermq.client.appending import outcomes_of
 from evermq.daemon.lines import BadInput, acknowledged, message_of, refused
 from evermq.daemon.running import NOT_ALL_SENT, config_path, need_standard, run, say, stop_on_signals, write
-from evermq.errors import EvermqError, Misconfigured, Partial, Rejected
+from evermq.errors import EvermqError, Misconfigured
 from evermq.message import Message, MessageFactory
 from evermq.port import Queue
 from evermq.position import Position
@@ -196,21 +196,12 @@ class _Sender:
         await write(b"".join(output))
 
     async def _append(self, messages: list[Message]) -> None:
-        try:
-            positions = await self._queue.append(messages)
-        except Partial as error:
-            self._report(messages, error.outcomes)
-        except EvermqError as error:
-            if len(messages) > 1 and isinstance(error, Rejected):  # for the sake of one of them: ask one by one
-                for message in messages:
-                    await self._append([message])
-                return
-            self._report(messages, [error] * len(messages))
-        else:
+        outcomes = await outcomes_of(self._queue.append, messages)
+        positions = [outcome for outcome in outcomes if isinstance(outcome, Position)]
+        if len(positions) == len(messages):
             self.sent += len(messages)
             self._output.append(acknowledged(messages, positions, self._format))
-
-    def _report(self, messages: list[Message], outcomes: Sequence[Position | EvermqError]) -> None:
+            return
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome, Position):
                 self.sent += 1
