@@ -115,6 +115,16 @@ async def test_what_a_sender_has_a_copy_of_is_asked_for_and_not_passed_over(sear
     assert search.absence.wanted == []
 
 
+async def test_what_nobody_waits_for_any_more_is_asked_for_no_longer(search: Searching) -> None:
+    assert not await search.proves(read_to(5), Report(held=[Held(STREAM, 1, 0, COPY, 3)]))
+    assert search.absence.wanted
+    [parked] = search.gate.lanes[LANE].parked
+    search.gate.lost(LANE)
+    search.gate.lanes[LANE].parked.remove(parked)
+    await search.absence.prove([], search.clock.monotonic_ms())
+    assert search.absence.wanted == []
+
+
 async def test_what_was_sent_again_is_looked_for_to_the_ends_that_there_are_since(search: Searching) -> None:
     """It lies behind what was read before, so an older search says nothing of it."""
     sent = Report(held=[Held(STREAM, 2, 0, SENT, 2)])

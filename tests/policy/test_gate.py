@@ -215,3 +215,49 @@ def test_next_reader_counts_on_from_what_the_application_had_of_the_one_before()
     assert [each.attempt for each in found] == [2, 1]
     other.settle([each.receipt for each in found])
     assert Settled.unpack(other.lanes[LANE].streams[STREAM].settled.pack()).tries == {}
+
+
+def test_flag_is_kept_no_longer_than_what_it_is_for() -> None:
+    gate = claimed()
+    gate.offer([delivery(6)], 0)
+    lane = gate.lanes[LANE]
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)
+    found = gate.woken(lane) + gate.offer([delivery(5), delivery(4), delivery(3), delivery(2)], 0)
+    assert numbers(found) == [("m6", ABSENT), *((f"m{seq}", LATE) for seq in (2, 3, 4, 5))]
+    assert gate.offer([delivery(5, rung="standby"), delivery(6, rung="standby")], 0) == []
+    gate.settle([each.receipt for each in found[:3]])
+    gate.woken(lane)
+    gate.settle([each.receipt for each in found[3:]])
+    gate.woken(lane)
+    [stream] = lane.streams.values()
+    assert stream.why == {}
+
+
+def test_flag_of_what_is_from_before_the_time_of_a_new_group_is_not_kept() -> None:
+    gate = Gate(drops_older=True)
+    gate.offer([delivery(8)], 0)
+    gate.claimed(LANE, {})
+    lane = gate.lanes[LANE]
+    [stream] = lane.streams.values()
+    stream.why.update({3: LATE, 9: LATE})
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)
+    assert set(stream.why) == {8, 9}
+
+
+def test_what_is_known_of_a_lane_that_moved_is_forgotten_once_nothing_of_it_waits() -> None:
+    gate = claimed()
+    gate.offer([delivery(9)], 0)
+    gate.lost(LANE)
+    gate.forget_moved()
+    assert gate.opened(STREAM) == 9
+    [parked] = gate.lanes[LANE].parked
+    gate.lanes[LANE].parked.remove(parked)
+    gate.forget_moved()
+    assert gate.opened(STREAM) == 0
+
+
+def test_what_is_known_of_a_lane_that_is_claimed_is_not_forgotten() -> None:
+    gate = claimed()
+    gate.offer([delivery(2)], 0)
+    gate.forget_moved()
+    assert gate.opened(STREAM) == 2

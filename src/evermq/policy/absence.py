@@ -132,6 +132,7 @@ class Absence:
         for lane in lanes:
             if not lane.parked:
                 lane.proof = None
+                self._wanted.pop(lane.number, None)
         waiting = [lane for lane in lanes if lane.parked]
         if len(waiting) <= _LANES_MAX:
             return waiting

@@ -33,6 +33,7 @@ class Collector:
         if now_ms < self._next_ms:
             return
         self._next_ms = now_ms + _EVERY_MS
+        self._gate.forget_moved()
         day = self._clock.now_ms() // DAY_MS - KEEP_DAYS
         old = [(lane, stream) for lane in self._gate.lanes.values() for stream in _idle(lane, day)][:_COUNT_MAX]
         if not old:

@@ -10,7 +10,8 @@ from typing import Any
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import BEHIND_ALL, SEQ, VOID, Number, lane_of_stream, number_of, plain
 from evermq.policy.gone import Gone
-from evermq.policy.lane import Drops, GateCounts, Lane, Stream, Ticket
+from evermq.policy.landed import Landed
+from evermq.policy.lane import ABSENT, Drops, GateCounts, Lane, Stream, Ticket
 from evermq.policy.waiting import Parked
 from evermq.port import Delivery
 from evermq.settled import Settled
@@ -20,7 +21,7 @@ __all__ = ["ABSENT", "LATE", "UNPROVED", "Gate"]
 
 _NEW: Any = tuple.__new__  # half the cost of the named tuple's own
 _NOTHING_BEFORE = ("-", "0")
-ABSENT, LATE, UNPROVED = "absent", "late", "unproved"
+LATE, UNPROVED = "late", "unproved"
 
 
 class Gate:
@@ -30,7 +31,7 @@ class Gate:
     def __init__(self, *, part: Part | None = None, has_order: bool = True, drops_older: bool = False) -> None:
         self.lanes: dict[int, Lane] = {}
         self.counts = GateCounts()
-        self._opened: dict[str, int] = {}  # by stream: numbers below it have landed for good
+        self._landed = Landed()
         self._usual: dict[str, tuple[Lane, Stream]] = {}  # the streams of the lanes that are claimed
         self.underway = Gone()
         self._now_ms = 0
@@ -70,7 +71,7 @@ class Gate:
             or seq in out
             or lane.parked
             or lane.is_closing
-            or stream.why
+            or seq in stream.why
             or seq < settled.floor
             or not settled.is_prefix
         ):
@@ -91,7 +92,7 @@ class Gate:
             return
         lane = self._lane(lane_of_stream(number.stream))
         stream = self._stream(lane, number) if lane.claimed else None
-        self._note_open(number)
+        self._landed.note(number)
         self.underway.seen(number)
         parked = Parked(delivery, number, now_ms, delivery.attempt)
         if stream is None or lane.is_closing:
@@ -108,19 +109,9 @@ class Gate:
 
     def opened(self, stream: str) -> int:
         """Numbers below this one have landed for good."""
-        found = self._usual.get(stream)
-        if found and found[1].latest:
-            self._note_latest(found[1])
-        return self._opened.get(stream, 0)
-
-    def _note_open(self, number: Number) -> None:
-        if self._opened.get(number.stream, 0) < number.open:
-            self._opened[number.stream] = number.open
-
-    def _note_latest(self, stream: Stream) -> None:
-        number = number_of(stream.latest) if stream.latest else None
-        if number:
-            self._note_open(number)
+        if found := self._usual.get(stream):
+            self._landed.note_last(found[1])
+        return self._landed.below(stream)
 
     def wants(self) -> set[int]:
         """Lanes in which something waits, and which this reader has not claimed."""
@@ -158,7 +149,7 @@ class Gate:
         lane.claimed, lane.is_closing, lane.is_doubted, lane.out = False, False, False, 0
         lane.changed.clear()
         for stream in lane.streams.values():
-            self._note_latest(stream)
+            self._landed.note_last(stream)
             self._usual.pop(stream.name, None)
             # What is settled and not written down is nowhere else by now, and may be on its way back to the engine.
             self._let_go(stream.name, (*stream.out, *stream.writing, *stream.unwritten))
@@ -167,8 +158,15 @@ class Gate:
 
     def forget(self, lane: Lane, stream: str) -> None:
         """Its producer is gone: what comes of it all the same begins anew."""
-        for known in (lane.streams, self._usual, self._opened):
-            known.pop(stream, None)
+        lane.streams.pop(stream, None)
+        self._usual.pop(stream, None)
+        self._landed.forget(stream)
+
+    def forget_moved(self) -> None:
+        """What came of streams whose lanes are other readers', and of which nothing waits here: what their next reader
+        knows as little goes by what comes then."""
+        waiting = {parked.number.stream for lane in self.lanes.values() for parked in lane.parked}
+        self._landed.keep(waiting | self._usual.keys())
 
     def unwritten(self, tickets: Iterable[Ticket]) -> list[Delivery]:
         """Those that were settled here, while their lane was lost before that was written down."""
@@ -264,24 +262,9 @@ class Gate:
         return ready
 
     def pass_over(self, lane: Lane, parked: Parked, why: str, held: Collection[int] = ()) -> None:
-        """What comes before this one is nowhere (or was waited for long enough): it may go on, flagged.
-
-        Where that is proved, all is passed over that is from before the group's time, but for what is held somewhere.
-        held: numbers of the stream that some reader has."""
-        number = parked.number
-        stream = self._stream(lane, number)
-        settled = stream.settled
-        stream.why[number.seq] = why
-        if why == ABSENT:
-            settled.passed = max(settled.passed, number.seq)
-        before = min(number.open, settled.floor) if why == ABSENT and number.prev < settled.floor else 0
-        if before and self._drops_older:
-            settled.add_below(before, but=held)
-            settled.add(number.prev)
-        else:
-            settled.waived = max(settled.waived, before)
-            if not settled.is_passed_over(number.prev):
-                settled.absent.add(number.prev)
+        """What comes before this one is nowhere (or was waited for long enough): see `Stream.pass_over`."""
+        stream = self._stream(lane, parked.number)
+        stream.pass_over(parked.number, why, held, drops_older=self._drops_older)
         lane.changed.add(stream)
         lane.is_unlooked = True
 
@@ -365,8 +348,9 @@ class Gate:
         is_void = void is not None
         if void == BEHIND_ALL:
             number = parked.number = number._replace(prev=settled.first_open(seq))
-        if seq in stream.out or (self._has_order and not stream.has(number.prev, handed_out=not is_void)):
-            if number.prev and (settled.is_passed_over(seq) or seq in stream.why):
+        is_early = self._has_order and not stream.has(number.prev, handed_out=not is_void)
+        if seq in stream.out or is_early:
+            if is_early and (settled.is_passed_over(seq) or seq in stream.why):
                 stream.why.setdefault(number.prev, LATE)  # it was passed over, and so was what is before it
             return False
         settled.floor = min(settled.floor, seq)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evermq.message import Message
+from evermq.numbers import Number
 from evermq.policy.waiting import Parked, Waiting
 from evermq.port import Delivery
 from evermq.settled import Settled
 from evermq.settling import Part
 
-__all__ = ["Drops", "GateCounts", "Lane", "Stream", "Ticket"]
+__all__ = ["ABSENT", "Drops", "GateCounts", "Lane", "Stream", "Ticket"]
+
+ABSENT = "absent"
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class Stream:
         """This number is done with."""
         self.settled.add(seq)
         self.unwritten.append(seq)
+        if self.why:
+            self.why.pop(seq, None)
 
     def write(self, day: int) -> str:
         """Its state, which is being written down on this day: the outcome is to be told."""
@@ -71,6 +76,25 @@ class Stream:
         if seq == 0 or seq in self.settled or self.settled.is_passed_over(seq):
             return True
         return handed_out and seq in self.out
+
+    def pass_over(self, number: Number, why: str, held: Collection[int], *, drops_older: bool) -> None:
+        """What comes before this number is nowhere (or was waited for long enough): it may go on, flagged.
+
+        Where that is proved, all is passed over that is from before the group's time, but for what is held somewhere.
+        held: numbers of the stream that some reader has. drops_older: what is from before that time is settled."""
+        settled = self.settled
+        self.why[number.seq] = why
+        if why == ABSENT:
+            settled.passed = max(settled.passed, number.seq)
+        before = min(number.open, settled.floor) if why == ABSENT and number.prev < settled.floor else 0
+        if before and drops_older:
+            settled.add_below(before, but=held)
+            settled.add(number.prev)
+            self.why = {seq: flag for seq, flag in self.why.items() if seq not in settled}
+        else:
+            settled.waived = max(settled.waived, before)
+            if not settled.is_passed_over(number.prev):
+                settled.absent.add(number.prev)
 
 
 @dataclass(slots=True, eq=False)
