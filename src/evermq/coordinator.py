@@ -49,7 +49,8 @@ class Membership(Protocol):
     """One's own entry in the list of members, kept alive in the background until `leave`."""
 
     async def update(self, value: bytes) -> None:
-        """Say something else from now on. Raises Unavailable, and says it all the same once that is possible."""
+        """Say this from now on; of what is said already, see that it stands there, and write it only where it does
+        not. Raises Unavailable, and says it all the same once that is possible."""
         ...
 
     async def leave(self) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import pytest
 
 from evermq.coordination.etcd import EtcdCoordinator
-from evermq.coordination.etcd_gateway import b64
+from evermq.coordination.etcd_gateway import EtcdGateway, b64
 from evermq.coordination.open import open as open_coordinator
 from evermq.coordinator import Coordinator, Versioned
 from evermq.drills.engines.engine import Engine
@@ -17,6 +19,7 @@ from evermq.errors import Denied, Misconfigured, Unavailable, Uncertain
 from evermq.testing.coordinating import CHECKS, check
 
 pytestmark = pytest.mark.timeout(120)
+T = TypeVar("T")
 
 
 def hosts(engine: Engine) -> str:
@@ -31,9 +34,9 @@ async def test_etcd_coordinator_conforms(name: str, etcd_server: Engine, topic: 
     await check(name, opens)
 
 
-async def _or_none(coordinator: Coordinator) -> dict[str, bytes] | None:
+async def _or_none(act: Awaitable[T]) -> T | None:
     try:
-        return await coordinator.members()
+        return await act
     except (Unavailable, Uncertain):
         return None
 
@@ -54,7 +57,7 @@ async def test_it_goes_on_by_itself_after_the_server_died(etcd_server: Engine, t
     while lease.held:
         await asyncio.sleep(0.02)
     await asyncio.to_thread(node.start)
-    while await _or_none(other) != {"one": b"2"}:  # said all the same, once that was possible
+    while await _or_none(other.members()) != {"one": b"2"}:  # said all the same, once that was possible
         await asyncio.sleep(0.05)
     await lease.release()
     again = await one.lease("decider", ttl_ms=1_000)
@@ -71,7 +74,7 @@ async def test_frozen_server_is_unavailable_and_its_answer_uncertain(etcd_server
     node = etcd_server.leader("")
     node.freeze()
     try:
-        while await _or_none(one) is not None:
+        while await _or_none(one.members()) is not None:
             pass  # it stands still a moment later
         with pytest.raises(Uncertain):
             await one.put(b"b", version=1)
@@ -79,6 +82,73 @@ async def test_frozen_server_is_unavailable_and_its_answer_uncertain(etcd_server
             await one.get()
     finally:
         node.thaw()
+    await one.close()
+
+
+async def _revision(engine: Engine) -> int:
+    gateway = EtcdGateway(hosts(engine))
+    _, found = await gateway.range(b"-")
+    await gateway.close()
+    return found
+
+
+async def test_what_a_member_says_again_is_written_where_it_is_missing_and_else_not(
+    etcd_server: Engine, topic: str
+) -> None:
+    """Every write stays in etcd until its history is compacted."""
+    one = EtcdCoordinator(hosts(etcd_server), f"/{topic}")
+    member = await one.join("one", b"1", ttl_ms=5_000)
+    before = await _revision(etcd_server)
+    for _ in range(5):
+        await member.update(b"1")
+    assert await _revision(etcd_server) == before
+    gateway = EtcdGateway(hosts(etcd_server))
+    for by_hand in (gateway.delete_below, lambda key: gateway.put_if(key, b"forged", version=1)):
+        await by_hand(f"/{topic}/members/one".encode())
+        assert await one.members() != {"one": b"1"}
+        await member.update(b"1")
+        assert await one.members() == {"one": b"1"}
+    await member.leave()
+    assert await one.members() == {}
+    await gateway.close()
+    await one.close()
+
+
+async def test_whoever_holds_a_lease_lets_etcd_forget_what_was_long_ago(etcd_server: Engine, topic: str) -> None:
+    one, other = await _opened(etcd_server, topic, history_s=1), await _opened(etcd_server, topic, history_s=0)
+    await other.put(b"a", version=0)
+    long_ago = await _revision(etcd_server)
+    await other.put(b"b", version=1)
+    await one.lease("decider", ttl_ms=5_000)
+    gateway = EtcdGateway(hosts(etcd_server))
+    at = {"key": b64(f"/{topic}/value".encode()), "revision": str(long_ago)}
+    assert (await gateway.call("kv/range", at))["kvs"]
+    while await _or_none(gateway.call("kv/range", at)):
+        await asyncio.sleep(0.1)
+    assert await other.get() == Versioned(b"b", 2)
+    await gateway.close()
+    await one.close()
+    await other.close()
+
+
+async def _opened(engine: Engine, topic: str, *, history_s: int) -> Coordinator:
+    return await open_coordinator(f"{engine.url(topic)}?history_s={history_s}")
+
+
+async def test_etcd_that_is_full_says_what_to_do(etcd_server: Engine, topic: str) -> None:
+    one, gateway = EtcdCoordinator(hosts(etcd_server), f"/{topic}"), EtcdGateway(hosts(etcd_server))
+    member = await one.join("one", b"1", ttl_ms=5_000)
+    full = {"alarm": "NOSPACE"}
+    await gateway.call("maintenance/alarm", {"action": "ACTIVATE", **full})
+    try:
+        with pytest.raises(Uncertain, match=r"history_s.*alarm disarm"):
+            await one.put(b"a", version=0)
+        await member.update(b"1")  # one that has nothing new to say keeps its vote
+        assert await one.members() == {"one": b"1"}
+    finally:
+        await gateway.call("maintenance/alarm", {"action": "DEACTIVATE", **full})
+    await one.put(b"a", version=0)
+    await gateway.close()
     await one.close()
 
 

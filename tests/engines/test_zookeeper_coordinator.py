@@ -178,6 +178,27 @@ async def test_value_that_was_taken_away_is_made_anew(zookeeper_server: Engine, 
     await one.close()
 
 
+async def test_what_a_member_says_again_is_written_where_it_is_missing_and_else_not(
+    zookeeper_server: Engine, topic: str
+) -> None:
+    """Every write stays in ZooKeeper's log until somebody purges that."""
+    one, path = client(zookeeper_server, f"/{topic}"), f"/{topic}/members/one"
+    member = await one.join("one", b"1", ttl_ms=1_000)
+    admin = KazooClient(hosts(zookeeper_server))
+    await asyncio.to_thread(admin.start)
+    for _ in range(3):
+        await member.update(b"1")
+    assert (await asyncio.to_thread(admin.get, path))[1].version == 0
+    for by_hand in (admin.delete, lambda path: admin.set(path, b"forged")):
+        await asyncio.to_thread(by_hand, path)
+        assert await one.members() != {"one": b"1"}
+        await member.update(b"1")
+        assert await one.members() == {"one": b"1"}
+    await asyncio.to_thread(admin.stop)
+    admin.close()
+    await one.close()
+
+
 async def test_nobody_there_is_unavailable_and_what_was_said_last_is_known(
     zookeeper_server: Engine, topic: str, tmp_path: Path
 ) -> None:

@@ -2,34 +2,44 @@
 
 PATH/value holds the value, and its version is the key's; PATH/members/NAME and PATH/leases/NAME go when whoever made
 them is silent for longer than their ttl, in whole seconds.
+
+etcd keeps everything that was ever written, until somebody compacts its history; once its quota is full it takes no
+writes any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from evermq.coordination.etcd_gateway import EtcdGateway, b64, unb64
 from evermq.coordinator import VALUE_BYTES_MAX, Lease, Membership, Versioned
 from evermq.errors import EvermqError, Fenced, TooLarge
 from evermq.topics import check_entry
 
-__all__ = ["EtcdCoordinator"]
+__all__ = ["HISTORY_S", "EtcdCoordinator"]
 
+HISTORY_S = 3_600
 _LOOK_AGAIN_S = 5.0  # a change that was missed is made good after so long
 _PAUSE_S = 0.2
 _NO_VERSION = -1
 
 
 class EtcdCoordinator:
-    """See `Coordinator`. hosts: `host:port,host:port`. path: what its keys begin with."""
+    """See `Coordinator`. hosts: `host:port,host:port`. path: what its keys begin with. history_s: who once held a lease
+    compacts etcd's history, but for so long; 0: that is left to the server's own settings."""
 
-    def __init__(self, hosts: str, path: str, *, username: str = "", password: str = "") -> None:
+    def __init__(
+        self, hosts: str, path: str, *, username: str = "", password: str = "", history_s: int = HISTORY_S
+    ) -> None:
         self._gateway = EtcdGateway(hosts, username=username, password=password)
         self._path = path.encode()
+        self._history_s = history_s
+        self._compacting: asyncio.Task[None] | None = None
         self._kept: set[_Kept] = set()
-        self._watching: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ready = False
 
     async def get(self) -> Versioned:
@@ -67,6 +77,8 @@ class EtcdCoordinator:
             granted = await self._grant(ttl_ms)
             done, revision = await self._gateway.put_if(key, b"", version=0, lease=granted)
             if done:
+                if self._history_s and self._compacting is None:
+                    self._compacting = self._start(self._compact())
                 return self._keep(_Kept(self, key, None, granted, ttl_ms, revision))
             await self._revoke(granted)
             await self._wait(key, revision + 1)
@@ -91,9 +103,9 @@ class EtcdCoordinator:
         for kept in list(self._kept):
             await kept.leave()
         await self._gateway.close()
-        for task in self._watching:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def forget(self, kept: _Kept) -> bool:
         """It is kept no more; returns whether it was."""
@@ -105,6 +117,11 @@ class EtcdCoordinator:
         """Of a member: over whatever is there."""
         body = {"key": b64(key), "value": b64(value), "lease": lease}
         await self._gateway.call("kv/put", body, writes=True)
+
+    async def says(self, key: bytes, value: bytes, lease: str) -> bool:
+        """Of a member: whether that stands there."""
+        found, _ = await self._gateway.range(key)
+        return [(unb64(each.get("value")), each.get("lease")) for each in found] == [(value, lease)]
 
     async def renew(self, lease: str) -> bool:
         """Whether the lease still lives; it does so for another ttl then."""
@@ -150,13 +167,26 @@ class EtcdCoordinator:
                 return
             await asyncio.sleep(_PAUSE_S)
 
-        task = asyncio.ensure_future(changes())
-        self._watching.add(task)
-        task.add_done_callback(self._watching.discard)
+        task = self._start(changes())
         try:
             await asyncio.wait([task], timeout=_LOOK_AGAIN_S)
         finally:
             task.cancel()
+
+    async def _compact(self) -> None:
+        """Again and again, up to where etcd stood a while ago. Somebody else may have done so, or this user may not."""
+        while True:
+            with contextlib.suppress(EvermqError):
+                _, revision = await self._gateway.range(self._path + b"/value")
+                await asyncio.sleep(self._history_s)
+                await self._gateway.call("kv/compaction", {"revision": str(revision)})
+            await asyncio.sleep(_PAUSE_S)
+
+    def _start(self, act: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _keep(self, kept: _Kept) -> _Kept:
         self._kept.add(kept)
@@ -192,8 +222,9 @@ class _Kept:
         await self._owner.write(self._key, self._value or b"", self._lease)
 
     async def update(self, value: bytes) -> None:
-        self._value = value
-        await self.say()
+        said, self._value = self._value, value
+        if value != said or not await self._owner.says(self._key, value, self._lease):
+            await self.say()
 
     async def release(self) -> None:
         await self.leave()

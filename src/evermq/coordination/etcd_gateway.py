@@ -17,6 +17,11 @@ __all__ = ["EtcdGateway", "b64", "unb64"]
 _CALL_S_MAX = 2.0
 _DENIED = (7, 16)  # PERMISSION_DENIED, UNAUTHENTICATED; https://grpc.io/docs/guides/status-codes/
 _NO_USER = "user name is empty"
+_FULL = "database space exceeded"
+_WAY_OUT = (
+    "its quota is full of history; give ?history_s=3600 here or --auto-compaction-retention=1h to etcd, then run "
+    "etcdctl compact, etcdctl defrag and etcdctl alarm disarm"
+)
 
 
 def b64(data: bytes) -> str:
@@ -105,6 +110,8 @@ class EtcdGateway:
 
     def _error(self, path: str, content: Mapping[str, Any], kind: type[EvermqError]) -> EvermqError:
         said = str(content.get("message") or content["error"])
+        if _FULL in said:
+            said += f": {_WAY_OUT}"
         if content.get("code") in _DENIED or _NO_USER in said or "authentication failed" in said:
             return Denied(f"{self.where}: this user has no right to {path}: {said}: ask for it, or log in")
         return kind(f"{self.where}: {path}: {said}")

@@ -93,10 +93,11 @@ def _over_network(target: Target, secret: Secret) -> Coordinator:
     username = target.options.get("username", "")
     password = secret("password", target.options["password"]) if "password" in target.options else ""
     if target.scheme == "etcd":
-        from evermq.coordination.etcd import EtcdCoordinator
+        from evermq.coordination.etcd import HISTORY_S, EtcdCoordinator
 
-        known(target, ("username", "password"))
-        return EtcdCoordinator(target.hosts, target.path, username=username, password=password)
+        known(target, ("username", "password", "history_s"))
+        history_s = number(target, "history_s", HISTORY_S, least=0)
+        return EtcdCoordinator(target.hosts, target.path, username=username, password=password, history_s=history_s)
     from evermq.coordination.zookeeper import ZooKeeperCoordinator
 
     known(target, ("username", "password", "session_ms"))

@@ -139,6 +139,10 @@ class ZooKeeperCoordinator:
             with contextlib.suppress(NodeExistsError):
                 await self._session.call("create", path, value, writes=True, ephemeral=True)
 
+    async def says(self, path: str, value: bytes) -> bool:
+        """Of a member: whether it said that last, and it stands there."""
+        return self._entries.get(path) == value and (await self._member(path.rpartition("/")[2]))[1] == value
+
     async def remove(self, path: str) -> None:
         """Take an own node away, now or when that is possible: in a session that goes on it would stay, and with it a
         lease that nobody holds and all others wait for."""
@@ -287,7 +291,8 @@ class _Member:
         self._path = path
 
     async def update(self, value: bytes) -> None:
-        await self._owner.say(self._path, value)
+        if not await self._owner.says(self._path, value):
+            await self._owner.say(self._path, value)
 
     async def leave(self) -> None:
         await self._owner.say(self._path, None)
