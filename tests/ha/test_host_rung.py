@@ -243,16 +243,16 @@ async def test_message_that_is_refused_above_goes_to_the_dead_letters_and_holds_
         async def _append(self, messages: list[Message]) -> object:
             if any(message.body == b"bad" for message in messages):
                 raise Rejected("no bad ones")
-            return await ladder.primary.append(messages)
+            return await self._inner.append(messages)
 
-        def __init__(self) -> None:
-            super().__init__(ladder.primary)
+        def __init__(self, inner: Faulty) -> None:
+            super().__init__(inner)
+            self._inner = inner
             self.append = self._append  # type: ignore[assignment]
 
     rung = HostRung(ladder.slots(), name="orders", dead=_Kept(ladder.dead))
-    queue = Failover(primary=Picky(), standby=_Kept(ladder.standby), last=rung, append_ms_max=300)
+    queue = Failover(primary=Picky(ladder.primary), standby=Picky(ladder.standby), last=rung, append_ms_max=300)
     ladder.down()
-    ladder.primary.down()
     await rung._open()
     await rung.append([make("good"), make("bad"), make("better")])
     ladder.up()

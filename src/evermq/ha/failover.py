@@ -10,6 +10,7 @@ from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Unavailable
 from evermq.ha.host_rung import HostRung
+from evermq.ha.landing import land
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import settled
 from evermq.ha.pace import Pace
@@ -125,8 +126,8 @@ class Failover(Route):
         await super().close()
 
     async def append_above(self, messages: Sequence[Message]) -> Sequence[Position]:
-        """As `append`, but never to the last rung."""
-        return await self._place(messages, self._steered(self._keys[:-1]))
+        """As `append`, but never to the last rung, which had acknowledged them: see `land`."""
+        return await land(messages, self._steered(self._keys[:-1]), self._offer)
 
     def _order(self) -> Sequence[str]:
         if self._host and not self._host.is_empty:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import Message
 from evermq.position import Position, Via
 
-__all__ = ["Outcomes", "settled"]
+__all__ = ["Offer", "Outcomes", "of_message", "place", "settled"]
+
+Offer = Callable[[str, Sequence[Message]], Awaitable[Sequence[Position]]]
 
 
 class Outcomes:
@@ -16,10 +18,12 @@ class Outcomes:
 
     Uncertain, heard once, stays: whatever a later queue says, an earlier one may have stored it. A refusal is final
     only from the first queue that was heard; after another one was Unavailable that one may yet take the message.
+    asks_all: it is final only from all of them.
     """
 
-    def __init__(self, messages: Sequence[Message]) -> None:
+    def __init__(self, messages: Sequence[Message], *, asks_all: bool = False) -> None:
         self._messages = messages
+        self._asks_all = asks_all
         self._placed: list[Position | EvermqError | None] = [None] * len(messages)
         self._heard: dict[int, EvermqError] = {}
         self._rows: Sequence[int] = range(len(messages))
@@ -50,7 +54,7 @@ class Outcomes:
         for row, outcome in zip(self._rows, outcomes, strict=True):
             if isinstance(outcome, Position):
                 self._placed[row] = outcome.under(child) if child else outcome
-            elif isinstance(outcome, Rejected) and row not in self._heard:
+            elif isinstance(outcome, Rejected) and not self._asks_all and row not in self._heard:
                 self._placed[row] = outcome
             else:
                 self._hear(row, outcome)
@@ -64,10 +68,34 @@ class Outcomes:
         return settled([outcome for outcome in self._placed if outcome is not None])
 
     def _hear(self, row: int, error: EvermqError) -> None:
-        if isinstance(error, Rejected) or isinstance(self._heard.get(row), Uncertain):
+        before = self._heard.get(row)
+        if isinstance(before, Uncertain) or (before and isinstance(error, Rejected)):
             return
-        known = isinstance(error, Unavailable | Uncertain)
+        known = isinstance(error, Unavailable | Uncertain | Rejected)
         self._heard[row] = error if known else Uncertain(f"perhaps stored: {error!r}")
+
+
+async def place(outcomes: Outcomes, order: Sequence[str], offer: Offer) -> Sequence[Position]:
+    """Offer a batch to one queue after the other; offer: to the one of this key."""
+    for key in order:
+        try:
+            done = outcomes.placed(key, await offer(key, outcomes.rest))
+        except EvermqError as error:
+            outcomes.failed(key, error)
+        else:
+            if done is not None:
+                return done
+        if not outcomes.rest:
+            break
+    return outcomes.result()
+
+
+def of_message(outcome: Position | EvermqError) -> Position | EvermqError:
+    """What is said of a message that was acknowledged before. A queue that may not be used, or is not there, says so of
+    itself and not of the message, and may be mended: it is Unavailable."""
+    if isinstance(outcome, Denied | NoSuchTopic):
+        return Unavailable(f"refused whatever it is given: {outcome}")
+    return outcome
 
 
 def settled(outcomes: Sequence[Position | EvermqError]) -> Sequence[Position]:

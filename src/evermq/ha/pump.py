@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
+from evermq.ha.outcomes import of_message
 from evermq.message import HOPS, Message
 from evermq.numbers import chain_of
 from evermq.port import Delivery, Queue, Reader
@@ -48,7 +49,8 @@ class Pump:
     """Carries the messages of `group` from `source` to `target`.
 
     What the target refuses for ever goes to `dead`, before it is acknowledged; without `dead` it stays in the
-    source and what follows it waits. A message that was carried more than 8 times is refused: pumps form a ring.
+    source and what follows it waits. A target that may not be used, or is not there, refuses no message: it is waited
+    for. A message that was carried more than 8 times is refused: pumps form a ring.
     A batch is repeated, under the same ids, until every message of it is acknowledged, and nothing is sent past a
     message of its key (or its number's stream) that failed, so order is kept and a crash or an uncertain append makes
     doubles, never a loss.
@@ -142,13 +144,14 @@ class Pump:
         try:
             return await self._target.append([_hopped(message) for message in messages])
         except Partial as error:
-            return error.outcomes
-        except Rejected as error:
+            return [of_message(outcome) for outcome in error.outcomes]
+        except (Rejected, Unavailable, Uncertain) as error:
+            said = of_message(error)
+            if not isinstance(said, Rejected):
+                return [said] * len(messages)
             if len(messages) > 1:
                 return await self._append_halves(messages)
-            return [await self._bury(messages[0], error) if self._dead else error]
-        except (Unavailable, Uncertain) as error:
-            return [error] * len(messages)
+            return [await self._bury(messages[0], said) if self._dead else said]
         except Exception as error:  # nobody listed it
             return [Uncertain(f"perhaps stored: {error!r}")] * len(messages)
 

@@ -12,7 +12,7 @@ from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Uncertain, Unsupported
 from evermq.ha.merged import Merged
-from evermq.ha.outcomes import Outcomes
+from evermq.ha.outcomes import Outcomes, place
 from evermq.ha.pace import Pace
 from evermq.ha.together import close_all, together
 from evermq.message import Message
@@ -103,18 +103,7 @@ class Route:
 
     async def _place(self, messages: Sequence[Message], order: Sequence[str]) -> Sequence[Position]:
         """Offer them to one child after the other."""
-        outcomes = Outcomes(messages)
-        for key in order:
-            try:
-                done = outcomes.placed(key, await self._offer(key, outcomes.rest))
-            except EvermqError as error:
-                outcomes.failed(key, error)
-            else:
-                if done is not None:
-                    return done
-            if not outcomes.rest:
-                break
-        return outcomes.result()
+        return await place(Outcomes(messages), order, self._offer)
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> Merged:
         self._check()

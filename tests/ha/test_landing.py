@@ -1,0 +1,168 @@
+"""What was acknowledged lands: no single rung refuses it for good."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.slots import LogSlots
+from evermq.adapters.memory import MemoryQueue
+from evermq.adapters.open import open_log
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Rejected, TooLarge, Unavailable, Uncertain
+from evermq.ha.failover import Failover
+from evermq.ha.host_rung import HostRung
+from evermq.ha.landing import land
+from evermq.ha.pump import Pump
+from evermq.message import Message, MessageFactory
+from evermq.position import Position
+
+make = MessageFactory()
+OF_THE_RUNG = [Denied("no right to write"), NoSuchTopic("nobody made it")]
+
+
+class Refusing(MemoryQueue):
+    """says: of every append. dislikes: a body that it refuses, and the batch that it stands in."""
+
+    says: EvermqError | None = None
+    dislikes = b""
+    asked = 0
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.asked += 1
+        if self.says:
+            raise self.says
+        if self.dislikes and any(message.body == self.dislikes for message in messages):
+            raise Rejected(f"{self.name} dislikes it")
+        return await super().append(messages)
+
+
+class Ladder:
+    """Two rungs, and the host's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.primary, self.standby = Refusing("primary", lanes=4), Refusing("standby", lanes=4)
+        self.dead = Refusing("dead", lanes=1)
+        options = LogOptions(segment_bytes=1 << 20)
+        opened = partial(open_log, segment_bytes=options.segment_bytes)
+        self.host = HostRung(LogSlots(directory, "orders", opened, options=options), name="orders", dead=self.dead)
+        self.queue = Failover(primary=self.primary, standby=self.standby, last=self.host, append_ms_max=300)
+
+    def say(self, primary: EvermqError | None, standby: EvermqError | None) -> None:
+        self.primary.says, self.standby.says = primary, standby
+
+    async def fill(self, *bodies: str) -> None:
+        """Let the host's own rung acknowledge them."""
+        self.say(Unavailable("down"), Unavailable("down"))
+        assert {each.via for each in await self.queue.append([make(body) for body in bodies])} == {("last",)}
+
+
+@pytest.fixture
+async def ladder(tmp_path: Path) -> AsyncIterator[Ladder]:
+    found = Ladder(tmp_path / "slots")
+    yield found
+    await found.queue.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def bodies(queue: MemoryQueue, count: int) -> list[bytes]:
+    reader = await queue.reader("g")
+    found: list[bytes] = []
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            deliveries = await reader.read(count_max=100, wait_ms=100)
+            found += [delivery.message.body for delivery in deliveries]
+            await reader.ack(deliveries)
+    await reader.close()
+    return found
+
+
+@pytest.mark.parametrize("error", OF_THE_RUNG, ids=repr)
+async def test_what_the_host_acknowledged_goes_past_a_rung_that_may_not_be_used(
+    ladder: Ladder, error: EvermqError
+) -> None:
+    await ladder.fill("a", "b")
+    ladder.say(error, None)
+    assert await bodies(ladder.standby, 2) == [b"a", b"b"]
+    await until(lambda: ladder.host.is_empty)
+    assert ladder.dead.asked == 0
+    with pytest.raises(type(error)):  # what is not acknowledged yet is the caller's, who hears of it
+        await ladder.queue.append([make("c")])
+
+
+@pytest.mark.parametrize("error", OF_THE_RUNG, ids=repr)
+async def test_what_the_host_acknowledged_waits_until_a_rung_may_be_used(ladder: Ladder, error: EvermqError) -> None:
+    await ladder.fill("a", "b")
+    ladder.say(error, Unavailable("down"))
+    asked = ladder.primary.asked
+    await until(lambda: ladder.primary.asked > asked + 3)
+    assert ladder.dead.asked == 0
+    ladder.say(None, None)
+    assert await bodies(ladder.primary, 2) == [b"a", b"b"]
+
+
+async def test_message_that_the_host_acknowledged_is_buried_once_every_rung_refuses_it(ladder: Ladder) -> None:
+    await ladder.fill("a", "bad", "b")
+    ladder.primary.dislikes = ladder.standby.dislikes = b"bad"
+    ladder.say(None, Unavailable("down"))
+    assert await bodies(ladder.primary, 2) == [b"a", b"b"]  # it holds up nobody meanwhile
+    assert ladder.dead.asked == 0
+    ladder.say(None, None)
+    assert await bodies(ladder.dead, 1) == [b"bad"]
+    await until(lambda: ladder.host.is_empty)
+    assert ladder.host.counts.dead == 1
+
+
+async def test_message_that_one_rung_refuses_goes_to_the_next_and_the_others_of_its_batch_do_not(
+    ladder: Ladder,
+) -> None:
+    await ladder.fill("a", "bad", "b")
+    ladder.primary.dislikes = b"bad"
+    ladder.say(None, Unavailable("down"))
+    assert await bodies(ladder.primary, 2) == [b"a", b"b"]
+    ladder.say(None, None)
+    assert await bodies(ladder.standby, 1) == [b"bad"]
+    await until(lambda: ladder.host.is_empty)
+    assert ladder.dead.asked == 0
+
+
+async def test_refusal_of_all_is_final_and_anything_else_that_was_heard_is_not() -> None:
+    said: dict[str, EvermqError] = {}
+
+    async def offer(key: str, messages: Sequence[Message]) -> Sequence[Position]:
+        raise said[key]
+
+    for first, second, outcome in [
+        (Rejected("it is bad"), TooLarge("it is too large"), Rejected),
+        (Rejected("it is bad"), Denied("no right"), Unavailable),
+        (NoSuchTopic("nobody made it"), Rejected("it is bad"), Unavailable),
+        (Rejected("it is bad"), Uncertain("no answer"), Uncertain),
+        (Uncertain("no answer"), Rejected("it is bad"), Uncertain),
+        (Partial([Denied("no right")]), Rejected("it is bad"), Unavailable),
+        (Rejected("it is bad"), Partial([Rejected("it is bad")]), Rejected),
+    ]:
+        said.update(first=first, second=second)
+        with pytest.raises(EvermqError) as caught:
+            await land([make("x")], ["first", "second"], offer)
+        assert type(caught.value) is outcome, (first, second)
+
+
+@pytest.mark.parametrize("error", [*OF_THE_RUNG, Partial(OF_THE_RUNG)], ids=repr)
+async def test_pump_buries_nothing_for_a_target_that_may_not_be_used(error: EvermqError) -> None:
+    source, target, dead = MemoryQueue("s"), Refusing("t"), Refusing("dead")
+    await source.append([make("a", key="k"), make("b", key="k")])
+    target.says = error
+    pump = Pump(source, target, dead=dead)
+    pump.start()
+    await until(lambda: target.asked > 3)
+    target.says = None
+    assert await bodies(target, 2) == [b"a", b"b"]
+    await pump.close()
+    assert (dead.asked, pump.counts.dead, pump.counts.stuck) == (0, 0, 0)
