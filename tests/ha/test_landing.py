@@ -17,6 +17,7 @@ from evermq.ha.host_rung import HostRung
 from evermq.ha.landing import land
 from evermq.ha.pump import Pump
 from evermq.message import Message, MessageFactory
+from evermq.numbers import SEQ, VOID, void_of
 from evermq.position import Position
 
 make = MessageFactory()
@@ -166,3 +167,22 @@ async def test_pump_buries_nothing_for_a_target_that_may_not_be_used(error: Ever
     assert await bodies(target, 2) == [b"a", b"b"]
     await pump.close()
     assert (dead.asked, pump.counts.dead, pump.counts.stuck) == (0, 0, 0)
+
+
+async def test_message_is_buried_once_however_long_its_void_is_not_taken() -> None:
+    class Voidless(Refusing):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            self.asked += 1
+            if any(VOID in message.headers for message in messages) and self.asked < 10:
+                raise Unavailable("not now")
+            return await super().append(messages)
+
+    source, target, dead = MemoryQueue("s"), Voidless("t"), MemoryQueue("dead")
+    target.dislikes = b"bad"
+    await source.append([make("bad", key="k", headers={SEQ: "stream.1 1 0 0"}), make("good", key="l")])
+    pump = Pump(source, target, dead=dead, void_of=void_of)
+    pump.start()
+    assert sorted(await bodies(target, 2)) == [b"", b"good"]
+    await until(lambda: pump.counts.dead == 1)
+    await pump.close()
+    assert await dead.backlog("g") == 1

@@ -79,6 +79,7 @@ class Pump:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._is_carrying = False
+        self._buried: set[str] = set()  # ids of those that are among the dead letters and not acknowledged yet
         self.counts = PumpCounts()
 
     def start(self) -> None:
@@ -185,17 +186,22 @@ class Pump:
                     late.add(chain)
             else:
                 done.append(delivery)
+                self._buried.discard(delivery.message.id)
                 self.counts.carried += outcome is not _BURIED
         return done, again
 
     async def _bury(self, message: Message, why: Rejected) -> Outcome:
-        """Put it to the dead letters; the reason comes back where that fails."""
+        """Put it to the dead letters, and a void in its place, in that order: what has a void in its place is nowhere
+        else to be seen. The reason comes back where that fails; what is among the dead letters is not put there again.
+        """
         if self._dead is None:
             self.counts.stuck += 1
             return why
         headers = {**message.headers, "evermq-dead-reason": str(why)[:_REASON_CHARS_MAX]}
         try:
-            await self._dead.append([message._replace(headers=headers)])
+            if message.id not in self._buried:
+                await self._dead.append([message._replace(headers=headers)])
+                self._buried.add(message.id)
             if void := self._void_of(message):
                 await self._target.append([_hopped(void)])
         except EvermqError as error:
