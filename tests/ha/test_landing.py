@@ -1,4 +1,4 @@
-"""What was acknowledged lands: no single rung refuses it for good."""
+"""What was acknowledged, and what takes a number that was given, lands: no single rung refuses it for good."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +18,9 @@ from evermq.ha.landing import land
 from evermq.ha.pump import Pump
 from evermq.message import Message, MessageFactory
 from evermq.numbers import SEQ, VOID, void_of
+from evermq.policy.ordered import Ordered
 from evermq.position import Position
+from evermq.progress.memory import MemoryProgress
 
 make = MessageFactory()
 OF_THE_RUNG = [Denied("no right to write"), NoSuchTopic("nobody made it")]
@@ -132,6 +134,37 @@ async def test_message_that_one_rung_refuses_goes_to_the_next_and_the_others_of_
     assert await bodies(ladder.standby, 1) == [b"bad"]
     await until(lambda: ladder.host.is_empty)
     assert ladder.dead.asked == 0
+
+
+@pytest.mark.parametrize("error", [*OF_THE_RUNG, Rejected("refused like any other")], ids=repr)
+async def test_void_that_a_rung_refuses_goes_to_the_next_and_its_lane_goes_on(
+    ladder: Ladder, error: EvermqError
+) -> None:
+    ladder.queue.keeps_order = True
+    queue = Ordered(
+        ladder.queue, progress=MemoryProgress(), slot=ladder.host.slot, rungs=ladder.queue.rungs, append_ms_max=3_000
+    )
+    await queue.append([make("a", key="k")])
+    ladder.say(error, None)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            await queue.append([make("b", key="k")])
+    assert queue.flights
+    await until(lambda: bool(queue.flights and queue.flights.is_idle))
+    assert queue.flights.counts.voids == 2
+    reader = await ladder.standby.reader("g")
+    voids = await reader.read(count_max=10, wait_ms=1_000)
+    assert [VOID in each.message.headers for each in voids] == [True, True]
+    ladder.say(None, None)
+    assert [each.via for each in await queue.append([make("c", key="k")])] == [("primary",)]
+    await queue.close()
+
+
+async def test_void_that_no_rung_above_takes_lands_in_the_log_of_the_host(ladder: Ladder) -> None:
+    nothing = void_of(make("a", key="k", headers={SEQ: "stream.1 1 0 0"}))
+    assert nothing
+    ladder.say(Denied("no right"), NoSuchTopic("nobody made it"))
+    assert [each.via for each in await ladder.queue.append([nothing])] == [("last",)]
 
 
 async def test_refusal_of_all_is_final_and_anything_else_that_was_heard_is_not() -> None:

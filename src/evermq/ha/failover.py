@@ -21,6 +21,7 @@ from evermq.ha.steering import Choice, Steers
 from evermq.ha.together import close_all, together
 from evermq.lanes import lane_of
 from evermq.message import Message
+from evermq.numbers import VOID
 from evermq.port import Queue, Start
 from evermq.position import Position
 from evermq.traits import Traits
@@ -128,6 +129,11 @@ class Failover(Route):
     async def append_above(self, messages: Sequence[Message]) -> Sequence[Position]:
         """As `append`, but never to the last rung, which had acknowledged them: see `land`."""
         return await land(messages, self._steered(self._keys[:-1]), self._offer)
+
+    async def _place(self, messages: Sequence[Message], order: Sequence[str]) -> Sequence[Position]:
+        if VOID in messages[0].headers and all(VOID in message.headers for message in messages):
+            return await land(messages, order, self._offer)  # their numbers are given
+        return await super()._place(messages, order)
 
     def _order(self) -> Sequence[str]:
         if self._host and not self._host.is_empty:
