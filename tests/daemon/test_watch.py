@@ -66,6 +66,19 @@ async def test_rung_that_is_away_is_said_to_be_so_and_is_no_error(tmp_path: Path
     assert (seen.switch.state, seen.switch.epoch, seen.switch.since) == ("normal", 0, None)
 
 
+async def test_dead_letters_of_a_host_are_seen(tmp_path: Path) -> None:
+    watcher, exposition = Watcher("orders", ladder(tmp_path)), Exposition()
+    assert (await watcher.look()).rungs[2].dead == 0
+    dead = await evermq.open(f"log://{tmp_path}/last/orders.pump.dead")
+    await dead.append([message(b"refused"), message(b"refused too")])
+    await dead.close()
+    exposition.seen = await watcher.look()
+    assert [rung.dead for rung in exposition.seen.rungs] == [None, None, 2]
+    [counted] = [each.samples for each in exposition.collect() if each.name == "evermq_dead_letters"]
+    assert [(each.labels["rung"], each.value) for each in counted] == [("last", 2.0)]
+    assert re.search(r"dead +2 messages", evermq_watch(tmp_path, "orders", "--once").stdout)
+
+
 async def test_second_standby_is_seen_under_its_key(tmp_path: Path) -> None:
     config = ladder(tmp_path)
     config.write_text(f'{config.read_text()}standby2 = "log://{tmp_path}/c/orders"\n')

@@ -90,6 +90,7 @@ async def test_prometheus_and_people_see_what_order_did_in_each_process(tmp_path
     assert samples["evermq_order_flagged_total", 'topic="orders"'] == 0
     assert samples["evermq_order_holding_messages", 'topic="orders"'] == 0
     assert any("1 doubles" in str(line) for line in lines_of(seen))
+    assert samples["evermq_order_buried_total", 'topic="orders"'] == 0
     await reader.close()
     assert queue.figures()["doubles"] == 1  # what was counted stays, whoever counted it
     await (await queue.reader("billing")).close()

@@ -120,7 +120,18 @@ async def test_message_that_the_host_acknowledged_is_buried_once_every_rung_refu
     ladder.say(None, None)
     assert await bodies(ladder.dead, 1) == [b"bad"]
     await until(lambda: ladder.host.is_empty)
-    assert ladder.host.counts.dead == 1
+    assert ladder.host.dead_count == 1
+
+
+async def test_what_is_buried_out_of_the_slot_of_another_is_counted_too(ladder: Ladder, tmp_path: Path) -> None:
+    other = Ladder(tmp_path / "slots")
+    await ladder.fill("own")  # so that the slot of the other is no one's
+    await other.fill("bad")
+    await other.queue.close()
+    ladder.primary.dislikes = ladder.standby.dislikes = b"bad"
+    ladder.say(None, None)
+    await until(lambda: ladder.host.adopted == 1)
+    assert (ladder.host.counts.dead, ladder.host.dead_count) == (0, 1)
 
 
 async def test_message_that_one_rung_refuses_goes_to_the_next_and_the_others_of_its_batch_do_not(

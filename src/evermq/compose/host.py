@@ -18,7 +18,7 @@ from evermq.port import Queue, Reader, Start
 from evermq.position import Position
 from evermq.traits import Traits
 
-__all__ = ["copies_of", "host_rung", "hosts_of", "is_host_rung"]
+__all__ = ["copies_of", "dead_letters_of", "host_rung", "hosts_of", "is_host_rung"]
 
 _SEGMENT_BYTES = 16 << 20  # a slot is one producer's, and empty nearly always
 
@@ -42,7 +42,13 @@ def host_rung(url: str, producer: str | None = None) -> HostRung:
     address = parse(url)
     options = {"segment_bytes": str(_SEGMENT_BYTES), "retain_bytes": "0", **address.options}  # nobody reads it again
     slots = _slots(address, "slots", options, producer)
-    return HostRung(slots, name=address.topic, dead=_Unopened(f"log://{address.place}/{address.topic}.pump.dead"))
+    return HostRung(slots, name=address.topic, dead=_Unopened(dead_letters_of(url)))
+
+
+def dead_letters_of(url: str) -> str:
+    """The URL of what every rung above refused of what the host's own rung held."""
+    address = parse(url)
+    return f"log://{address.place}/{address.topic}.pump.dead"
 
 
 def copies_of(key: str, url: str, bytes_max: int) -> LogSlots:

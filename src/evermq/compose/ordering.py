@@ -114,7 +114,7 @@ def ordered(
         shuns=switch.shuns if switch else tuple,
     )
     if switch:
-        switch.figures = lambda: made.figures() | _of_copies(queue.retained.values())
+        switch.figures = lambda: made.figures() | _of_copies(queue.retained.values()) | {"buried": host.dead_count}
     return made
 
 

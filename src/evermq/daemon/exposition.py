@@ -26,6 +26,7 @@ _SUMS = {
     "copied": "Messages of which a copy is kept, since only a lower rung had them.",
     "uncopied": "Messages that a lower rung alone had and that no copy was kept of.",
     "replayed": "Messages sent again since a lower rung had lost them.",
+    "buried": "Messages of the host's own rung that all others refused: they are among the dead letters.",
 }
 _VERDICTS = ("PASS", "FAIL", "INVALID")
 
@@ -62,8 +63,11 @@ def _rungs(seen: TopicSeen) -> Iterator[Metric]:
     appended = CounterMetricFamily("evermq_messages_appended", "Messages that a rung ever got.", labels=labels)
     lag = GaugeMetricFamily("evermq_consumer_lag_messages", "Messages still to settle.", labels=[*labels, "group"])
     age = GaugeMetricFamily("evermq_consumer_lag_seconds", "Age of the oldest of them.", labels=[*labels, "group"])
+    dead = CounterMetricFamily("evermq_dead_letters", "Messages of a host that all its rungs refused.", labels=labels)
     for rung in seen.rungs:
         mine = [seen.topic, rung.rung, _engine(rung)]
+        if rung.dead is not None:
+            dead.add_metric(mine, rung.dead)
         up.add_metric(mine, float(rung.reachable))
         if rung.appended is not None:
             appended.add_metric(mine, rung.appended)
@@ -71,7 +75,7 @@ def _rungs(seen: TopicSeen) -> Iterator[Metric]:
             lag.add_metric([*mine, group], left)
             if (oldest_s := rung.oldest_s.get(group)) is not None or not left:  # else nobody knows it, and 0 is a lie
                 age.add_metric([*mine, group], oldest_s or 0.0)
-    yield from (up, appended, lag, age)
+    yield from (up, appended, lag, age, dead)
 
 
 def _switch(seen: TopicSeen) -> Iterator[Metric]:

@@ -15,10 +15,10 @@ from evermq.adapters.open import open_place
 from evermq.clock import SYSTEM
 from evermq.compose.build import find
 from evermq.compose.config import Child
-from evermq.compose.host import host_rung, is_host_rung
+from evermq.compose.host import dead_letters_of, host_rung, is_host_rung
 from evermq.compose.switching import connect
 from evermq.coordination.open import parse as parse_coordinator
-from evermq.errors import Damaged, EvermqError, Unavailable, Uncertain
+from evermq.errors import Damaged, EvermqError, NoSuchTopic, Unavailable, Uncertain
 from evermq.ha.agreement import Agreement, decode
 from evermq.ha.votes import Vote, decode_vote
 from evermq.port import TopicState
@@ -31,8 +31,9 @@ _LOOK_S = 3.0  # a rung that does not answer in this time is not reachable
 class RungSeen(msgspec.Struct, kw_only=True):
     """A queue of the topic. rung: its configuration keys, joined by `/`, empty for a bare queue. reachable: whether it
     answered; why it did not. state: of the switch: normal, degraded, returning; empty where there is none. backlog,
-    oldest_s: by group; of a host's own rung what has still to go up, by `pump`. Rates are of the time since the look
-    before, None at the first one or where the engine does not count: messages appended, and handled by each group."""
+    oldest_s: by group; of a host's own rung what has still to go up, by `pump`. dead: of such a rung, what was ever put
+    to its dead letters. Rates are of the time since the look before, None at the first one or where the engine does not
+    count: messages appended, and handled by each group."""
 
     rung: str
     url: str
@@ -42,6 +43,7 @@ class RungSeen(msgspec.Struct, kw_only=True):
     lanes: int | None = None
     backlog: dict[str, int] = {}
     oldest_s: dict[str, float | None] = {}
+    dead: int | None = None
     appended: int | None = None
     appended_per_s: float | None = None
     handled_per_s: dict[str, float | None] = {}
@@ -108,7 +110,7 @@ class Watcher:
         seen = RungSeen(rung=rung, url=shown, state=states.get(rung.partition("/")[0], ""))
         try:
             async with asyncio.timeout(_LOOK_S):
-                _fill(seen, await (_host_state(child.url) if is_host else _state(child.url)))
+                await _fill_host(seen, child.url) if is_host else _fill(seen, await _state(child.url))
         except (EvermqError, TimeoutError) as error:
             seen.reachable, seen.why = False, str(error) or f"no answer within {_LOOK_S:.0f} s"
         self._rate(seen)
@@ -154,18 +156,19 @@ async def _state(url: str) -> TopicState:
         await place.close()
 
 
-async def _host_state(url: str) -> int:
+async def _fill_host(seen: RungSeen, url: str) -> None:
     rung = host_rung(url)
     try:
-        return await rung.backlog("pump")
+        seen.backlog = {"pump": await rung.backlog("pump")}
     finally:
         await rung.close()
+    try:
+        seen.dead = (await _state(dead_letters_of(url))).appended
+    except NoSuchTopic:
+        seen.dead = 0  # nothing was ever put there
 
 
-def _fill(seen: RungSeen, state: TopicState | int) -> None:
-    if isinstance(state, int):
-        seen.backlog = {"pump": state}
-        return
+def _fill(seen: RungSeen, state: TopicState) -> None:
     seen.lanes, seen.appended = state.lanes, state.appended
     seen.backlog = {name: group.backlog for name, group in sorted(state.groups.items())}
     seen.oldest_s = {

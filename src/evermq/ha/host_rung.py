@@ -81,7 +81,7 @@ class HostRung:
     """See `Queue`, but it is not read: what is appended here goes up, in order, and is read there.
 
     slots: of the host; this process appends to its own, and empties those whose processes are gone. dead: takes what
-    the rungs above refuse for ever; where such a message had a number, a void goes up in its place. The ladder that
+    the rungs above all refuse for ever; where such a message had a number, a void goes up in its place. The ladder that
     has it as `last` says where up is. counts: of the pump of the own slot, `adopted` of slots that others left.
     error: the last thing that went wrong beside the appends.
 
@@ -97,6 +97,7 @@ class HostRung:
         self.name = name
         self.counts = PumpCounts()
         self.adopted = 0
+        self._dead_of_others = 0
         self.error = ""
         self._target: Queue | None = None
         self._slot: HeldSlot | None = None
@@ -117,6 +118,11 @@ class HostRung:
     def is_empty(self) -> bool:
         """Whether everything that this process appended here has gone up."""
         return self._slot is None or self._slot.is_empty
+
+    @property
+    def dead_count(self) -> int:
+        """Messages that this process has put to the dead letters, from its own slot and from those of others."""
+        return self.counts.dead + self._dead_of_others
 
     async def turn(self) -> None:
         """What may go to another rung once the slot is empty waits here, for half a second at most, where that is about
@@ -265,6 +271,7 @@ class HostRung:
                 await self._clock.sleep(_LOOK_MS)
         finally:
             await pump.close()
+            self._dead_of_others += pump.counts.dead
             await queue.close()
         slot.mark(empty=True)
         self.adopted += 1

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evermq.compose.config import load
+from evermq.compose.host import dead_letters_of
 from evermq.daemon.running import config_path, is_terminal, run, say, show
 from evermq.daemon.watching import RungSeen, SwitchSeen, TopicSeen, Watcher
 from evermq.errors import Misconfigured
@@ -25,7 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _WIDTH = 160  # where nobody says how wide it may be
-_SUMS = ("held", "doubles", "flagged", "voids", "voids_sent", "repeated", "returned", "foreign", "replayed", "uncopied")
+_SUMS = (
+    "held",
+    "doubles",
+    "flagged",
+    "voids",
+    "voids_sent",
+    "repeated",
+    "returned",
+    "foreign",
+    "replayed",
+    "uncopied",
+    "buried",
+)
 _COLOURS = {"normal": "green", "degraded": "red", "returning": "yellow", "": "default"}
 
 
@@ -102,7 +115,12 @@ def _view(seen: TopicSeen) -> Group:
     for rung in seen.rungs:
         _add(table, rung)
     away = [Text(f"away     {rung.why}", style="red") for rung in seen.rungs if not rung.reachable]
-    return Group(table, Text(""), *away, *_switch(seen), _drill(seen))
+    dead = [Text(f"dead     {_dead(rung)}", style="red") for rung in seen.rungs if rung.dead]
+    return Group(table, Text(""), *away, *dead, *_switch(seen), _drill(seen))
+
+
+def _dead(rung: RungSeen) -> str:
+    return f"{rung.dead:,} messages that every rung above {rung.rung} refused are in {dead_letters_of(rung.url)}"
 
 
 def _add(table: Table, rung: RungSeen) -> None:
