@@ -170,7 +170,7 @@ def test_no_stream_begins_while_numbers_of_the_old_one_are_under_way() -> None:
 
 def test_what_has_no_key_takes_no_lane_that_is_shunned_unless_all_are() -> None:
     numbers = numbering(memory())
-    numbers.shuns, numbers.lanes_of_first = lambda: {1}, 3
+    numbers.shuns, numbers.lanes_of_first = lambda: {1}, lambda: 3
     found = numbers.places([make(b"") for _ in range(8)] + [make(b"", key=b"key-1")])
     assert {lane for lane, _ in found[:8]} == {0, 2, 3, 5}
     assert found[8][0] == lane_of(b"key-1", 6)  # a key stays where it lives

@@ -15,7 +15,7 @@ from math import lcm
 from zlib import crc32
 
 from evermq.errors import Misconfigured
-from evermq.lanes import murmur2
+from evermq.lanes import lane_of, murmur2
 from evermq.message import Message
 from evermq.numbers import SEQ, key_of_lane, void
 
@@ -24,7 +24,7 @@ __all__ = ["LANES_MAX", "Numbering", "in_flight", "land_all", "lanes_for", "void
 LANES_MAX = 65_536
 _BUCKETS = 65_536
 _LANES = 384  # at least: most counts of partitions and lists divide it
-_MAGIC = int.from_bytes(b"evermqN1", "little")
+_MAGIC = int.from_bytes(b"evermqN2", "little")
 _HEAD = 8  # some of them free
 _IDLE_DAYS_MAX = 30  # half of what readers keep of a producer that is silent
 _PLACES_MAX = 131_072
@@ -39,7 +39,10 @@ def _buckets(lanes: int) -> int:
 class Numbering:
     """memory: of `size_bytes(lanes)`, zeros at first. incarnation: a change begins new streams, since what the memory
     says was not true any more. token: sixteen hexadecimal characters, to name the new streams. shuns: which lanes of
-    the first rung, of which there are `lanes_of_first`, messages without a key should not be given now."""
+    the first rung, of which there are `lanes_of_first`, messages without a key should not be given now.
+
+    lanes: best a multiple of those of every rung. Where one of these was not known, the numbers keep the order all the
+    same: streams say how many lanes there are, so that readers know where to look for what is missing."""
 
     def __init__(self, memory: memoryview, *, lanes: int, incarnation: int, token: Callable[[], str]) -> None:
         if not 1 <= lanes <= LANES_MAX:
@@ -54,11 +57,11 @@ class Numbering:
         self._next = words[_HEAD : _HEAD + lanes]
         self._landed = words[_HEAD + lanes : _HEAD + 2 * lanes]
         self._last = words[_HEAD + 2 * lanes : _HEAD + 2 * lanes + lanes * self._per_lane]
-        self._streams = [_stream(words[4], lane) for lane in range(lanes)]
+        self._streams = [_stream(words[4], lanes, lane) for lane in range(lanes)]
         self._places: dict[bytes, Place] = {}
         self._turn = 0
         self.shuns: Callable[[], Collection[int]] = tuple
-        self.lanes_of_first = 1
+        self.lanes_of_first: Callable[[], int] = lambda: 1
         self._shunned: Collection[int] = ()
 
     @staticmethod
@@ -109,7 +112,7 @@ class Numbering:
             if not is_idle:
                 return
             self._begin()
-            self._streams = [_stream(self._words[4], lane) for lane in range(self.lanes)]
+            self._streams = [_stream(self._words[4], self.lanes, lane) for lane in range(self.lanes)]
         self._words[5] = max(before, day)
 
     def close(self) -> None:
@@ -125,7 +128,7 @@ class Numbering:
         return self._turn % self.lanes, -1
 
     def _is_shunned(self, turn: int) -> bool:
-        return turn % self.lanes % self.lanes_of_first in self._shunned
+        return lane_of(key_of_lane(turn % self.lanes, self.lanes), self.lanes_of_first()) in self._shunned
 
     def _find(self, key: bytes) -> Place:
         lane = (murmur2(key) & 0x7FFFFFFF) % self.lanes
@@ -184,7 +187,7 @@ def voids_in_flight(memory: memoryview) -> list[Message]:
     for lane, numbers in in_flight(memory).items():
         for seq in numbers:
             opened, key = seq - numbers.start, key_of_lane(lane, words[2])
-            voids.append(void(_stream(words[4], lane), seq, key=key, opened=opened, created_ms=0))
+            voids.append(void(_stream(words[4], words[2], lane), seq, key=key, opened=opened, created_ms=0))
     return voids
 
 
@@ -203,8 +206,8 @@ def _words_of(memory: memoryview) -> memoryview | None:
     return words if len(words) >= _HEAD and words[0] == _MAGIC else None
 
 
-def _stream(token: int, lane: int) -> str:
-    return f"{urlsafe_b64encode(token.to_bytes(8, 'big')).rstrip(b'=').decode()}.{lane:x}"
+def _stream(token: int, lanes: int, lane: int) -> str:
+    return f"{urlsafe_b64encode(token.to_bytes(8, 'big')).rstrip(b'=').decode()}.{lanes:x}.{lane:x}"
 
 
 def _ones(count: int) -> bytes:

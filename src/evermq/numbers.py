@@ -2,7 +2,8 @@
 
 It is one header, `STREAM SEQ BACK OPEN`, the last three as decimal numbers:
 
-STREAM  producer and lane, `TOKEN.LANE`; numbers are dense in a stream, and begin at 1
+STREAM  producer, how many lanes its numbers have, and the lane, `TOKEN.LANES.LANE`, both in hexadecimal; numbers are
+        dense in a stream, and begin at 1
 BACK    how far back the message before it of the same key bucket is; 0: none; -: a message without a key, which only
         carries one so that it keeps to its lane
 OPEN    how far back the first number is that had not landed when this one was sent: what is older has landed for good
@@ -25,6 +26,7 @@ __all__ = [
     "chain_of",
     "key_of_lane",
     "lane_of_stream",
+    "lanes_of_stream",
     "number_of",
     "plain",
     "producer_of",
@@ -80,6 +82,16 @@ def lane_of_stream(stream: str) -> int:
     if not 0 <= lane < _LANES_MAX:
         raise ValueError(f"lane {lane} of stream {stream!r} is over {_LANES_MAX}")
     return lane
+
+
+@lru_cache(maxsize=65_536)
+def lanes_of_stream(stream: str) -> int:
+    """How many lanes the numbers of its producer have; 1 where the stream does not say so. A lane lies in one lane of a
+    rung where this is a multiple of how many the rung has; else anywhere."""
+    try:
+        return max(1, int(stream.split(".")[-2], 16))
+    except (IndexError, ValueError):
+        return 1
 
 
 def producer_of(stream: str) -> str:

@@ -75,6 +75,17 @@ async def test_producer_that_was_closed_holds_no_file_of_its_slot(tmp_path: Path
     assert not [each for each in open_files() if each.is_relative_to(tmp_path)]
 
 
+async def test_numbers_have_lanes_for_those_that_the_url_of_a_rung_says_while_it_is_away(tmp_path: Path) -> None:
+    more = f'order = "key"\nprogress = "log://{tmp_path}/progress"'
+    ladder = LADDER.replace("log://{0}/primary/orders", "redis://127.0.0.1:1/orders?lanes=100").format(tmp_path)
+    queue = await build(parse(ladder + more, "evermq.toml")["orders"])
+    assert isinstance(queue, Ordered)
+    await queue.append([make("1", key="k")])
+    assert queue.flights
+    assert queue.flights.numbering.lanes % 100 == 0
+    await queue.close()
+
+
 async def test_dedupe_alone_holds_nothing(tmp_path: Path) -> None:
     queue = await build(topic(tmp_path, f'dedupe = "producer"\nprogress = "log://{tmp_path}/progress"'))
     assert isinstance(queue, Deduped)

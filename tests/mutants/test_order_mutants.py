@@ -135,6 +135,10 @@ def absence_reads_to_no_end(patch: Patch) -> None:
     patch.setattr(Absence, "_read_to_the_end", read)
 
 
+def lanes_are_taken_to_divide_those_of_the_numbers(patch: Patch) -> None:
+    patch.setattr(Absence, "_together", lambda self, stream: set(self._rungs))
+
+
 def counters_die_with_the_process(patch: Patch) -> None:
     patch.setattr(SimulatedSlot, "memory", lambda self, size_bytes: memoryview(bytearray(size_bytes)))
 
@@ -313,6 +317,7 @@ MUTANTS = [
     Mutant("absence is never proved: progress", "stuck", "order-progress-lost", absence_is_never_proved),
     Mutant("absence is never proved: late", "stuck", "order-late-group", absence_is_never_proved),
     Mutant("absence reads to no end", "flagged", "order-windows", absence_reads_to_no_end),
+    Mutant("lanes of any rung divide", "flagged", "order-late-rung", lanes_are_taken_to_divide_those_of_the_numbers),
     Mutant("counters die with the process", "order", "order-restarts", counters_die_with_the_process),
     Mutant("numbers under way are not voided", "stuck", "order-restarts", numbers_under_way_are_not_voided, 120),
     Mutant("adopter sends no void", "flagged", "order-adopted", adopter_sends_no_void),

@@ -184,3 +184,43 @@ async def test_what_is_held_of_another_rung_says_nothing_of_this_one(search: Sea
     assert not await is_through(search, "standby")
     search.gate.offer([delivery(3, rung="standby")], search.clock.monotonic_ms())
     assert await is_through(search, "standby")
+
+
+class Scattered(Searching):
+    """Of the numbers of the producer nobody knew how many lanes the primary has: three, and not one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rungs["primary"].traits = MemoryQueue("t", lanes=3).traits
+
+
+async def test_stream_that_may_be_anywhere_on_a_rung_is_looked_for_in_all_its_lanes() -> None:
+    search = Scattered()
+    await search.begun()
+    assert not await search.proves(read_to(5))
+    assert not await search.proves(Report({**read_to(5).at, "primary/1": 5}))
+    assert await search.proves(Report({**read_to(5).at, "primary/1": 5, "primary/2": 5}))
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_what_left_later_lies_behind_only_in_the_same_lane_of_a_rung(lanes: int) -> None:
+    search = Searching() if lanes == 1 else Scattered()
+    await search.begun()
+    later = [Held(STREAM, 9, 5, key) for key in RUNGS]
+    assert await search.proves(Report(held=later)) == (lanes == 1)
+
+
+async def test_rung_that_tells_only_now_how_many_lanes_it_has_proves_nothing_by_those_it_was_thought_to_have() -> None:
+    search = Searching()
+    rung = search.rungs["primary"]
+    end = rung.end
+
+    async def opened(lane: str) -> int:
+        rung.traits = MemoryQueue("t", lanes=3).traits
+        return await end(lane)
+
+    rung.end = opened  # type: ignore[method-assign]
+    await search.absence.prove([], search.clock.monotonic_ms())
+    search.clock.ms += LATER_MS
+    await search.absence.prove([], search.clock.monotonic_ms())
+    assert search.gate.lanes[LANE].proof is None

@@ -84,12 +84,20 @@ async def _open(child: Child, producer: str | None, check: Check) -> Queue:
     }
     openers = {key: partial(_open, each, producer, check) for key, each in child.children.items() if key not in hosts}
     enough = child.use in _ONE_IS_ENOUGH
-    opened = await (open_all(openers, beside=hosts.values(), check=check) if enough else _open_in_turn(openers))
+    lanes = {key: _lanes_said(child.children[key].url) for key in openers}
+    opening = open_all(openers, beside=hosts.values(), check=check, lanes=lanes) if enough else _open_in_turn(openers)
+    opened = await opening
     try:
         return await _compose(child, opened | hosts)
     except BaseException:
         await close_all(opened.values())
         raise
+
+
+def _lanes_said(url: str) -> int:
+    """How many lanes a URL says that its topic has; 1 where it does not."""
+    said = parse(url).options.get("lanes", "") if url else ""
+    return max(1, int(said)) if said.isdecimal() else 1
 
 
 async def _open_in_turn(openers: Mapping[str, Open]) -> dict[str, Queue]:

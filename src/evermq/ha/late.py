@@ -138,14 +138,15 @@ async def open_all(
     *,
     beside: Collection[Queue] = (),
     check: Check = lambda queue: None,
+    lanes: Mapping[str, int] | None = None,
     open_ms_max: int = _OPEN_MS_MAX,
     clock: Clock = SYSTEM,
 ) -> dict[str, Queue]:
     """Open several children of which one is enough: what does not answer in time, or is Unavailable, is a Late one.
 
-    A late child is assumed to promise what the others do, with one lane, and is looked at by `check` when it is open,
-    which raises where it must not be used. beside: children that are open already. Raises what a child said that is
-    wrong for good, or, where none can be opened, what the first one said.
+    A late child is assumed to promise what the others do, with one lane, or as many as `lanes` says, and is looked at
+    by `check` when it is open, which raises where it must not be used. beside: children that are open already. Raises
+    what a child said that is wrong for good, or, where none can be opened, what the first one said.
     """
     opening = {key: asyncio.ensure_future(opener()) for key, opener in openers.items()}
     try:
@@ -163,12 +164,13 @@ async def open_all(
         await _give_up(opening.values())
         raise
     others = [*found.values(), *beside]
-    assumed = replace(reduce(and_, (queue.traits for queue in others)), lanes=1)
-    name = others[0].name
-    return {
-        key: found[key] if key in found else Late(key, openers[key], each, assumed, name=name, check=check, clock=clock)
-        for key, each in opening.items()
+    promised, said = reduce(and_, (queue.traits for queue in others)), lanes or {}
+    assumed = {key: replace(promised, lanes=said.get(key, 1)) for key in openers.keys() - found.keys()}
+    opened = found | {
+        key: Late(key, openers[key], opening[key], each, name=others[0].name, check=check, clock=clock)
+        for key, each in assumed.items()
     }
+    return {key: opened[key] for key in openers}
 
 
 def _is_open(opening: asyncio.Future[Queue]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Fenced, NoSuchTopic, Partial, Unsupported
 from evermq.ha.copies import Copies, Copy, spans
+from evermq.lanes import lane_of
 from evermq.message import Message
 from evermq.port import Queue
 from evermq.position import Position
@@ -222,7 +223,7 @@ class Retained:
         return (lanes[first:] + lanes[:first])[:_LANES_MAX]
 
     def _lane(self, copy: Copy) -> int:
-        return copy.lane % self._rung.traits.lanes
+        return lane_of(copy.message.key or b"", self._rung.traits.lanes)
 
     async def _note_settled(self) -> None:
         lanes = {copy.lane for copy in self._copies.window}

@@ -9,6 +9,7 @@ from itertools import chain
 
 from evermq.clock import Clock
 from evermq.errors import EvermqError, Fenced, Unavailable, Uncertain
+from evermq.numbers import lanes_of_stream
 from evermq.policy.gate import ABSENT, Gate
 from evermq.policy.lane import Lane, Stream
 from evermq.policy.waiting import Parked
@@ -38,17 +39,20 @@ class _Search:
 
 @dataclass(slots=True)
 class _About:
-    """A stream: which numbers had landed by now, who holds what of it, and the lowest of those that is not settled."""
+    """A stream: which numbers had landed by now, who holds what of it, and the lowest of those that is not settled.
+    together: the rungs of which one lane has all of the stream."""
 
     known: Stream
     opened: int
     held: list[Held]
     lowest: int
+    together: set[str]
 
     def read_past(self, seq: int) -> set[str]:
-        """The rungs on which something was read that left when this number had landed."""
+        """The rungs on which something was read that left when this number had landed, and so lies behind it."""
         settled = self.known.settled
-        return {each.rung for each in self.held if each.open > seq and each.numbers[-1] not in settled}
+        past = {each.rung for each in self.held if each.open > seq and each.numbers[-1] not in settled}
+        return past & self.together
 
 
 class Absence:
@@ -56,12 +60,14 @@ class Absence:
 
     It has landed where a later message says so. A rung was read past it where a message of its stream was read there
     which left when it had landed, or where the lane was read to the end that it had when the search began, or where
-    the group has nothing left in the lane but what the reader itself holds. It is passed over by the reader that has
-    claimed the lane, while the application has nothing of it, and once the store has said that the claim still holds: a
-    reader that was not heard of for a while does not know what another one has settled since. A rung that does not tell
-    its ends, or cannot be asked, proves nothing. Where no rung has it and a sender has a copy, it is not passed over:
-    it is asked for. Sent again, it is behind what was read: for a while only the ends that the rungs have since prove
-    that it is not.
+    the group has nothing left in the lane but what the reader itself holds. Where a producer did not know how many
+    lanes a rung has, its streams are all over that rung, and all of its lanes have to be read so.
+
+    It is passed over by the reader that has claimed the lane, while the application has nothing of it, and once the
+    store has said that the claim still holds: a reader that was not heard of for a while does not know what another one
+    has settled since. A rung that does not tell its ends, or cannot be asked, proves nothing. Where no rung has it and
+    a sender has a copy, it is not passed over: it is asked for. Sent again, it is behind what was read: for a while
+    only the ends that the rungs have since prove that it is not.
     """
 
     patience_ms = _PATIENCE_MS
@@ -104,7 +110,7 @@ class Absence:
         """Whether no rung has changed its lanes since the search began: what was read of a new one says nothing of what
         is left in an old one. Asked after what was read was looked at."""
         try:
-            for key, name, _ in lane.proof.ends.values():
+            for key, name in {key: name for key, name, _ in lane.proof.ends.values()}.items():
                 rung = self._rungs[key]
                 assert isinstance(rung, Bounded)
                 await rung.end(name)
@@ -143,33 +149,45 @@ class Absence:
         began_ms = self._clock.monotonic_ms()
         old_ms = began_ms - _PATIENCE_MS
         held = {parked for parked in lane.parked if parked.since_ms <= old_ms}
-        names = {key: str(lane.number % rung.traits.lanes) for key, rung in self._rungs.items()}
-        if not held or not all(_is_aligned(parked, names) for parked in held):
+        streams = {parked.number.stream for parked in held}
+        names = self._names(lane.number, streams)
+        if not held or not all(_is_among(parked, names) for parked in held):
             return None
-        opened = {stream: self._gate.opened(stream) for stream in {parked.number.stream for parked in held}}
+        opened = {stream: self._gate.opened(stream) for stream in streams}
         ends = {}
         for key, rung in self._rungs.items():
-            name = names[key]
             if not isinstance(rung, Bounded) or key in self._silent:
                 return None
             try:
-                ends[f"{key}/{name}"] = (key, name, await rung.end(name))
+                ends.update({f"{key}/{name}": (key, name, await rung.end(name)) for name in names[key]})
             except EvermqError:
                 self._silent.add(key)
                 return None
-        return _Search(held, ends, opened, began_ms)
+        # One that was opened only now has told how many lanes it has.
+        return _Search(held, ends, opened, began_ms) if names == self._names(lane.number, streams) else None
+
+    def _names(self, number: int, streams: Iterable[str]) -> dict[str, list[str]]:
+        """By rung, its lanes in which messages of these streams may be, all of them in one lane of the numbers."""
+        counts = {key: rung.traits.lanes for key, rung in self._rungs.items()}
+        together = set(counts).intersection(*(self._together(stream) for stream in streams))
+        return {
+            key: [str(number % count)] if key in together else [str(each) for each in range(count)]
+            for key, count in counts.items()
+        }
+
+    def _together(self, stream: str) -> set[str]:
+        """The rungs of which one lane has all of a stream."""
+        return {key for key, rung in self._rungs.items() if lanes_of_stream(stream) % rung.traits.lanes == 0}
 
     async def _read_to_the_end(self, search: _Search, reports: Sequence[Report]) -> set[str]:
-        """The rungs whose lane was read to the end that it had."""
-        past = set()
+        """The rungs whose lanes were read to the ends that they had."""
+        unread: set[str] = set()
         for place, (key, name, end) in search.ends.items():
-            if (
-                end == 0
-                or max((report.at.get(place, 0) for report in reports), default=0) >= end
-                or (key not in self._silent and await self._is_through(key, name))
-            ):
-                past.add(key)
-        return past
+            if key in unread or end == 0 or max((report.at.get(place, 0) for report in reports), default=0) >= end:
+                continue
+            if key in self._silent or not await self._is_through(key, name):
+                unread.add(key)
+        return self._rungs.keys() - unread
 
     async def _is_through(self, key: str, name: str) -> bool:
         """Whether the group has nothing left in a lane of a rung, but perhaps what is held here."""
@@ -220,7 +238,7 @@ class Absence:
         held = [each for known in (told, own) for each in known.get(stream.name, ()) if not each.is_copy]
         open_from = stream.settled.open_from
         lowest = min((low for each in held if (low := open_from(each.seq)) in each.numbers), default=sys.maxsize)
-        return _About(stream, self._gate.opened(stream.name), held, lowest)
+        return _About(stream, self._gate.opened(stream.name), held, lowest, self._together(stream.name))
 
     def _is_nowhere(self, lane: Lane, parked: Parked, read: set[str], past: set[str], copies: list[Held]) -> bool:
         """Neither on a rung nor with a sender; one that only a sender has is asked for."""
@@ -250,10 +268,10 @@ class Absence:
         return bool(found)
 
 
-def _is_aligned(parked: Parked, names: Mapping[str, str]) -> bool:
-    """Whether a message came from the lane of its rung in which its number would be looked for."""
+def _is_among(parked: Parked, names: Mapping[str, Collection[str]]) -> bool:
+    """Whether a message came from a lane of its rung in which its number would be looked for."""
     position = parked.delivery.position
-    return not position.via or names.get(position.via[0], position.lane) == position.lane
+    return not position.via or position.lane in names.get(position.via[0], (position.lane,))
 
 
 def _by_stream(held: Iterable[Held]) -> _Told:

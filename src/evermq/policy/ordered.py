@@ -221,7 +221,8 @@ class Ordered:
             except EvermqError:
                 await self._clock.sleep(100)
         numbering = Numbering(memory, lanes=lanes, incarnation=slot.incarnation, token=self._clock.token)
-        numbering.shuns, numbering.lanes_of_first = self._shuns, next(iter(self._lanes_of_rungs().values()))
+        first = next(iter(self._rungs.values()))
+        numbering.shuns, numbering.lanes_of_first = self._shuns, lambda: first.traits.lanes
         self._flights = Flights(numbering, self._append, batch_count_max=count_max, clock=self._clock)
         return self._flights
 

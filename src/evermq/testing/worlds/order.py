@@ -31,7 +31,6 @@ from evermq.testing.worlds.order_rung import Rung
 
 __all__ = ["PLANS", "WORLDS", "Run", "play"]
 
-_LANES = 12
 _PRODUCERS = 2
 _QUIET_MS_MAX = 90_000
 _GROUP = "billing"
@@ -103,7 +102,7 @@ class Run:
             slot=take,
             progress=DistantProgress(self.progress, partial(self._reach_store, process)),
             rungs=self.rungs,
-            lanes=_LANES,
+            lanes=self.plan.lanes,
             append_ms_max=self.plan.append_ms_max,
             hold_ms_max=self.plan.hold_ms_max,
             clock=self.clock,

@@ -22,7 +22,8 @@ class Plan:
     may_wait: in the end something may wait that was never acknowledged. little: senders leave the primary at once, and
     come back when no more than this is left in the standby; 0: each append tries the primary first. held_max: how many
     messages may wait for others, all in all, once the senders are back. moves_max: how many lanes may go to another
-    reader that asks for them, all in all; None: any number.
+    reader that asks for them, all in all; None: any number. lanes: of the numbers; 12 are a multiple of those of every
+    rung.
     """
 
     primary_down: tuple[int, int] = (2_000, 6_000)
@@ -60,6 +61,7 @@ class Plan:
     may_wait: bool = False
     count: int = 30
     think_ms: int = 700
+    lanes: int = 12
 
 
 _BOTH = Plan(standby_down=(2_500, 5_500))
@@ -164,6 +166,10 @@ PLANS = {
     "tail-lost": (
         "the standby loses what it acknowledged last",
         Plan(tail_lost_ms=3_000, flags=True, window=32, think_ms=200, count=60),
+    ),
+    "late-rung": (
+        "producers gave their numbers lanes while nobody knew how many the primary has",
+        Plan(lanes=4, unread=(2_000, 9_000), primary_down=(4_000, 8_000), think_ms=300, count=60, window=64),
     ),
     "released": ("handlers give messages back for a while", Plan(released=0.15, lies=0.3)),
     "rebalances": ("lanes are taken away and given back between two reads", Plan(rebalances=12, lies=0.2)),
