@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from evermq.port import Delivery
 
-__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Part", "Pausable", "Progress", "Relaned", "Renewed", "Report"]
-__all__ += ["Scatters", "States", "Wanted"]
+__all__ = ["COPY", "SENT", "Ahead", "Bounded", "Held", "Identified", "Part", "Pausable", "Progress", "Relaned"]
+__all__ += ["Renewed", "Reopens", "Report", "Scatters", "States", "Wanted"]
 
 COPY, SENT = "copy", "sent"
 States = dict[int, dict[str, str]]  # by lane and stream, the packed state
@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Report:
     """at: by `rung/lane`, the offset that a reader will read next. It belongs together with `held`: what is below `at`
-    is settled, or held by somebody."""
+    is settled, or held by somebody. A rung that tells which topic it has is named with a sign of that."""
 
     at: Mapping[str, int] = field(default_factory=dict)
     held: Collection[Held] = ()
@@ -125,6 +125,16 @@ class Ahead(Protocol):
 
 
 @runtime_checkable
+class Reopens(Protocol):
+    """A reader of several rungs that opens the reader of one again which was lost."""
+
+    @property
+    def openings(self) -> Mapping[str, int]:
+        """By rung, how often its reader was opened. What an earlier one read may have been another topic's."""
+        ...
+
+
+@runtime_checkable
 class Pausable(Protocol):
     """A reader of several rungs that can leave some of them alone."""
 
@@ -162,4 +172,14 @@ class Bounded(Protocol):
 
     async def end(self, lane: str) -> int:
         """The offset that the next message of the lane will get."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A queue that can tell its topic from another one of that name, which somebody made after it was dropped."""
+
+    @property
+    def topic_id(self) -> str:
+        """The same for all who have this very topic open; empty while that is not known."""
         ...

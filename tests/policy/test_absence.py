@@ -12,6 +12,7 @@ from evermq.adapters.memory import MemoryQueue
 from evermq.errors import Fenced, Unavailable
 from evermq.policy.absence import Absence
 from evermq.policy.gate import Gate
+from evermq.policy.read_to import places
 from evermq.settling import COPY, SENT, Held, Report, Wanted
 from evermq.testing.progressing import HandClock
 
@@ -64,12 +65,12 @@ class Searching:
         part: Any = self.claims
         self.absence = Absence(self.gate, part, self.rungs, "billing", self.clock)
 
-    async def begun(self) -> None:
+    async def begun(self, *reports: Report) -> None:
         """The search has begun: after a while, since what is early mostly comes by itself."""
         assert await self.absence.prove([], self.clock.monotonic_ms()) == []
         assert self.gate.lanes[LANE].proof is None
         self.clock.ms += LATER_MS
-        await self.absence.prove([], self.clock.monotonic_ms())
+        await self.absence.prove(reports, self.clock.monotonic_ms())
         assert self.gate.lanes[LANE].proof is not None
 
     async def proves(self, *reports: Report, asked_after_ms: int = 10) -> bool:
@@ -224,3 +225,22 @@ async def test_rung_that_tells_only_now_how_many_lanes_it_has_proves_nothing_by_
     search.clock.ms += LATER_MS
     await search.absence.prove([], search.clock.monotonic_ms())
     assert search.gate.lanes[LANE].proof is None
+
+
+async def test_who_has_read_further_than_a_rung_goes_has_read_another_topic_of_its_name() -> None:
+    """It was made anew, or lost its end, and a reader that has read nothing of it since says so still."""
+    search, before = Searching(), read_to(7)
+    await search.begun(before)
+    assert not await search.proves(before)
+    for rung in search.rungs.values():
+        rung.is_through = True
+    assert await search.proves(before)
+
+
+async def test_report_of_another_topic_of_that_name_proves_nothing() -> None:
+    search = Searching()
+    search.rungs["standby"].topic_id = "anew"  # type: ignore[attr-defined]
+    await search.begun()
+    assert not await search.proves(read_to(5))
+    name = places(search.rungs)["standby"]
+    assert await search.proves(Report({**read_to(5).at, f"{name}/0": 5}))

@@ -14,7 +14,7 @@ from evermq.ha.together import close_all
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
 from evermq.position import Position
-from evermq.settling import Bounded, Relaned, Scatters
+from evermq.settling import Bounded, Identified, Relaned, Scatters
 from evermq.traits import Traits
 
 __all__ = ["Check", "Late", "Open", "open_all"]
@@ -67,6 +67,11 @@ class Late:
     def scatters(self) -> bool:
         """See `evermq.settling.Scatters`."""
         return isinstance(self._queue, Scatters) and self._queue.scatters
+
+    @property
+    def topic_id(self) -> str:
+        """See `evermq.settling.Identified`."""
+        return self._queue.topic_id if isinstance(self._queue, Identified) else ""
 
     def read_at_once(self) -> None:
         """See `evermq.settling.Relaned`."""

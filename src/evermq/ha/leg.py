@@ -21,7 +21,8 @@ _REFUSED_PAUSE_MS = 1_000
 @dataclass(slots=True, eq=False)
 class Leg:
     """Its reader is opened when it can be, and again when it was lost. task, opening: what is under way. pace: is told
-    of what the first child gives, and holds back the others. refused: the last poll ended with an error."""
+    of what the first child gives, and holds back the others. refused: the last poll ended with an error. openings: how
+    often the reader was opened."""
 
     key: str
     queue: Queue
@@ -35,6 +36,7 @@ class Leg:
     opening: asyncio.Future[Reader] | None = None
     given: int = 0
     refused: bool = False
+    openings: int = 0
 
     async def open(self) -> Reader:
         """The reader, opened if there is none. Cancelled, the opening goes on, and is waited for the next time."""
@@ -44,6 +46,7 @@ class Leg:
             await asyncio.wait([self.opening])
             opening, self.opening = self.opening, None
             self.reader = opening.result()
+            self.openings += 1
         return self.reader
 
     async def poll(self, count_max: int) -> list[Delivery]:

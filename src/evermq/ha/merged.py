@@ -113,6 +113,11 @@ class Merged:
             self._surplus = [each for each in self._surplus if each.receipt[0].key not in self._paused]
         return back
 
+    @property
+    def openings(self) -> dict[str, int]:
+        """See `evermq.settling.Reopens`."""
+        return {leg.key: leg.openings for leg in self._legs}
+
     async def close(self) -> None:
         if not self.closed:
             self.closed = True

@@ -12,6 +12,7 @@ from evermq.errors import EvermqError, Fenced, Unavailable, Uncertain
 from evermq.numbers import lanes_of_stream
 from evermq.policy.gate import ABSENT, Gate
 from evermq.policy.lane import Lane, Stream
+from evermq.policy.read_to import places
 from evermq.policy.waiting import Parked
 from evermq.port import Queue
 from evermq.settled import Settled
@@ -29,11 +30,13 @@ _COPIED_MS = 30_000  # for so long what a sender had a copy of is looked for beh
 
 @dataclass(slots=True)
 class _Search:
-    """What was held when it began, where every rung ended then, and which numbers had landed by then."""
+    """What was held when it began, where every rung ended then, and which numbers had landed by then. anew: places to
+    whose end nobody has read for certain, since somebody says that he has read further."""
 
     held: set[Parked]
     ends: dict[str, tuple[str, str, int]]
     opened: dict[str, int]
+    anew: set[str]
     began_ms: int
 
 
@@ -96,7 +99,7 @@ class Absence:
         for lane in self._turn():
             self._wanted.pop(lane.number, None)
             if lane.proof is None:
-                lane.proof = await self._begin(lane)
+                lane.proof = await self._begin(lane, reports)
             elif lane.claimed and not lane.out and lane.proof.began_ms < asked_ms:
                 past = await self._read_to_the_end(lane.proof, reports)
                 found = self._absent(lane, past, told)
@@ -145,7 +148,7 @@ class Absence:
         self._next = (self._next + _LANES_MAX) % len(waiting)
         return (waiting[self._next :] + waiting[: self._next])[:_LANES_MAX]
 
-    async def _begin(self, lane: Lane) -> _Search | None:
+    async def _begin(self, lane: Lane, reports: Sequence[Report]) -> _Search | None:
         began_ms = self._clock.monotonic_ms()
         old_ms = began_ms - _PATIENCE_MS
         held = {parked for parked in lane.parked if parked.since_ms <= old_ms}
@@ -154,17 +157,22 @@ class Absence:
         if not held or not all(_is_among(parked, names) for parked in held):
             return None
         opened = {stream: self._gate.opened(stream) for stream in streams}
-        ends = {}
+        found = []
         for key, rung in self._rungs.items():
             if not isinstance(rung, Bounded) or key in self._silent:
                 return None
             try:
-                ends.update({f"{key}/{name}": (key, name, await rung.end(name)) for name in names[key]})
+                found += [(key, name, await rung.end(name)) for name in names[key]]
             except EvermqError:
                 self._silent.add(key)
                 return None
-        # One that was opened only now has told how many lanes it has.
-        return _Search(held, ends, opened, began_ms) if names == self._names(lane.number, streams) else None
+        if names != self._names(lane.number, streams):
+            return None  # one that was opened only now has told how many lanes it has
+        called = places(self._rungs)
+        ends = {f"{called[key]}/{name}": (key, name, end) for key, name, end in found}
+        # A report from before the end was asked for goes beyond it only where offsets have gone back since.
+        anew = {place for place, (_, _, end) in ends.items() if _furthest(reports, place) > end}
+        return _Search(held, ends, opened, anew, began_ms)
 
     def _names(self, number: int, streams: Iterable[str]) -> dict[str, list[str]]:
         """By rung, its lanes in which messages of these streams may be, all of them in one lane of the numbers."""
@@ -183,7 +191,8 @@ class Absence:
         """The rungs whose lanes were read to the ends that they had."""
         unread: set[str] = set()
         for place, (key, name, end) in search.ends.items():
-            if key in unread or end == 0 or max((report.at.get(place, 0) for report in reports), default=0) >= end:
+            is_told = place not in search.anew and _furthest(reports, place) >= end
+            if key in unread or end == 0 or is_told:
                 continue
             if key in self._silent or not await self._is_through(key, name):
                 unread.add(key)
@@ -266,6 +275,10 @@ class Absence:
         if found or past >= self._rungs.keys():
             lane.proof = None  # what is still held needs another search
         return bool(found)
+
+
+def _furthest(reports: Iterable[Report], place: str) -> int:
+    return max((report.at.get(place, 0) for report in reports), default=0)
 
 
 def _is_among(parked: Parked, names: Mapping[str, Collection[str]]) -> bool:

@@ -56,7 +56,7 @@ class OrderedReader:
         self._gate = Gate(part=part, has_order=has_order, drops_older=drops_older)
         self._absence = Absence(self._gate, part, rungs, group, clock)
         self._ready: list[Delivery] = []
-        self._read_to = ReadTo()
+        self._read_to = ReadTo(rungs, inner)
         self._lost: set[int] = set()  # lanes to be given back once the others were told what this reader had of them
         self._poll: asyncio.Task[list[Delivery]] | None = None
         self._news = asyncio.Event()

@@ -43,6 +43,11 @@ class KafkaQueue:
         self.name = topic.name
         self.traits = topic.traits
 
+    @property
+    def topic_id(self) -> str:
+        """See `evermq.settling.Identified`. Of when it was opened."""
+        return self._topic.id
+
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self._check()
         if not messages:

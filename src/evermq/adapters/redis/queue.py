@@ -61,6 +61,11 @@ class RedisQueue:
             batch_count_max=BATCH_COUNT_MAX,
         )
 
+    @property
+    def topic_id(self) -> str:
+        """See `evermq.settling.Identified`."""
+        return self._topic.id
+
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
         self._check()
         if not messages:
