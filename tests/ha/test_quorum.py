@@ -10,15 +10,12 @@ import pytest
 
 from evermq import MessageFactory
 from evermq.adapters.memory import MemoryQueue
-from evermq.coordinator import Versioned
 from evermq.errors import EvermqError
 from evermq.ha.agreement import Agreement, Pin, decode, encode
 from evermq.ha.breaker import State
 from evermq.ha.failover import Failover
-from evermq.ha.override import pin
 from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
-from evermq.ha.votes import Vote, encode_vote
 from evermq.testing.agreed import Agreed, AgreedClient
 from evermq.testing.faulty import Faulty
 from evermq.testing.simulation.clock import SimulatedClock
@@ -254,37 +251,6 @@ async def pin_holds_for_all_until_it_is_released(system: System) -> None:
     await system.check_nothing_lost()
 
 
-async def pin_outlives_a_coordinator_that_is_set_up_anew(system: System) -> None:
-    for name in ("a", "b"):
-        await system.start(name)
-    await system.clock.sleep(3_000)
-    await pin(system.place.client(), "standby", who="ann", why="new disks in the brokers", clock=system.clock)
-    await system.clock.sleep(3_000)
-    for process in system.processes.values():
-        await process.coordinator.cut()
-    system.place.value = Versioned(b"", 0)
-    late = await system.start("late")  # it never knew of the pin, and counts first
-    await system.clock.sleep(1_500)
-    for name in ("a", "b"):
-        await system.processes[name].coordinator.heal()
-    await system.clock.sleep(15_000)
-    assert late.switch.agreed.epoch > 1
-    assert {process.switch.begin() for process in system.processes.values()} == {1}
-    assert {process.switch.agreed.epoch for process in system.processes.values()} == {system.agreed().epoch}
-    await system.check_nothing_lost()
-
-
-async def vote_of_a_later_epoch_that_nobody_else_knows_is_outlived(system: System) -> None:
-    await system.start("a")
-    await system.clock.sleep(1_000)
-    await system.place.client().join("forged", encode_vote(Vote("forger", epoch=40)), ttl_ms=5_000)
-    system.processes["a"].primary.down()
-    await system.clock.sleep(90_000)
-    assert system.agreed().epoch > 40
-    assert system.agreed().away == {"primary": State.DEGRADED}
-    await system.check_nothing_lost()
-
-
 async def decider_that_dies_is_replaced(system: System) -> None:
     for name in ("a", "b", "c"):
         await system.start(name)
@@ -372,8 +338,6 @@ SCENARIOS = {
         degraded_state_is_kept_while_the_coordinator_is_gone,
         forged_and_malformed_values_are_refused_and_repaired,
         pin_holds_for_all_until_it_is_released,
-        pin_outlives_a_coordinator_that_is_set_up_anew,
-        vote_of_a_later_epoch_that_nobody_else_knows_is_outlived,
         decider_that_dies_is_replaced,
         new_epoch_is_above_what_others_follow_though_the_decider_never_saw_it,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from tests.ha import test_agreement, test_breaker, test_health, test_quorum, test_switch
+from tests.ha import test_agreement, test_breaker, test_health, test_quorum, test_quorum_anew, test_switch
 
 from evermq.ha import health, votes
 from evermq.ha.breaker import Breaker, Pace, State
@@ -102,7 +102,7 @@ def _who_knows_less_counts(patch: Patch) -> None:
 
 
 def _set_up_anew() -> None:
-    test_quorum.run("pin_outlives_a_coordinator_that_is_set_up_anew", 1)
+    test_quorum_anew.test_simulated_pin_outlives_a_coordinator_that_is_set_up_anew(1)
 
 
 def _forged() -> None:
