@@ -84,6 +84,49 @@ def test_window_is_kept() -> None:
     assert handed_out(lane, window=10) == list(range(10, 15))
 
 
+def test_one_message_that_is_held_lets_all_others_flow() -> None:
+    lane, found = lane_at(), []
+    lane.add([(offset, message(offset)) for offset in range(3_000)])
+    while taken := handed_out(lane, count_max=7, window=50):
+        found += taken
+        lane.settle([offset for offset in taken if offset])
+    assert found == list(range(3_000))
+    again = lane_at(*lane.snapshot(ID, bytes_max=4_096))
+    again.add([(offset, message(offset)) for offset in range(3_010)])
+    assert handed_out(again) == [0, *range(3_000, 3_010)]
+
+
+def test_what_waits_behind_its_key_counts_for_the_window() -> None:
+    lane = lane_at()
+    lane.add([(offset, message(offset, b"k" if offset % 2 else None)) for offset in range(50)])
+    lane.settle([0, *handed_out(lane, count_max=2)[:1]])
+    lane.release([1], due_ms=100)
+    while taken := handed_out(lane, window=10):
+        lane.settle(taken)
+    assert lane.open_count == 10
+    assert handed_out(lane, now_ms=100, window=10) == list(range(1, 21, 2))
+    lane.settle(range(21))
+    assert lane.open_count == 0
+    assert handed_out(lane, now_ms=100, window=10) == list(range(20, 30))
+
+
+def test_restart_repeats_no_more_than_a_window_however_little_a_commit_can_tell() -> None:
+    rows = [(offset, message(offset)) for offset in range(10_000)]
+    lane, settled = lane_at(), set()
+    lane.snapshot(ID, bytes_max=200)
+    lane.add(rows)
+    while taken := handed_out(lane, count_max=100, window=1_000):
+        done = [offset for offset in taken if offset % 3]
+        lane.settle(done)
+        settled |= {*done}
+    assert lane.open_count < 1_000
+    again = lane_at(*lane.snapshot(ID, bytes_max=200))
+    again.add(rows)
+    assert 100 < len(settled.intersection(handed_out(again, count_max=5_000))) <= 1_000
+    lane.settle([offset for offset, _ in rows])
+    assert handed_out(lane, count_max=100, window=1_000)
+
+
 @pytest.mark.parametrize("seed", range(300))
 def test_nothing_is_lost_doubled_or_reordered(seed: int) -> None:
     """Any gaps, any order of completion, releases, restarts: each key in order, each offset settled once."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evermq.adapters.kafka.progress import Again, is_of_another_topic, pack, unpack
+from evermq.adapters.kafka.progress import Again, is_of_another_topic, pack, unpack, untold_count
 
 LOW = 1_000
 
@@ -24,11 +24,11 @@ def agains(draw: st.DrawFn) -> list[Again]:
 
 
 @given(ranges(), agains())
-def test_packed_is_a_beginning_of_what_there_was(done: list[tuple[int, int]], again: list[Again]) -> None:
+def test_packed_is_of_what_there_was(done: list[tuple[int, int]], again: list[Again]) -> None:
     text = pack("id", LOW, done, again, bytes_max=4_096)
     found = unpack("id", LOW, text)
     assert len(text) <= 4_096
-    assert found.done == done[: len(found.done)]
+    assert found.done == sorted({*found.done} & {*done})
     assert found.again == again[: len(found.again)]
     if len(done) <= 100 and len(again) <= 50:
         assert (found.done, found.again) == (done, again)
@@ -38,7 +38,15 @@ def test_packed_is_a_beginning_of_what_there_was(done: list[tuple[int, int]], ag
 def test_small_limit_is_kept(done: list[tuple[int, int]], again: list[Again], bytes_max: int) -> None:
     text = pack("id", LOW, done, again, bytes_max=bytes_max)
     assert len(text) <= max(bytes_max, 16)
-    assert unpack("id", LOW, text).done == done[: len(unpack("id", LOW, text).done)]
+    assert {*unpack("id", LOW, text).done} <= {*done}
+
+
+@given(ranges(), agains(), st.integers(0, 4_096))
+def test_longest_ranges_are_told_first(done: list[tuple[int, int]], again: list[Again], bytes_max: int) -> None:
+    found = unpack("id", LOW, pack("id", LOW, done, again, bytes_max=bytes_max)).done
+    left_out = [stop - start for start, stop in {*done} - {*found}]
+    assert sum(left_out) <= untold_count(LOW, done, bytes_max=bytes_max)
+    assert max(left_out, default=0) <= min((stop - start for start, stop in found), default=300)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: "e1:" + raw.hex()))

@@ -16,7 +16,9 @@ from evermq.adapters.kafka.generation import NOBODY, Generation
 from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.offsets import Committed, Offsets
+from evermq.adapters.kafka.progress import METADATA_BYTES_MAX
 from evermq.adapters.kafka.topic import Topic
+from evermq.clock import SYSTEM
 from evermq.errors import EvermqError
 
 __all__ = ["Commits", "either"]
@@ -24,8 +26,9 @@ __all__ = ["Commits", "either"]
 _log = logging.getLogger("evermq.kafka")
 
 _PAUSE_S = 0.005
+_PAUSES_MIN = 4  # as long as it took to say what is done: of thousands that are held that is milliseconds
 _AGAIN_S = 0.2
-_METADATA_BYTES_MAX, _METADATA_BYTES_MIN = 4_095, 64
+_METADATA_BYTES_MIN = 64
 
 
 class Commits:
@@ -43,7 +46,8 @@ class Commits:
         self._next: asyncio.Future[None] | None = None
         self._on_its_way: asyncio.Future[None] | None = None
         self._settled = self._safe = 0
-        self._bytes_max = _METADATA_BYTES_MAX
+        self._took_ms = 0
+        self._bytes_max = METADATA_BYTES_MAX
 
     def soon(self, settled: int = 0) -> None:
         """Something was settled or released, `settled` messages in particular."""
@@ -84,7 +88,7 @@ class Commits:
                     waiting.set_result(None)
             if done:
                 self._safe = settled
-                await either(self._hurry, _PAUSE_S)
+                await either(self._hurry, max(_PAUSE_S, _PAUSES_MIN * self._took_ms / 1000))
             else:
                 self.soon()
                 await asyncio.sleep(_AGAIN_S)
@@ -112,6 +116,7 @@ class Commits:
             self._next = None
 
     def _take(self, lanes: Iterable[Lane] | None) -> tuple[list[Lane], dict[int, Committed], Generation]:
+        began_ms = SYSTEM.monotonic_ms()
         with self._group.lock:
             changed = [lane for lane in (self._group.lanes.values() if lanes is None else lanes) if lane.dirty]
             offsets = {
@@ -119,6 +124,7 @@ class Commits:
             }
             for lane in changed:
                 lane.dirty = False
+            self._took_ms = SYSTEM.monotonic_ms() - began_ms
             return changed, offsets, self.generation
 
     async def _send(self, offsets: dict[int, Committed], generation: Generation) -> bool:

@@ -1,5 +1,7 @@
 """What one group has done in one lane, as the process that the lane is assigned to sees it: pure, no clock, no driver.
 
+Times are of a clock that never goes back; `ahead_ms` is what the wall clock adds to it, by which other processes go.
+
 Every record that was fetched and is not settled is in exactly one of `fresh` (never handed out), `out` (with a
 reader), `returned` (comes again at once, in order) and `parks` (comes again when it is due, and holds up its key).
 Offsets that no record has, because of compaction or transactions, count as done once what is behind them was fetched.
@@ -12,13 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from evermq.adapters.kafka.progress import Again, Progress, pack
+from evermq.adapters.kafka.done import Done
+from evermq.adapters.kafka.progress import METADATA_BYTES_MAX, Again, Progress, pack, untold_count
 from evermq.message import Message
-from evermq.watermark import Watermark
 
 __all__ = ["Lane", "Park"]
-
-_OFFSETS_MAX = 1 << 26  # between the first offset that is not done and the last one that was fetched; a byte each
 
 Row = tuple[int, Message]
 
@@ -36,13 +36,15 @@ class Lane:
     """done: of all offsets from the committed one on. next: first offset that was not fetched.
 
     holder: the reader that has something of it. attempts: number of the next handing out, where it is not the first.
-    dues: of what was parked by an earlier owner and is not fetched yet. plain_from: from here on no earlier owner left
-    word. dirty: there is something to commit.
+    parked: how many messages wait in `parks`. dues: of what was parked by an earlier owner and is not fetched yet.
+    plain_from: from here on no earlier owner left word. open_to: no new message from here on is handed out without
+    another look at what a commit can tell. is_full: that look was in vain. bytes_max: of the metadata of a commit.
+    dirty: there is something to commit.
     """
 
     number: int
     name: str
-    done: Watermark
+    done: Done
     next: int
     holder: object | None = None
     fresh: list[Row] = field(default_factory=list)
@@ -50,16 +52,20 @@ class Lane:
     out: dict[int, Message] = field(default_factory=dict)
     returned: list[Row] = field(default_factory=list)
     parks: dict[bytes | int, Park] = field(default_factory=dict)
+    parked: int = 0
     attempts: dict[int, int] = field(default_factory=dict)
     dues: dict[int, int] = field(default_factory=dict)
     plain_from: int = 0
+    open_to: int = 0
+    is_full: bool = False
+    bytes_max: int = METADATA_BYTES_MAX
     dirty: bool = False
     paused: bool = False
 
     @classmethod
-    def restore(cls, number: int, name: str, low: int, progress: Progress) -> Lane:
+    def restore(cls, number: int, name: str, low: int, progress: Progress, *, ahead_ms: int = 0) -> Lane:
         """As an earlier owner left it."""
-        lane = cls(number, name, Watermark(low, count_max=_OFFSETS_MAX), low)
+        lane = cls(number, name, Done(low), low)
         for start, stop in progress.done:
             lane.done.mark_range(start, stop)
             lane.plain_from = stop
@@ -67,7 +73,7 @@ class Lane:
             for offset in range(each.start, each.stop):
                 lane.attempts[offset] = each.attempt
                 if each.due_ms:
-                    lane.dues[offset] = each.due_ms
+                    lane.dues[offset] = each.due_ms - ahead_ms
             lane.plain_from = max(lane.plain_from, each.stop)
         return lane
 
@@ -75,6 +81,11 @@ class Lane:
     def buffered(self) -> int:
         """How many records wait here that were never handed out."""
         return len(self.fresh) - self.fresh_at
+
+    @property
+    def open_count(self) -> int:
+        """How many that were taken from there are not settled."""
+        return len(self.out) + len(self.returned) + self.parked
 
     def due_ms(self) -> int | None:
         """When the next parked message may go."""
@@ -103,11 +114,17 @@ class Lane:
             self.dirty = True
 
     def take(self, count_max: int, now_ms: int, window: int) -> tuple[list[Row], list[int] | None]:
-        """Hand out rows, and their attempts (None: the first of each): what comes again first, then what is new."""
+        """Hand out rows, and their attempts (None: the first of each): what comes again first, then what is new.
+
+        window: of what is new only so much that no more than this is open, nor done while no commit can tell it.
+        """
         taken = self._take_again(count_max, now_ms) if self.returned or self.parks else []
-        if self.fresh_at < len(self.fresh) and len(taken) < count_max and not self.returned:
-            taken += self._take_fresh(count_max - len(taken), window)
         self.out.update(taken)
+        room = min(count_max - len(taken), window - self.open_count)
+        if self.fresh_at < len(self.fresh) and room > 0 and not (self.returned or self.is_full):
+            fresh = self._take_fresh(room, window)
+            self.out.update(fresh)
+            taken += fresh
         if not self.attempts:
             return taken, None
         return taken, [self.attempts.get(offset, 1) for offset, _ in taken]
@@ -135,7 +152,7 @@ class Lane:
         if self.attempts:
             for offset in mine:
                 self.attempts.pop(offset, None)
-        self.dirty = True
+        self.dirty, self.is_full = True, False
         return len(mine)
 
     def release(self, offsets: Iterable[int], due_ms: int) -> bool:
@@ -163,28 +180,33 @@ class Lane:
             self.dirty = True
         self.holder = None
 
-    def snapshot(self, topic_id: str, *, bytes_max: int) -> tuple[int, str]:
+    def snapshot(self, topic_id: str, *, bytes_max: int, ahead_ms: int = 0) -> tuple[int, str]:
         """The offset to commit, and what goes beside it, as if the holder went now."""
-        low = self.done.low
-        return low, pack(topic_id, low, self.done.done_ranges(), self._again(), bytes_max=bytes_max)
+        low, self.bytes_max = self.done.low, bytes_max
+        return low, pack(topic_id, low, self.done.ranges(), self._again(ahead_ms), bytes_max=bytes_max)
 
     def _take_again(self, count_max: int, now_ms: int) -> list[Row]:
         taken, self.returned = self.returned[:count_max], self.returned[count_max:]
         for key, park in list(self.parks.items()):
             if park.due_ms <= now_ms and len(taken) < count_max:
                 room = count_max - len(taken)
-                taken += park.rows[:room]
+                some = park.rows[:room]
+                taken += some
                 del park.rows[:room]
+                self.parked -= len(some)
                 if not park.rows:
                     del self.parks[key]
         return taken
 
     def _take_fresh(self, count_max: int, window: int) -> list[Row]:
-        """New rows within the window, without those that have to wait behind a parked one of their key."""
+        """New rows that may be open, without those that have to wait behind a parked one of their key."""
         start = self.fresh_at
         rows = self.fresh[start : start + count_max]
-        if rows[-1][0] - self.done.low >= window:
-            rows = [row for row in rows if row[0] - self.done.low < window]
+        if rows[-1][0] >= self.open_to:
+            untold = untold_count(self.done.low, self.done.ranges(), bytes_max=self.bytes_max)
+            self.open_to = rows[0][0] + window - untold
+            rows = [row for row in rows if row[0] < self.open_to]
+            self.is_full = not rows
         self.fresh_at = start + len(rows)
         if self.fresh_at == len(self.fresh):
             self.fresh, self.fresh_at = [], 0
@@ -200,6 +222,7 @@ class Lane:
             park = self.parks.get(key) if key is not None else None
             if park:
                 park.rows.append(row)
+                self.parked += 1
             else:
                 taken.append(row)
         return taken
@@ -215,6 +238,7 @@ class Lane:
         park = self.parks.setdefault(key, Park(due_ms, []))
         park.due_ms = max(park.due_ms, due_ms)
         insort(park.rows, row)
+        self.parked += 1
 
     def _mark_gaps(self, rows: Sequence[Row]) -> None:
         """Offsets without a record are done."""
@@ -230,21 +254,23 @@ class Lane:
         for row in rows:
             offset, message = row
             key = offset if message.key is None else message.key
-            if self.done.done(offset):
+            if self.done.is_done(offset):
                 continue
             if offset in self.dues:
                 park = self.parks.setdefault(key, Park(0, []))
                 park.due_ms = max(park.due_ms, self.dues.pop(offset))
                 park.rows.append(row)
+                self.parked += 1
             elif offset not in self.attempts:
                 self.fresh.append(row)
             elif key in self.parks:
                 self.parks[key].rows.append(row)
+                self.parked += 1
             else:
                 self.returned.append(row)
 
-    def _again(self) -> list[Again]:
-        """What would come again, in runs."""
+    def _again(self, ahead_ms: int) -> list[Again]:
+        """What would come again, in runs, with the times of the wall clock."""
         if not (self.attempts or self.returned or self.parks):
             offsets = sorted(self.out)
             if offsets and offsets[-1] - offsets[0] + 1 == len(offsets):
@@ -252,8 +278,11 @@ class Lane:
         entries = [(offset, self.attempts.get(offset, 1) + 1, 0) for offset in self.out]
         entries += [(offset, self.attempts.get(offset, 1), 0) for offset, _ in self.returned]
         for park in self.parks.values():
-            entries += [(offset, self.attempts.get(offset, 1), park.due_ms) for offset, _ in park.rows]
-        entries += [(o, self.attempts[o], self.dues.get(o, 0)) for o in self.attempts if o >= self.next]
+            entries += [
+                (offset, self.attempts.get(offset, 1), max(1, park.due_ms + ahead_ms)) for offset, _ in park.rows
+            ]
+        unread = [offset for offset in self.attempts if offset >= self.next]
+        entries += [(o, self.attempts[o], max(1, self.dues[o] + ahead_ms) if o in self.dues else 0) for o in unread]
         return list(_runs(sorted(entries)))
 
 

@@ -29,7 +29,7 @@ _NUMBERS = {
     "retention_bytes": 0,  # the same, of each lane (log.retention.bytes)
     "send_ms_max": 6_000,  # an append has an outcome after this time
     "request_ms_max": 2_500,  # a request without an answer is given up, and sent again, after this time
-    "window": 10_000,  # how far a lane is read ahead of its first message that is not settled
+    "window": 10_000,  # how many messages of a lane are handed out and not settled
     "handover_ms_max": 2_000,  # how long a lane that goes to another process waits for what is being handled
 }
 _TEXTS = {"group_prefix": "", "username": "", "password": "", "require": ""}
