@@ -18,6 +18,7 @@ from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.offsets import Committed
 from evermq.adapters.kafka.progress import unpack
 from evermq.adapters.kafka.topic import Topic
+from evermq.clock import SYSTEM
 from evermq.errors import Unavailable, Unsupported
 from evermq.message import MessageFactory
 
@@ -110,6 +111,16 @@ async def test_what_a_broker_finds_too_large_is_said_shorter(monkeypatch: pytest
     sizes = [len(offsets[0].metadata) for _, offsets in coordinator.asked]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] <= module._METADATA_BYTES_MIN < sizes[0]
+
+
+async def test_times_are_committed_as_the_wall_clock_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinator = Coordinator()
+    async with running(coordinator, monkeypatch) as (commits, lane):
+        lane.release([3], SYSTEM.monotonic_ms() + 60_000)
+        await settle(commits, lane, range(3))
+    offset, metadata = coordinator.asked[-1][1][0]
+    [due_ms] = [each.due_ms for each in unpack(TOPIC.id, offset, metadata).again if each.due_ms]
+    assert abs(due_ms - SYSTEM.now_ms()) < 3_600_000
 
 
 async def test_nothing_is_committed_before_the_group_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,21 @@ def test_delay_and_attempt_outlive_a_restart() -> None:
     assert attempts == [2, 2, 1]
 
 
+def test_other_process_goes_by_the_wall_clock() -> None:
+    lane = lane_at()
+    lane.add([(offset, message(offset)) for offset in range(3)])
+    handed_out(lane)
+    lane.release([1], due_ms=500)
+    low, metadata = lane.snapshot(ID, bytes_max=4_096, ahead_ms=1_000_000)
+    progress = unpack(ID, low, metadata)
+    assert [each.due_ms for each in progress.again if each.due_ms] == [1_000_500]
+    again = Lane.restore(0, "0", low, progress, ahead_ms=999_900)  # its machine runs for longer
+    assert again.snapshot(ID, bytes_max=4_096, ahead_ms=999_900) == (low, metadata)
+    again.add([(offset, message(offset)) for offset in range(3)])
+    assert handed_out(again, now_ms=599) == [0, 2]
+    assert handed_out(again, now_ms=600) == [1]
+
+
 def test_window_is_kept() -> None:
     lane = lane_at()
     lane.add([(offset, message(offset)) for offset in range(50)])

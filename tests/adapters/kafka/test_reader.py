@@ -10,7 +10,7 @@ from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.progress import unpack
 from evermq.adapters.kafka.reader import KafkaReader
-from evermq.clock import SYSTEM
+from evermq.clock import SYSTEM, SystemClock
 from evermq.message import MessageFactory
 from evermq.port import Delivery
 
@@ -63,6 +63,31 @@ def played(lanes: int = 1, count: int = 10_000) -> tuple[Membership, KafkaReader
 
 async def read(reader: KafkaReader, count: int) -> list[Delivery]:
     return await reader.read(count_max=count, wait_ms=0)
+
+
+class SetClock(SystemClock):
+    """Says what it is told to."""
+
+    wall_ms, passed_ms = 1_800_000_000_000, 5_000
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic_ms(self) -> int:
+        return self.passed_ms
+
+
+async def test_clock_that_is_set_back_holds_nothing_up() -> None:
+    membership: Any = Membership(1, 10)
+    clock = SetClock()
+    reader = KafkaReader(membership, clock)
+    found = await read(reader, 10)
+    await reader.release(found[:1], delay_ms=1_000)
+    clock.wall_ms -= 3_600_000
+    clock.passed_ms += 999
+    assert await read(reader, 10) == []
+    clock.passed_ms += 1
+    assert [each.message for each in await read(reader, 10)] == [found[0].message]
 
 
 def open_of(membership: Membership) -> int:

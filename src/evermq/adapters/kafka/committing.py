@@ -18,7 +18,7 @@ from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.offsets import Committed, Offsets
 from evermq.adapters.kafka.progress import METADATA_BYTES_MAX
 from evermq.adapters.kafka.topic import Topic
-from evermq.clock import SYSTEM
+from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError
 
 __all__ = ["Commits", "either"]
@@ -34,12 +34,13 @@ _METADATA_BYTES_MIN = 64
 class Commits:
     """name: of the group, as the coordinator knows it. generation: to be told by the thread that reads."""
 
-    def __init__(self, group: Group, topic: Topic, name: str, offsets: Offsets) -> None:
+    def __init__(self, group: Group, topic: Topic, name: str, offsets: Offsets, clock: Clock = SYSTEM) -> None:
         self.generation = NOBODY
         self._group = group
         self._topic = topic
         self._name = name
         self._offsets = offsets
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._dirty = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -116,15 +117,14 @@ class Commits:
             self._next = None
 
     def _take(self, lanes: Iterable[Lane] | None) -> tuple[list[Lane], dict[int, Committed], Generation]:
-        began_ms = SYSTEM.monotonic_ms()
+        began_ms = self._clock.monotonic_ms()
         with self._group.lock:
             changed = [lane for lane in (self._group.lanes.values() if lanes is None else lanes) if lane.dirty]
-            offsets = {
-                lane.number: Committed(*lane.snapshot(self._topic.id, bytes_max=self._bytes_max)) for lane in changed
-            }
+            of_commit = {"bytes_max": self._bytes_max, "ahead_ms": self._clock.now_ms() - began_ms}
+            offsets = {lane.number: Committed(*lane.snapshot(self._topic.id, **of_commit)) for lane in changed}
             for lane in changed:
                 lane.dirty = False
-            self._took_ms = SYSTEM.monotonic_ms() - began_ms
+            self._took_ms = self._clock.monotonic_ms() - began_ms
             return changed, offsets, self.generation
 
     async def _send(self, offsets: dict[int, Committed], generation: Generation) -> bool:

@@ -27,6 +27,7 @@ from evermq.adapters.kafka.progress import is_of_another_topic, unpack
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
+from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Unavailable
 
 __all__ = ["Membership"]
@@ -48,10 +49,17 @@ class Membership:
     has committed nothing of; others begin at their oldest message."""
 
     def __init__(
-        self, settings: Settings, topic: Topic, group: str, starts: Mapping[int, int], offsets: Offsets
+        self,
+        settings: Settings,
+        topic: Topic,
+        group: str,
+        starts: Mapping[int, int],
+        offsets: Offsets,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.group = Group(group, settings.window)
-        self.commits = Commits(self.group, topic, settings.group_prefix + group, offsets)
+        self.commits = Commits(self.group, topic, settings.group_prefix + group, offsets, clock)
+        self._clock = clock
         self._settings = settings
         self._topic = topic
         self._starts = starts
@@ -288,7 +296,8 @@ class Membership:
         if offset < 0:
             offset, metadata = self._start(number), ""
         progress = unpack(self._topic.id, offset, metadata)
-        lane = Lane.restore(number, str(number), offset, progress)
+        ahead_ms = self._clock.now_ms() - self._clock.monotonic_ms()
+        lane = Lane.restore(number, str(number), offset, progress, ahead_ms=ahead_ms)
         lane.dirty = found.offset < 0
         return lane
 

@@ -147,7 +147,7 @@ class KafkaPlace:
                     await membership.end()
                 await self.look(topic)
                 starts = await self._starts(topic, group, start)
-                membership = Membership(self.settings, topic, group, starts, self.offsets)
+                membership = Membership(self.settings, topic, group, starts, self.offsets, self.clock)
                 self._memberships[key] = membership
                 await membership.open()
             return KafkaReader(membership, self.clock)

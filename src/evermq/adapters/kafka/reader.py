@@ -40,7 +40,7 @@ class KafkaReader:
         while True:
             self._check()
             self._news.clear()
-            taken = self._group.take(self, count_max, self._clock.now_ms())
+            taken = self._group.take(self, count_max, self._clock.monotonic_ms())
             if taken:
                 return await self._hand_out(taken)
             left_ms = until_ms - self._clock.monotonic_ms()
@@ -58,7 +58,7 @@ class KafkaReader:
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
         self._check()
-        due_ms = self._clock.now_ms() + pause_ms(delay_ms)
+        due_ms = self._clock.monotonic_ms() + pause_ms(delay_ms)
         if self._group.release(self, _by_lane(deliveries), due_ms):
             self._membership.commits.soon()
 
@@ -102,7 +102,7 @@ class KafkaReader:
     async def _wait(self, wait_ms: float) -> None:
         due_ms = self._group.due_ms()
         if due_ms is not None:
-            wait_ms = min(wait_ms, max(1, due_ms - self._clock.now_ms()))
+            wait_ms = min(wait_ms, max(1, due_ms - self._clock.monotonic_ms()))
         self.is_waiting = True
         self._membership.fetch()
         try:
