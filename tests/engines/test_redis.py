@@ -258,6 +258,24 @@ async def test_group_is_reset_to_a_time_and_an_offset_that_is_kept(redis_server:
         assert [d.message.body for d in await read_all(reader)] == [b"d"]
 
 
+async def test_one_message_that_is_held_keeps_what_is_behind_it_and_the_refusal_says_so(
+    redis_server: Redis, topic: str
+) -> None:
+    async with placed(redis_server, "?lane_count_max=10") as place:
+        await place.create(topic, groups=["one"], lanes=1)
+        queue = await place.queue(topic)
+        reader = await queue.reader("one")
+        await queue.append([message("x")])
+        held = await reader.read(count_max=1, wait_ms=1_000)
+        await queue.append([message("x") for _ in range(9)])
+        await reader.ack(await reader.read(count_max=100, wait_ms=1_000))
+        assert await queue.backlog("one") == 1
+        with pytest.raises(Overloaded, match="10 messages, counted from the first one that some group has not settled"):
+            await queue.append([message("one too many")])
+        await reader.ack(held)
+        await queue.append([message("room again")])
+
+
 async def test_full_lane_and_full_memory_are_told_and_can_be_emptied(redis_server: Redis, topic: str) -> None:
     async with placed(redis_server, "?lane_count_max=10") as place:
         await place.create(topic, groups=["one"], lanes=1)

@@ -20,7 +20,8 @@ class RedisOptions(Options):
     create: yes makes topics and groups at first use; without it they are made by `evermq topics create`.
     lease_ms: a reader that is silent for so long loses its lanes. timeout_ms: longest wait for an answer.
     entry_bytes: messages of one lane and batch go into one value up to so many bytes. message_bytes_max: body, key and
-    headers together. lane_count_max: a lane that keeps so many messages takes no batch, append raises Overloaded.
+    headers together. lane_count_max: a lane that keeps so many messages takes no batch, append raises Overloaded; it
+    keeps all from the first one on that some group has not settled.
     wait_replicas, wait_ms: an append counts when so many replicas confirmed it in time, else it is Uncertain.
     sentinel_password: a reference. cluster: yes for a Redis Cluster. sentinel: name of the master, the hosts are
     Sentinels then. db: number of the database.

@@ -112,9 +112,9 @@ class RedisQueue:
             )
         if reply == -4:
             return Overloaded(
-                f"lane {lane.name} of {self.name} keeps lane_count_max = {topic.options.lane_count_max} messages that "
-                "the slowest group has not settled: read them, raise the bound, or drop a group that nobody reads any "
-                "more: evermq topics drop-group URL --group G"
+                f"lane {lane.name} of {self.name} keeps lane_count_max = {topic.options.lane_count_max} messages, "
+                "counted from the first one that some group has not settled: read it, or what it waits for, raise the "
+                "bound, or drop a group that nobody reads any more: evermq topics drop-group URL --group G"
             )
         return Unavailable(f"topic {self.name} is half made or is being changed: evermq topics create URL, once more")
 
