@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["Ticket"]
+__all__ = ["Ticket", "is_cancelled"]
 
 
 class Ticket:
@@ -28,13 +28,20 @@ class Ticket:
 
     async def wait_on(self) -> None:
         """Go on waiting where the shared future was cancelled by another caller; one's own cancellation goes up."""
-        while not self.is_settled:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        while True:
+            if is_cancelled():
                 raise asyncio.CancelledError
+            if self.is_settled:
+                return
             if self.successor is None or self.successor.cancelled():
                 self.successor = self.loop.create_future()
             try:
                 await self.successor
             except asyncio.CancelledError:
                 continue
+
+
+def is_cancelled() -> bool:
+    """Whether a CancelledError that came up is meant for this task, and not for something that it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

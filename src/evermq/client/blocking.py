@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from evermq.client.bounds import check_whole
+from evermq.client.bounds import check_queue, check_whole
 from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
 from evermq.client.producer_batch import made_of
@@ -78,6 +78,7 @@ class Queue:
     """
 
     def __init__(self, queue: AsyncQueue) -> None:
+        check_queue("append", queue=queue)
         self.queue = queue
         self.append: Callable[[Sequence[Message]], Sequence[Position]]
         self.append = queue.append_blocking if isinstance(queue, AppendsBlocking) else self._append

@@ -19,6 +19,7 @@ from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Damaged, EvermqError, Rejected
 from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader, Start
+from evermq.ticket import is_cancelled
 
 __all__ = ["Consumer", "Handler", "Progress"]
 
@@ -321,8 +322,7 @@ async def _error_of(work: Awaitable[Any]) -> BaseException | None:
     try:
         await work
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
         return error
     except Exception as error:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice, repeat
 from types import TracebackType
 from typing import Self
 
 from evermq.client.appending import Beside, outcomes_of, outcomes_within
-from evermq.client.bounds import check_whole
-from evermq.client.producer_batch import Outcome, ProducerBatch, made_of, size_of, size_of_all
+from evermq.client.bounds import check_queue, check_whole
+from evermq.client.producer_batch import Outcome, ProducerBatch, made_of, own, position_of, size_of, size_of_all
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Overloaded, Partial, Uncertain
+from evermq.errors import Closed, EvermqError, Misconfigured, Overloaded, Partial, Uncertain
 from evermq.fields import refusal
 from evermq.message import Message, MessageFactory
 from evermq.port import OrdersAppends, Queue
 from evermq.position import Position
+from evermq.ticket import is_cancelled
 
 __all__ = ["OnOutcome", "Producer"]
 
 OnOutcome = Callable[[Message, Outcome], None]
 _OVERHEAD = 256  # bytes of memory for a message of which body, key and headers are empty; its id is in them
+_CLOSED = "this producer was closed, or its event loop ended: make another one"
 _PART = 64  # messages of a batch, where several appends may be under way: fewer are not worth an append of their own
 
 
@@ -53,6 +56,7 @@ class Producer:
         on_outcome: OnOutcome | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
+        check_queue("append", queue=queue)
         check_whole(
             1, batch_count_max=batch_count_max, batch_bytes_max=batch_bytes_max, memory_bytes_max=memory_bytes_max
         )
@@ -107,12 +111,12 @@ class Producer:
         except asyncio.CancelledError:  # as `settled` has it; a coroutine less for each message
             await batch.ticket.wait_on()
         outcome = batch.outcomes[row]
-        return outcome if type(outcome) is Position else _position(outcome)
+        return outcome if type(outcome) is Position else position_of(outcome)
 
     async def send_message(self, message: Message) -> Position:
         """As `send`, for a message that is made already (`producer.message(...)`)."""
         [outcome] = await self._send((message,), size_of(message))
-        return _position(outcome)
+        return position_of(outcome)
 
     async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
         """Send many messages, or bodies, in order. Raises Partial where only some of them went in."""
@@ -124,7 +128,7 @@ class Producer:
         if not errors:
             return outcomes  # type: ignore[return-value]
         if len(errors) == len(outcomes) and all(error is errors[0] for error in errors):
-            raise _own(errors[0])
+            raise own(errors[0])
         raise Partial(outcomes)
 
     def send_nowait(
@@ -148,19 +152,18 @@ class Producer:
 
     async def flush(self) -> None:
         """Wait until everything sent so far is settled."""
-        await self._idle.wait()
+        if not self._idle.is_set():
+            self._own_loop()
+            await self._idle.wait()
 
     async def close(self) -> None:
         """Flush, then refuse everything with Closed, and at once what waits for room; again is harmless. The queue
         stays open."""
-        self._closed = True
-        while self._for_room:
-            self._give_room()
+        self._refuse()
         await self.flush()
-        if self._task:
+        if self._task and self._loop is asyncio.get_running_loop():
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+            await asyncio.wait((self._task,))
 
     async def __aenter__(self) -> Self:
         return self
@@ -246,16 +249,25 @@ class Producer:
         return batch
 
     def _begin(self) -> ProducerBatch:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        batch = ProducerBatch(self._loop)
+        loop = self._own_loop()
+        batch = ProducerBatch(loop)
         self._waiting.append(batch)
         if len(self._waiting) == 1:
             self._idle.clear()
             self._news.set()
             if self._task is None:
-                self._task = asyncio.create_task(self._run())
+                self._task = loop.create_task(self._run())
+                self._task.add_done_callback(self._ended)
         return batch
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        """That of the first send. Raises Misconfigured in another one, where what is sent would wait for ever."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise Misconfigured("this producer belongs to another event loop: make one in each")
+        return loop
 
     async def _run(self) -> None:
         while True:
@@ -288,12 +300,29 @@ class Producer:
     def _append_beside(self, batches: list[ProducerBatch]) -> None:
         task = asyncio.create_task(self._append(batches))
         self._under_way.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, batches))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, batches: list[ProducerBatch], task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        if not batches[0].ticket.is_settled:  # it was cancelled before it began
+            self._settle(batches, repeat(Closed(_CLOSED)))
         if not self._under_way and not self._waiting:
             self._idle.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nothing is sent any more: this was closed, or all tasks of the loop were cancelled, as at its end."""
+        self._task = None
+        self._refuse()
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._settle(waiting, repeat(Closed(_CLOSED)))
+        if not self._under_way:
+            self._idle.set()
+
+    def _refuse(self) -> None:
+        self._closed = True
+        while self._for_room:
+            self._give_room()
 
     def _is_full(self, coming: int = 0) -> bool:
         """Whether as much waits as an append may carry. coming: messages that are about to be put in their batch."""
@@ -322,13 +351,19 @@ class Producer:
             outcomes: Sequence[Outcome] = list(await self._outcomes(messages))
             if len(outcomes) != len(messages):
                 raise ValueError(f"{len(outcomes)} positions for {len(messages)} messages")
-        except Exception as error:  # a defect below must not leave callers waiting for ever
-            outcomes = [Uncertain(f"the queue failed: {error!r}")] * len(messages)
-        at = 0
+        except BaseException as error:  # neither a defect below nor a cancellation may leave callers waiting for ever
+            self._settle(batches, repeat(Uncertain(f"the queue failed: {error!r}")))
+            if not isinstance(error, Exception | asyncio.CancelledError) or is_cancelled():
+                raise
+        else:
+            self._settle(batches, outcomes)
+
+    def _settle(self, batches: list[ProducerBatch], outcomes: Iterable[Outcome]) -> None:
+        """Tell the callers of these batches, all at once, what became of their messages."""
+        each = iter(outcomes)
         for batch in batches:
             self._bytes -= batch.size + len(batch.messages) * _OVERHEAD
-            begin, at = at, at + len(batch.messages)
-            batch.settle(outcomes[begin:at])
+            batch.settle(list(islice(each, len(batch.messages))))
         self._give_room()
         if self._on_outcome:
             for batch in batches:
@@ -353,17 +388,4 @@ class Producer:
 
     def _check(self) -> None:
         if self._closed:
-            raise Closed("this producer was closed: make another one")
-
-
-def _position(outcome: Outcome) -> Position:
-    if isinstance(outcome, EvermqError):
-        raise _own(outcome)
-    return outcome
-
-
-def _own(error: EvermqError) -> EvermqError:
-    """For one caller: one error may be what became of many calls, and grows by a traceback wherever it is raised."""
-    own = copy(error).with_traceback(error.__traceback__)
-    own.__cause__ = error.__cause__
-    return own
+            raise Closed(_CLOSED)

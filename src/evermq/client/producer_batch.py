@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from reprlib import repr as short
 
 from evermq.batch import Columns
@@ -13,7 +14,7 @@ from evermq.message import NO_HEADERS, Message, MessageFactory
 from evermq.position import Position
 from evermq.ticket import Ticket
 
-__all__ = ["Outcome", "ProducerBatch", "made_of", "size_of", "size_of_all"]
+__all__ = ["Outcome", "ProducerBatch", "made_of", "own", "position_of", "size_of", "size_of_all"]
 
 Outcome = Position | EvermqError
 
@@ -74,6 +75,20 @@ def made_of(given: Sequence[Message | bytes | str], make: MessageFactory) -> lis
     if isinstance(given, str | bytes | Message) or not isinstance(given, Iterable):
         raise Rejected(f"messages = {short(given)}: give a sequence of messages or bodies; send takes a single one")
     return [each if isinstance(each, Message) else make(each) for each in given]
+
+
+def position_of(outcome: Outcome) -> Position:
+    """Where it landed, for one caller. Raises what it failed with."""
+    if isinstance(outcome, EvermqError):
+        raise own(outcome)
+    return outcome
+
+
+def own(error: EvermqError) -> EvermqError:
+    """For one caller: one error may be what became of many calls, and grows by a traceback wherever it is raised."""
+    copied = copy(error).with_traceback(error.__traceback__)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _size_of_headers(headers: Mapping[str, str]) -> int:
