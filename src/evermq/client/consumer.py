@@ -13,11 +13,12 @@ from typing import Any, Self
 
 from evermq.client.backoff import Backoff
 from evermq.client.bounds import check_whole
+from evermq.client.dead_letters import DeadLetters
 from evermq.client.pace import Pace
+from evermq.client.reports import OnError, Reports
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Damaged, EvermqError, Rejected
-from evermq.message import Message
 from evermq.port import Delivery, Queue, Reader, Start
 from evermq.ticket import is_cancelled
 
@@ -67,7 +68,7 @@ class Consumer:
         backoff: Backoff | None = None,
         dead: Queue | None = None,
         start: Start = Start.OLDEST,
-        on_error: Callable[[BaseException], None] | None = None,
+        on_error: OnError | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         check_whole(1, concurrency=concurrency, batch_count_max=batch_count_max, attempts_max=attempts_max)
@@ -78,9 +79,9 @@ class Consumer:
         self._batch_count_max = batch_count_max
         self._attempts_max = attempts_max
         self._backoff = backoff or Backoff()
-        self._dead = dead
+        self._dead = None if dead is None else DeadLetters(dead, queue.name, group)
         self._start = start
-        self._on_error = on_error
+        self._reports = Reports(group, on_error, clock)
         self._clock = clock
         self._reader: Reader | None = None
         self._window = Window(2 * batch_count_max, Pace(clock, concurrency, 2 * batch_count_max))
@@ -254,25 +255,16 @@ class Consumer:
         task.add_done_callback(self._pauses.discard)
 
     async def _bury(self, delivery: Delivery, attempt: int, error: BaseException) -> bool:
-        refused = await _error_of(self._append_dead(delivery.message, attempt, error))
+        assert self._dead is not None
+        refused = await _error_of(self._dead.append(delivery.message, attempt, error))
         if refused:
+            if isinstance(refused, Rejected):  # somebody has to do something about it
+                what = f"{self._dead.name} refuses a dead letter, which is handled again and holds its key up"
+                self._reports.log(what, refused, f": message {delivery.message.id}, {error!r}")
             self._tell(refused)
             return False
         self.progress.dead += 1
         return True
-
-    async def _append_dead(self, message: Message, attempt: int, error: BaseException) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        headers = {
-            **message.headers,
-            "evermq-dead-topic": self._queue.name,
-            "evermq-dead-group": self._group,
-            "evermq-dead-attempts": str(attempt),
-            # An error may quote half a surrogate pair, which no queue can store.
-            "evermq-dead-reason": reason.encode(errors="backslashreplace").decode(),
-        }
-        assert self._dead is not None
-        await self._dead.append([message._replace(headers=headers)])
 
     async def _give_back(self, slot: Any, delivery: Delivery) -> None:
         """The queue holds the key up; what waits here of the key went back with it."""
@@ -306,14 +298,7 @@ class Consumer:
 
     def _tell(self, error: BaseException) -> None:
         self.progress.errors += 1
-        if self._on_error is None:
-            return
-        try:
-            self._on_error(error)
-        except Exception as raised:  # else nothing would be handled any more
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"on_error failed for {error!r}", "exception": raised}
-            )
+        self._reports.tell(error)
 
 
 async def _error_of(work: Awaitable[Any]) -> BaseException | None:

@@ -1,0 +1,48 @@
+"""What fails in a consumer and is tried again: told to a callback, and in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from evermq.clock import Clock
+
+__all__ = ["OnError", "Reports"]
+
+OnError = Callable[[BaseException], None]
+_log = logging.getLogger("evermq.consumer")
+_SILENT_MS = 10_000
+
+
+class Reports:
+    """Of a group. What is alike is logged once in ten seconds, and then how often it has been since."""
+
+    def __init__(self, group: str, on_error: OnError | None, clock: Clock) -> None:
+        self._group = group
+        self._on_error = on_error
+        self._clock = clock
+        self._logged: dict[tuple[str, type], tuple[int, int]] = {}  # when, and how many were not since
+
+    def tell(self, error: BaseException) -> None:
+        """Call the callback."""
+        if self._on_error is None:
+            return
+        try:
+            self._on_error(error)
+        except Exception as raised:  # else nothing would be handled any more
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"on_error failed for {error!r}", "exception": raised}
+            )
+
+    def log(self, what: str, error: BaseException, of: str = "") -> None:
+        """what: the same text for what is alike. of: for which message, say."""
+        alike = what, type(error)
+        now_ms = self._clock.monotonic_ms()
+        when_ms, more = self._logged.get(alike, (now_ms - _SILENT_MS, 0))
+        if now_ms - when_ms < _SILENT_MS:
+            self._logged[alike] = when_ms, more + 1
+            return
+        self._logged[alike] = now_ms, 0
+        since = f" (and {more} more since this was logged last)" if more else ""
+        _log.warning("group %s: %s%s: %r%s", self._group, what, of, error, since, exc_info=error)
