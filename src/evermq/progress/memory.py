@@ -70,7 +70,7 @@ class MemoryPart:
     def __init__(self, progress: MemoryProgress, group: _Group) -> None:
         self._progress = progress
         self._group = group
-        self._seen_ms = progress.clock.monotonic_ms()
+        self._seen_ms = self._heard_ms = self._since_ms = progress.clock.monotonic_ms()
         self._report = Report()
         self._left = False
         self._is_fenced = False  # others took it for gone
@@ -78,10 +78,11 @@ class MemoryPart:
 
     async def claim(self, lanes: Collection[int]) -> States:
         self._check()
+        self._hear()
         granted: States = {}
         for lane in lanes:
             owner = self._group.owners.get(lane)
-            if owner and owner is not self and owner.is_silent:
+            if owner and owner is not self and self._is_gone(owner):
                 owner._fence()
                 owner = None
             if owner is None or owner is self:
@@ -91,7 +92,7 @@ class MemoryPart:
                 granted[lane] = self._packed(lane)
             else:
                 asking = self._group.asking.get(lane)
-                if asking is None or asking.is_silent:
+                if asking is None or self._is_gone(asking):
                     self._group.asking[lane] = self
         return granted
 
@@ -131,14 +132,15 @@ class MemoryPart:
 
     async def renew(self, report: Report) -> Renewed:
         self._check()
-        self._seen_ms = self._progress.clock.monotonic_ms()
+        self._hear()
+        self._seen_ms = self._heard_ms
         if self._is_fenced:
             self._is_fenced = False
             raise Fenced("this reader was silent for so long that others took its lanes")
         self._report = report
         owners = self._group.owners
         asked = [lane for lane, part in self._group.asking.items() if owners.get(lane) is self and part is not self]
-        reports = tuple(part._report for part in self._group.parts if not part.is_silent)
+        reports = tuple(part._report for part in self._group.parts if not self._is_gone(part))
         return Renewed(frozenset(asked), reports)
 
     async def leave(self) -> None:
@@ -149,11 +151,17 @@ class MemoryPart:
                 del self._group.asking[lane]
             self._give_back([lane for lane, part in self._group.owners.items() if part is self])
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether others may have what this one claimed."""
-        silent_ms = self._progress.clock.monotonic_ms() - self._seen_ms
-        return self._left or silent_ms > self._progress.silent_ms_max
+    def _hear(self) -> None:
+        """Where this one could not ask for long, the store was away, perhaps for all: nobody was silent then."""
+        now_ms = self._progress.clock.monotonic_ms()
+        if now_ms - self._heard_ms > self._progress.silent_ms_max / 2:
+            self._since_ms = now_ms
+        self._heard_ms = now_ms
+
+    def _is_gone(self, other: MemoryPart) -> bool:
+        """Whether this one may have what the other one claimed."""
+        silent_ms = self._heard_ms - max(other._seen_ms, self._since_ms)
+        return other._left or silent_ms > self._progress.silent_ms_max
 
     def record(self, lane: int, stream: str, seq: int) -> bool:
         """One number is settled; False if it was already. Raises Fenced."""

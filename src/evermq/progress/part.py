@@ -38,6 +38,7 @@ class SqlPart:
         self._reader = clock.token()
         self._beat = 0
         self._seen: dict[str, tuple[int, int]] = {}  # of other readers: their last beat, and when it changed
+        self._looked_ms = 0
         self._left = False
         self._is_there = False  # has a row among the readers, unless others took it for gone
         self._fresh = Fresh(self._own, self._reader)
@@ -275,8 +276,10 @@ class SqlPart:
         return True
 
     def _look_at(self, beats: dict[str, int]) -> None:
+        """Where this one could not look for long, the store was away, perhaps for all: nobody was silent then."""
         now_ms = self._clock.monotonic_ms()
-        before, self._seen = self._seen, {}
+        is_late = now_ms - self._looked_ms > self._silent_ms_max / 2
+        before, self._seen, self._looked_ms = {} if is_late else self._seen, {}, now_ms
         for reader, beat in beats.items():
             known, since_ms = before.get(reader, (-1, now_ms))
             self._seen[reader] = (beat, since_ms if known == beat else now_ms)

@@ -68,6 +68,16 @@ def _check(act: Check) -> Check:
     return act
 
 
+async def _passes(wait_ms: int, clock: HandClock, *parts: Part) -> None:
+    """Time, in which these are heard of."""
+    while wait_ms > 0:
+        step_ms = min(wait_ms, SILENT_MS // 2)
+        wait_ms -= step_ms
+        clock.ms += step_ms
+        for part in parts:
+            await part.renew(Report())
+
+
 async def _fenced(act: Awaitable[object]) -> None:
     try:
         await act
@@ -103,14 +113,12 @@ async def _silent_reader_loses_its_lanes_and_one_that_lives_does_not(progress: P
     one, two = await progress.join("g"), await progress.join("g")
     await one.claim([1])
     await two.renew(Report())
-    clock.ms += SILENT_MS
+    await _passes(SILENT_MS, clock, two)
     await one.renew(Report())
     await two.renew(Report())
-    clock.ms += SILENT_MS
-    await two.renew(Report())
+    await _passes(SILENT_MS, clock, two)
     assert await two.claim([1]) == {}
-    clock.ms += SILENT_MS + 1
-    await two.renew(Report())
+    await _passes(SILENT_MS + 1, clock, two)
     assert await two.claim([1]) == {1: {}}
     await _fenced(one.settle({1: {"s.1": packed(1)}}))
 
@@ -139,13 +147,31 @@ async def _reader_that_stood_still_itself_takes_nothing_from_one_that_lives(
 
 
 @_check
+async def _readers_that_all_could_not_reach_the_store_take_nothing_from_each_other(
+    progress: Progress, clock: HandClock
+) -> None:
+    """Whoever is the first to reach it again knows nothing of what the others would have said meanwhile."""
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1])
+    await one.renew(Report())
+    await two.renew(Report())
+    clock.ms += 5 * SILENT_MS
+    await two.renew(Report())
+    assert await two.claim([1]) == {}
+    await one.settle({1: {"s.1": packed(1)}})
+    clock.ms += 5 * SILENT_MS
+    assert await two.claim([1]) == {}
+    await one.renew(Report())
+    await _passes(2 * SILENT_MS, clock, two)
+    assert await two.claim([1]) == {1: {"s.1": packed(1)}}
+
+
+@_check
 async def _reader_whose_lanes_were_taken_hears_of_it_and_may_claim_anew(progress: Progress, clock: HandClock) -> None:
     one, two = await progress.join("g"), await progress.join("g")
     await one.claim([1, 2])
     await one.renew(Report({"primary/1": 7}))
-    for _ in range(5):
-        clock.ms += SILENT_MS // 2
-        await two.renew(Report())
+    await _passes(2 * SILENT_MS, clock, two)
     assert await two.claim([1]) == {1: {}}
     assert not [each for each in (await two.renew(Report())).reports if each.at]
     await _fenced(one.renew(Report()))
@@ -162,8 +188,7 @@ async def _states_go_with_a_lane_to_whoever_has_it_next_and_back(progress: Progr
     await one.claim([1, 2])
     await one.settle({1: {"s.1": packed(1)}, 2: {"s.2": packed(1)}})
     await two.renew(Report())
-    clock.ms += SILENT_MS + 1
-    await two.renew(Report())
+    await _passes(SILENT_MS + 1, clock, two)
     assert await two.claim([1]) == {1: {"s.1": packed(1)}}
     await two.settle({1: {"s.1": packed(1, 2)}})
     await _fenced(one.settle({1: {"s.1": packed(1)}, 2: {"s.2": packed(1, 2)}}))
