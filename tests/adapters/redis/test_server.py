@@ -39,3 +39,23 @@ async def test_server_is_closed_with_requests_under_way_and_they_end_as_uncertai
     await server.close()
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(each) for each in found} == {Uncertain}
+
+
+class Echo(Silent):
+    """One on which everything is answered at once."""
+
+    async def read_response(self) -> Any:
+        return b"PONG"
+
+    async def can_read(self) -> bool:
+        return False
+
+
+async def test_server_that_is_retired_still_answers_and_keeps_no_connection() -> None:
+    server = Server("there:6379", Echo, timeout_ms=60_000)  # type: ignore[arg-type]
+    await server.tell("PING")
+    [kept] = server._idle
+    await server.retire()
+    assert kept._ended.is_set()  # type: ignore[attr-defined]
+    assert await server.tell("PING") == b"PONG"
+    assert not server._idle

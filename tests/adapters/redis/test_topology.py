@@ -1,4 +1,5 @@
-"""Who the master is, as Sentinels say it: whoever turns out not to be one is let go."""
+"""Who the master is, as Sentinels say it: whoever turns out not to be one is let go. Who the nodes of a cluster are, as
+one of them says it: those that went are not asked any more."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evermq.adapters.redis.topology import Address, Sentinels
+from evermq.adapters.redis.topology import Address, Cluster, Sentinels
 from evermq.errors import Unavailable
 
 
@@ -15,13 +16,19 @@ class Server:
 
     def __init__(self, address: Address, answers: dict[int, Any]) -> None:
         self.where = f"{address[0]}:{address[1]}"
-        self._answer = answers[address[1]]
-        self.is_closed = False
+        self._port, self._answers = address[1], answers
+        self.asked = 0
+        self.is_closed = self.is_retired = False
 
     async def tell(self, *values: object) -> Any:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        self.asked += 1
+        answer = self._answers[self._port]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def retire(self) -> None:
+        self.is_retired = True
 
     async def close(self) -> None:
         self.is_closed = True
@@ -37,13 +44,80 @@ async def test_server_that_is_no_master_is_closed_each_time_that_it_is_named(rol
         return opened[-1]
 
     topology = Sentinels([("here", 1)], "main", open_, open_)
-    sentinel = opened.pop()
+    opened.pop()
     for _ in range(3):
         with pytest.raises(Unavailable):
             await topology.server("")
     assert [each.is_closed for each in opened] == [True] * 3
-    sentinel._answer = [b"here", b"3"]
+    answers[1] = [b"here", b"3"]
     found: Any = await topology.server("")
     assert not found.is_closed
     await topology.close()
     assert found.is_closed
+
+
+def slots(*ports: int) -> list[Any]:
+    """What a node says: the first port holds all slots, the others are replicas."""
+    return [[0, 16_383, *([b"here", port, b"id"] for port in ports)]]
+
+
+class Nodes:
+    """A cluster that was dialled at port 1, whose nodes say as `answers` has it."""
+
+    def __init__(self, answers: dict[int, Any]) -> None:
+        self.answers = answers
+        self.opened: list[Server] = []
+        self.cluster = Cluster([("here", 1)], self._open)
+
+    def _open(self, address: Address) -> Any:
+        self.opened.append(Server(address, self.answers))
+        return self.opened[-1]
+
+    def asked(self, port: int) -> int:
+        return sum(each.asked for each in self.opened if each.where == f"here:{port}")
+
+    async def find(self) -> str:
+        """Anew; where it is."""
+        await self.cluster.doubt()
+        return (await self.cluster.server("")).where
+
+
+async def test_node_that_the_map_names_no_more_is_not_asked() -> None:
+    nodes = Nodes({1: [[0, 99, [b"here", 2, b"id"]], [100, 16_383, [b"here", 3, b"id"]]]})
+    assert [each.where for each in await nodes.cluster.servers()] == ["here:2", "here:3"]
+    gone = next(each for each in nodes.opened if each.where == "here:2")
+    nodes.answers |= {1: Unavailable("down"), 2: Unavailable("down"), 3: slots(3)}
+    for _ in range(3):
+        assert await nodes.find() == "here:3"
+    assert gone.asked == 1
+    assert gone.is_retired
+    await nodes.cluster.close()
+    assert all(each.is_closed for each in nodes.opened)
+
+
+async def test_node_that_does_not_answer_is_asked_last_while_the_map_still_names_it() -> None:
+    nodes = Nodes({1: slots(2, 1)})
+    await nodes.find()
+    nodes.answers |= {1: Unavailable("down"), 2: slots(2, 1)}
+    for _ in range(3):
+        assert await nodes.find() == "here:2"
+    assert nodes.asked(1) == 2
+
+
+async def test_seeds_are_asked_where_all_that_were_named_later_are_gone() -> None:
+    nodes = Nodes({1: slots(2), 2: slots(2)})
+    for _ in range(2):
+        assert await nodes.find() == "here:2"
+    nodes.answers |= {1: slots(3), 2: Unavailable("down"), 3: slots(3)}
+    assert await nodes.find() == "here:3"
+
+
+@pytest.mark.parametrize("answer", [[], Unavailable("down")])
+async def test_node_that_was_taken_out_of_its_cluster_hides_no_other(answer: Any) -> None:
+    nodes = Nodes({1: slots(2, 3), 2: slots(2, 3), 3: slots(3)})
+    await nodes.find()
+    nodes.answers |= {1: answer, 2: answer}
+    with pytest.raises(Unavailable, match="cluster answers"):
+        await nodes.find()
+    nodes.answers[2] = slots(3)
+    assert await nodes.find() == "here:3"

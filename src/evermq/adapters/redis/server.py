@@ -38,7 +38,7 @@ class Server:
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._limit = asyncio.Semaphore(_CONNECTIONS_MAX)
-        self._closed = False
+        self._retired = self._closed = False
 
     async def ask(self, request: list[bytes], replies: int = 1, *, more_ms: int = 0) -> list[Any]:
         """Send, and return so many replies, errors of the server among them as what they are.
@@ -61,7 +61,7 @@ class Server:
                 raise await self._lost(str(error) or type(error).__name__) from error
             finally:
                 self._busy.discard(connection)
-                if done and not self._closed and connection.is_connected:
+                if done and not self._retired and connection.is_connected:
                     self._idle.append(connection)
                 else:
                     await _cut(connection)
@@ -74,9 +74,16 @@ class Server:
             raise failure(reply, self.where)
         return reply
 
+    async def retire(self) -> None:
+        """Keep no connection beyond its request: who still asks is answered, and hardly anybody will."""
+        self._retired = True
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await _cut(connection)
+
     async def close(self) -> None:
         """Drop every connection; requests under way end as Uncertain."""
-        self._closed = True
+        self._retired = self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect()

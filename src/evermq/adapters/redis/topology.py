@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from redis.crc import key_slot
 
@@ -131,6 +132,7 @@ class Cluster:
         self._open = open_
         self._seeds = list(seeds)
         self._nodes: dict[Address, Server] = {}
+        self._gone: WeakSet[Server] = WeakSet()  # with requests that may still be under way
         self._slots: list[tuple[int, int, Address]] = []
         self._lock = asyncio.Lock()
 
@@ -153,7 +155,7 @@ class Cluster:
         self._slots = []
 
     async def close(self) -> None:
-        for node in self._nodes.values():
+        for node in [*self._nodes.values(), *self._gone]:
             await node.close()
 
     def _node(self, address: Address) -> Server:
@@ -170,10 +172,22 @@ class Cluster:
                 raise
             except EvermqError as error:
                 said.append(str(error))
+                self._nodes[address] = self._nodes.pop(address)  # the next time it is asked last
+                continue
+            if not found:
+                said.append(f"redis {self._node(address).where} names no slots")
                 continue
             self._slots = [(first, last, _address(node, address)) for first, last, node, *_ in found]
+            await self._forget({_address(node, address) for _, _, *nodes in found for node in nodes})
             return
         raise Unavailable(f"no node of the redis cluster answers: {'; '.join(said)}")
+
+    async def _forget(self, named: Collection[Address]) -> None:
+        """Of the nodes, all but these. Seeds are asked again where no node answers."""
+        for address in self._nodes.keys() - named:
+            gone = self._nodes.pop(address)
+            self._gone.add(gone)
+            await gone.retire()
 
 
 def _address(node: list[Any], asked: Address) -> Address:
