@@ -53,12 +53,12 @@ async def test_broker_is_not_asked_in_clear_where_its_name_server_is_asked_by_tl
 ) -> None:
     proxy, admin, _ = parts(parse(rocketmq_secured_server.url(user="admin") + TLS, topic_needed=False))
     for server in [*(await admin.masters()).values(), *admin._names]:
-        assert server._writer is None or server._writer.get_extra_info("cipher")
+        assert server._connection is None or server._connection._writer.get_extra_info("cipher")
         try:
             await server.ask(28, {}, "say anything")
         except EvermqError:
             pass  # a name server has no such request; it is connected all the same
-        assert server._writer
-        assert server._writer.get_extra_info("cipher")
+        assert server._connection
+        assert server._connection._writer.get_extra_info("cipher")
     await admin.close()
     await proxy.close()

@@ -45,9 +45,7 @@ class Remoting:
         self._login, self._tls = login, tls
         self._timeout_s = timeout_ms / 1000
         self._opening = asyncio.Lock()
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._connection: _Connection | None = None
         self._number = 0
 
     async def ask(self, code: int, fields: Mapping[str, Any], doing: str) -> Answer:
@@ -61,11 +59,13 @@ class Remoting:
         """As `ask`; Uncertain where it may have been done."""
         doing = f"rocketmq {self.where}: {doing}"
         silent: type[EvermqError] = Unavailable
+        until_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._open()
+            async with asyncio.timeout_at(until_s):
+                connection = await self._open()
                 silent = Uncertain
-                return await self._request(code, {name: str(each) for name, each in fields.items()}, body)
+                number, request = self._request(code, {name: str(each) for name, each in fields.items()}, body)
+                return await connection.ask(number, request, until_s)
         except TimeoutError as error:
             raise silent(f"{doing}: no answer in time") from error
         except OSError as error:
@@ -75,34 +75,66 @@ class Remoting:
         except _Refused as error:
             raise of_broker(error.code, error.said, doing) from None
 
-    async def _open(self) -> None:
+    async def _open(self) -> _Connection:
         async with self._opening:
-            if self._writer is None or self._writer.is_closing():
-                reader, self._writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
-                self._reading = asyncio.create_task(self._read(reader, self._writer))
+            if self._connection is None or self._connection.is_ended:
+                self._connection = _Connection(*await asyncio.open_connection(self._host, self._port, ssl=self._tls))
+            return self._connection
 
-    async def _request(self, code: int, fields: dict[str, str], body: bytes) -> Answer:
-        self._number = number = self._number + 1
+    def _request(self, code: int, fields: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        self._number += 1
         header = {
             "code": code,
             "flag": 0,
             "language": "OTHER",
-            "opaque": number,
+            "opaque": self._number,
             "version": 0,
             "extFields": self._login.signed(fields, body),
             "serializeTypeCurrentRPC": "JSON",
         }
         encoded = json.dumps(header).encode()
-        assert self._writer
-        asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        return self._number, _SIZES.pack(len(encoded) + len(body) + 4, len(encoded)) + encoded + body
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._connection:
+            await self._connection.close()
+
+
+class _Connection:
+    """An open one. It is ended where nothing comes on it, since its server may be gone without a word: then all that is
+    under way on it ends, and the next request opens another."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._heard = 0
+        self._reading = asyncio.create_task(self._read(reader))
+
+    @property
+    def is_ended(self) -> bool:
+        return self._writer.is_closing()
+
+    async def ask(self, number: int, request: bytes, until_s: float) -> Answer:
+        """Raises OSError where the connection ends, _Refused. until_s: when something should have come, by the loop's
+        time, even if nobody waits for so long."""
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[Answer] = loop.create_future()
         self._asked[number] = asked
+        watch = loop.call_at(until_s, self._end_if_silent, self._heard)
         try:
-            self._writer.write(_SIZES.pack(len(encoded) + len(body) + 4, len(encoded)) + encoded + body)
+            self._writer.write(request)
             return await asked
         finally:
             del self._asked[number]
+            if not asked.cancelled():
+                watch.cancel()
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _end_if_silent(self, heard: int) -> None:
+        if self._heard == heard:
+            self._writer.transport.abort()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         """Hand every answer to whoever asked, until the connection ends."""
         try:
             while True:
@@ -110,12 +142,13 @@ class Remoting:
                 if size > _FRAME_MAX:
                     break
                 frame = await reader.readexactly(size - 4)
+                self._heard += 1
                 header_size &= 0xFFFFFF  # the first byte says how the header is written
                 self._answer(json.loads(frame[:header_size]), frame[header_size:])
         except (OSError, EOFError, ValueError):
             pass
         finally:
-            writer.close()
+            self._writer.close()
             for asked in self._asked.values():
                 if not asked.done():
                     asked.set_exception(ConnectionResetError("the connection ended"))
@@ -130,11 +163,9 @@ class Remoting:
             asked.set_result(Answer(header.get("extFields") or {}, body))
 
     async def close(self) -> None:
-        """End the connection."""
-        if self._writer:
-            self._writer.close()
-        if self._reading:
-            await asyncio.wait([self._reading])
+        """Whatever is under way on it."""
+        self._writer.transport.abort()
+        await asyncio.wait([self._reading])
 
 
 class _Refused(Exception):
