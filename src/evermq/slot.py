@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from evermq.port import Queue
@@ -54,6 +55,10 @@ class HeldSlot(Slot, Protocol):
 
     async def queue(self) -> Queue:
         """Its log, opened by the first call."""
+        ...
+
+    async def groups(self) -> Collection[str]:
+        """Those that read its log, or did."""
         ...
 
     async def release(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -62,11 +62,11 @@ class Host:
         self.directory = directory
         self.retained = self.process()
 
-    def process(self) -> Retained:
+    def process(self, groups: Collection[str] = GROUPS) -> Retained:
         options = LogOptions(segment_bytes=1 << 20, fsync="never", bytes_max=self.bytes_max)
         opened = partial(open_log, segment_bytes=1 << 20, fsync="never", bytes_max=self.bytes_max)
         slots = LogSlots(self.directory, "orders", opened, options=options)
-        return Retained(self.rung, slots, progress=self.progress, groups=GROUPS, send=self.send, clock=self.clock)
+        return Retained(self.rung, slots, progress=self.progress, groups=groups, send=self.send, clock=self.clock)
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Position]:
         if self.fails:
@@ -201,6 +201,82 @@ async def test_what_another_rung_took_is_let_go_and_what_the_same_took_is_watche
     assert await host.look(60_000) == []
     assert host.retained.counts.dropped == 1
     assert host.retained.counts.kept == 1
+
+
+async def test_group_that_nobody_reads_keeps_no_other_from_what_is_copied_later(host: Host) -> None:
+    """Its own window stands still, full of the oldest copies."""
+    old, new = range(1, 6_001), range(6_001, 6_101)
+    for first in old[::500]:
+        await host.kept(*range(first, first + 500))
+    await host.settle("billing", *old)
+    host.rung.left = {"audit": len(old), "billing": 0}
+    await host.look()
+    await host.look()
+    await host.kept(*new)
+    host.rung.left = {"audit": len(old) + len(new), "billing": len(new)}
+    await host.look()
+    assert not await host.look()
+    host.rung.left = {"audit": len(old), "billing": 0}
+    assert set(await host.look()) == {*new}
+    assert len(host.retained._copies.windows["audit"].copies) == 5_000
+    assert not host.retained.counts.dropped, "a reader of the other group may come yet"
+
+
+async def test_readers_are_told_of_copies_behind_the_window(host: Host) -> None:
+    for first in range(1, 6_001, 500):
+        await host.kept(*range(first, first + 500))
+    host.rung.left = dict.fromkeys(GROUPS, 6_000)
+    await host.retained.tell()
+    reader = await host.progress.join("billing")
+
+    async def told() -> list[tuple[int, int, str]]:
+        await host.retained.tell()
+        held = [each for report in (await reader.renew(Report())).reports for each in report.held]
+        return [(each.seq, each.last, each.rung) for each in held]
+
+    assert await told() == [(1, 6_000, COPY)]
+    host.clock.ms += 10_000
+    assert await told() == [(1, 5_000, COPY)], "what keeps the window from moving may wait for what is behind it"
+    await host.settle("billing", *range(1, 3_001))
+    await host.look()
+    assert await told() == [(3_001, 6_000, COPY)]
+    await host.settle("billing", *range(1, 6_001))
+    await host.look()
+    assert await told() == []
+
+
+async def test_copies_that_several_groups_left_are_taken_over_once(host: Host) -> None:
+    await host.kept(1, 2, 3)
+    await host.settle("audit", 2)
+    host.rung.left = {"audit": 2, "billing": 3}
+    await host.look()
+    await host.retained.close()
+    host.retained = host.process()
+    await host.retained._copies.adopt()
+    await host.read()
+    assert await host.look() == []
+    copies = host.retained._copies
+    assert copies._queue
+    assert [await copies._queue.backlog(each) for each in GROUPS] == [2, 3]
+    host.rung.left = dict.fromkeys(GROUPS, 0)
+    assert sorted(await host.look()) == [1, 2, 3]
+
+
+async def test_group_that_is_not_declared_any_more_holds_no_copies(host: Host) -> None:
+    await host.kept(1, 2)
+    await host.settle("billing", 1)
+    host.rung.left = {"audit": 2, "billing": 1}
+    await host.look()
+    await host.retained.close()
+    host.retained = host.process(["billing"])
+    await host.kept(3)
+    await host.settle("billing", 1, 2, 3)
+    await host.look()
+    await host.look()
+    copies = host.retained._copies
+    assert copies.is_empty
+    assert copies._queue
+    assert await copies._queue.backlog("audit") == 0
 
 
 async def test_it_is_not_sent_again_for_ever(host: Host) -> None:

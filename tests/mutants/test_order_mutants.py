@@ -291,7 +291,18 @@ def copies_of_the_dead_are_left(patch: Patch) -> None:
 
 
 def readers_hear_of_no_copies(patch: Patch) -> None:
-    patch.setattr(retained, "spans", lambda copies, now_ms: [])
+    patch.setattr(retained, "spans", lambda window, now_ms: [])
+
+
+def groups_share_a_window_of_copies(patch: Patch) -> None:
+    """Nothing more is read back for any while one of them is full."""
+    real = Copies.fill
+
+    async def fill(self: Copies) -> None:
+        if all(len(window.copies) < self._window_count_max for window in self.windows.values()):
+            await real(self)
+
+    patch.setattr(Copies, "fill", fill)
 
 
 def all_read_what_is_handed_to_anybody(patch: Patch) -> None:
@@ -304,6 +315,7 @@ MUTANTS = [
     Mutant("copies are settled at once", "lost", "order-retained", copies_are_settled_at_once),
     Mutant("copies of the dead are left", "stuck", "order-retained", copies_of_the_dead_are_left),
     Mutant("readers hear of no copies", "out of order", "order-retained", readers_hear_of_no_copies),
+    Mutant("groups share a window of copies", "lost", "order-retained-idle", groups_share_a_window_of_copies),
     Mutant("slot is not sticky", "stuck", "order-pumped", slot_is_not_sticky),
     Mutant("ladder is not sticky", "flagged", "order-adopted", ladder_is_not_sticky),
     Mutant("all lanes share a window", "stuck", "order-rebalances", all_lanes_share_a_window),

@@ -21,6 +21,7 @@ EXPECTED = {
     "lanes": {"left in old lanes", "sent to new lanes", "kill_consumer", "voids"},
     "scattered": {"kill_consumer", "cut_off", "released", "voids"},
     "retained": {"kill_producer", "lost by the standby", "replayed"},
+    "retained-idle": {"kill_producer", "lost by the standby", "replayed", "copies that stay"},
     "four-rungs": {"kill_producer", "kill_consumer", "rebalance", "sent by standby2", "sent by last"},
     "four-retained": {"lost by the standby", "lost by the standby2", "replayed", "sent by last"},
     "effects": {"kill_consumer"},
@@ -29,11 +30,10 @@ EXPECTED = {
     "unread": {"kill_consumer"},
     "ladder": {"kill_producer", "kill_consumer", "rebalance", "released", "voids"},
 }
+OTHERS = ("adopted", "groups", "lanes", "scattered", "piled-up", "retained", "retained-idle", "four-retained", "any")
 
 
-@pytest.mark.parametrize(
-    "name", [*PLANS, "adopted", "groups", "lanes", "scattered", "piled-up", "retained", "four-retained", "any"]
-)
+@pytest.mark.parametrize("name", [*PLANS, *OTHERS])
 def test_nothing_is_lost_doubled_or_out_of_order(name: str) -> None:
     seeds = MORE_SEEDS.get(name, SEEDS)
     summary = run_world(f"order-{name}", range(1, seeds + 1))

@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from evermq.clock import Clock
 from evermq.ha.together import close_all
 from evermq.message import Message
 from evermq.numbers import Number, lane_of_stream, number_of
-from evermq.port import Delivery, Queue, Reader
+from evermq.port import Delivery, Queue, Reader, Start
+from evermq.settled import Settled
 from evermq.settling import COPY, SENT, Held, Wanted
 from evermq.slot import HeldSlot, Slots
 
-__all__ = ["Copies", "Copy", "spans"]
+__all__ = ["Copies", "Copy", "Window", "spans"]
 
-_GROUP = "settled"
 _FOUND_MS = 30_000  # what was sent again is read by then, or it is lost again
 _READ_COUNT_MAX = 500
-_WINDOW_COUNT_MAX = 5_000
 _WINDOW_BYTES_MAX = 16 << 20
+_STUCK_MS = 10_000
+
+Spans = dict[str, tuple[int, int]]  # by stream, the first and the last number
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Copy:
-    """One that was read back. settled_by: groups. again_ms, times: when it was sent again, and how often.
-    is_elsewhere: another rung has taken it then."""
+    """One that was read back. again_ms, times: when it was sent again, and how often. is_elsewhere: another rung has
+    taken it then."""
 
-    delivery: Delivery
+    message: Message
     number: Number
     since_ms: int
-    settled_by: set[str] = field(default_factory=set)
     again_ms: int = 0
     times: int = 0
     is_elsewhere: bool = False
-
-    @property
-    def message(self) -> Message:
-        return self.delivery.message
 
     @property
     def lane(self) -> int:
@@ -55,18 +53,54 @@ class Copy:
         return any(each.stream == stream and each.first <= seq <= each.last for each in wanted)
 
 
-class Copies:
-    """Those of this process, and of those that are gone, which it takes over. window: the oldest of them, read back."""
+class Window:
+    """The oldest copies that one group needs, read back. dropped: how many it needed no more. beyond: what lies behind
+    them, as far as this process copied it; between the first and the last number there may be others. moved_ms: when
+    something came into it or went last."""
 
-    def __init__(self, slots: Slots, clock: Clock) -> None:
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.copies: dict[Copy, Delivery] = {}
+        self.beyond: Spans = {}
+        self.dropped = 0
+        self.moved_ms = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(copy.message.body) for copy in self.copies)
+
+    def note(self, kept: Spans) -> None:
+        """These were copied just now."""
+        for stream, (first, last) in kept.items():
+            low, high = self.beyond.get(stream, (first, last))
+            self.beyond[stream] = min(low, first), max(high, last)
+
+    def saw(self, number: Number) -> None:
+        """It was read back, and what is before it in its stream was before."""
+        _, last = self.beyond.pop(number.stream, (0, 0))
+        if number.seq < last:
+            self.beyond[number.stream] = number.seq + 1, last
+
+
+class Copies:
+    """Those of this process, and of those that are gone, which it takes over.
+
+    Each group reads the log of the copies by itself, so that one that settles nothing, since nobody reads it, keeps
+    none of the others from what was copied later. windows: by group; a copy is the same object in all of them.
+    window_count_max: copies that one holds."""
+
+    def __init__(self, slots: Slots, clock: Clock, groups: Collection[str], *, window_count_max: int) -> None:
         self._slots = slots
         self._clock = clock
+        self._groups = groups
+        self._window_count_max = window_count_max
         self._slot: HeldSlot | None = None
         self._queue: Queue | None = None
-        self._reader: Reader | None = None
         self._begun = self._ended = 0  # appends
         self._opening = asyncio.Lock()
-        self.window: list[Copy] = []
+        self._known: WeakValueDictionary[tuple[str, int], Copy] = WeakValueDictionary()
+        self._former: list[Reader] = []  # of groups that need no copies any more
+        self.windows: dict[str, Window] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -84,6 +118,9 @@ class Copies:
                 await queue.append(messages[first : first + step])
         finally:
             self._ended += 1
+        kept = _spans_of(number for message in messages if (number := number_of(message)))
+        for window in self.windows.values():
+            window.note(kept)
 
     async def adopt(self) -> None:
         """Take over the copies of processes of this host that are gone."""
@@ -94,69 +131,130 @@ class Copies:
                 await slot.release()
 
     async def fill(self) -> None:
-        """Read on, as far as the window goes."""
-        assert self._reader
-        size, now_ms = sum(len(copy.message.body) for copy in self.window), self._clock.monotonic_ms()
-        while len(self.window) < _WINDOW_COUNT_MAX and size < _WINDOW_BYTES_MAX:
-            found = await self._reader.read(count_max=_READ_COUNT_MAX, wait_ms=0)
-            if not found:
-                return
-            for delivery in found:
-                size += len(delivery.message.body)
-                if number := number_of(delivery.message):
-                    self.window.append(Copy(delivery, number, now_ms))
-                else:
-                    await self._reader.ack([delivery])  # a foreign one: nobody could tell it from a double
+        """Read on, as far as the windows go."""
+        for window in self.windows.values():
+            await self._fill(window)
+        for reader in self._former:
+            if found := await reader.read(count_max=self._window_count_max, wait_ms=0):
+                await reader.ack(found)
 
-    async def drop(self, copies: Collection[Copy]) -> None:
-        """These are not needed any more."""
-        assert self._reader
+    async def drop(self, window: Window, copies: Collection[Copy]) -> None:
+        """This group needs these no more."""
         if copies:
-            await self._reader.ack([copy.delivery for copy in copies])
+            await window.reader.ack([window.copies[copy] for copy in copies])
+            window.moved_ms = self._clock.monotonic_ms()
+            window.dropped += len(copies)
             gone = set(copies)
-            self.window = [copy for copy in self.window if copy not in gone]
-        await self._mark()
+            window.copies = {copy: each for copy, each in window.copies.items() if copy not in gone}
+
+    async def mark(self) -> None:
+        """Mark the slot as empty once it is, and nothing came into it while it was asked."""
+        assert self._queue
+        assert self._slot
+        ended = self._ended
+        for group, window in self.windows.items():
+            if window.copies or await self._queue.backlog(group):
+                return
+        if self._begun == ended:
+            self._slot.mark(empty=True)
 
     async def close(self) -> None:
         """They stay where they are, for whoever has the topic open on this host."""
-        await close_all([each for each in (self._reader, self._queue) if each])
+        readers = [window.reader for window in self.windows.values()]
+        await close_all([*readers, *self._former, *([self._queue] if self._queue else [])])
         await self._slots.close()
 
     async def _open(self) -> Queue:
         async with self._opening:
             if self._queue is None:
-                self._slot = await self._slots.own()
-                queue = await self._slot.queue()
-                self._reader = await queue.reader(_GROUP)  # before the first copy, so that none is overlooked
-                self._queue = queue
+                slot = await self._slots.own()
+                queue = await slot.queue()
+                # Before the first copy, so that none is overlooked. What was copied before a group was declared is not
+                # its own: it would be missed where that group began later.
+                for group in self._groups:
+                    if group not in self.windows:
+                        self.windows[group] = Window(await queue.reader(group, start=Start.NEWEST))
+                self._former = [await queue.reader(each) for each in await slot.groups() if each not in self._groups]
+                self._slot, self._queue = slot, queue
             return self._queue
 
+    async def _fill(self, window: Window) -> None:
+        size, now_ms = window.size_bytes, self._clock.monotonic_ms()
+        while len(window.copies) < self._window_count_max and size < _WINDOW_BYTES_MAX:
+            begun = self._begun if self._begun == self._ended else -1
+            count_max = min(_READ_COUNT_MAX, self._window_count_max - len(window.copies))
+            found = await window.reader.read(count_max=count_max, wait_ms=0)
+            if not found and begun == self._begun:
+                window.beyond.clear()
+            if not found:
+                return
+            window.moved_ms = now_ms
+            size += sum(len(delivery.message.body) for delivery in found)
+            if superfluous := [delivery for delivery in found if not self._take(window, delivery, now_ms)]:
+                await window.reader.ack(superfluous)
+
+    def _take(self, window: Window, delivery: Delivery, now_ms: int) -> bool:
+        """False: it is there already, or a foreign one, which nobody could tell from a double."""
+        number = number_of(delivery.message)
+        if number is None:
+            return False
+        window.saw(number)
+        place = number.stream, number.seq
+        copy = self._known.get(place)
+        if copy is None:
+            copy = self._known[place] = Copy(delivery.message, number, now_ms)
+        if copy in window.copies:
+            return False
+        window.copies[copy] = Delivery(copy.message, delivery.position, delivery.receipt, delivery.attempt)
+        return True
+
     async def _move(self, slot: HeldSlot) -> None:
-        queue = await slot.queue()
-        reader = await queue.reader(_GROUP)
+        queue, known = await slot.queue(), await slot.groups()
+        moved: dict[str, Settled] = {}  # by lane: several groups have left the same ones
         try:
-            while found := await reader.read(count_max=_READ_COUNT_MAX, wait_ms=0):
-                await self.keep([delivery.message for delivery in found])
-                await reader.ack(found)
+            for group in self._groups:
+                if group in known:
+                    await self._move_of(await queue.reader(group), moved)
         finally:
-            await close_all([reader, queue])
+            await queue.close()
         slot.mark(empty=True)
 
-    async def _mark(self) -> None:
-        """Mark the slot as empty once it is, and nothing came into it while it was asked."""
-        assert self._queue
-        assert self._slot
-        ended = self._ended
-        if not self.window and not await self._queue.backlog(_GROUP) and self._begun == ended:
-            self._slot.mark(empty=True)
+    async def _move_of(self, reader: Reader, moved: dict[str, Settled]) -> None:
+        try:
+            while found := await reader.read(count_max=_READ_COUNT_MAX, wait_ms=0):
+                fresh = []
+                for delivery in found:
+                    of_lane = moved.setdefault(delivery.position.lane, Settled())
+                    number = 1 + (delivery.position.offset or 0)
+                    if number not in of_lane:
+                        of_lane.add(number)
+                        fresh.append(delivery.message)
+                if fresh:
+                    await self.keep(fresh)
+                await reader.ack(found)
+        finally:
+            await reader.close()
 
 
-def spans(copies: Iterable[Copy], now_ms: int) -> list[Held]:
-    """What readers are told of these: by stream the first and the last of those that lie here, and were sent again."""
-    first: dict[tuple[str, str], int] = {}
-    last: dict[tuple[str, str], int] = {}
-    for copy in copies:
-        at, seq = (copy.number.stream, SENT if copy.was_sent(now_ms) else COPY), copy.number.seq
-        first[at] = min(seq, first.get(at, seq))
-        last[at] = max(seq, last.get(at, seq))
-    return [Held(stream, seq, 0, kind, last[stream, kind]) for (stream, kind), seq in first.items()]
+def _spans_of(numbers: Iterable[Number]) -> Spans:
+    found: Spans = {}
+    for number in numbers:
+        first, last = found.get(number.stream, (number.seq, number.seq))
+        found[number.stream] = min(first, number.seq), max(last, number.seq)
+    return found
+
+
+def spans(window: Window, now_ms: int) -> list[Held]:
+    """What the readers of its group are told: by stream the first and the last of those that lie here, and were sent
+    again.
+
+    What lies behind the window is told as well, so that readers wait until it comes into it; not while it stands still,
+    as when all that it holds waits for what is behind it: that cannot be sent, and order yields."""
+    sent = _spans_of(copy.number for copy in window.copies if copy.was_sent(now_ms))
+    here = _spans_of(copy.number for copy in window.copies if not copy.was_sent(now_ms))
+    if now_ms - window.moved_ms < _STUCK_MS:
+        for stream, (first, last) in window.beyond.items():
+            low, high = here.get(stream, (first, last))
+            here[stream] = min(low, first), max(high, last)
+    kinds = ((COPY, here), (SENT, sent))
+    return [Held(stream, first, 0, kind, last) for kind, each in kinds for stream, (first, last) in each.items()]

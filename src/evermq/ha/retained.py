@@ -7,12 +7,12 @@ groups have not settled, and what is then neither settled nor left in the rung i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Fenced, NoSuchTopic, Partial, Unsupported
-from evermq.ha.copies import Copies, Copy, spans
+from evermq.ha.copies import Copies, Copy, Window, spans
 from evermq.lanes import lane_of
 from evermq.message import Message
 from evermq.port import Queue
@@ -29,6 +29,7 @@ _TELL_MS = 200
 _TURNS_A_LOOK, _TURNS_A_LOOK_MAX = 5, 25
 _PATIENCE_MS = 2_000  # before the rung is asked what it has left
 _SENT_COUNT_MAX = 500
+_WINDOW_COUNT_MAX = 5_000
 _LANES_MAX = 16  # asked for one by one in one look
 _TIMES_MAX = 10  # a message is sent again: a group that begins later takes none of what was before its time
 _ALL = -1  # in the place of a lane: of the whole rung
@@ -36,8 +37,8 @@ _ALL = -1  # in the place of a lane: of the whole rung
 
 @dataclass(slots=True)
 class RetainedCounts:
-    """Messages. unkept: acknowledged without a copy, since the host's disk took none. dropped: copies that are not
-    needed any more. replayed: sent again, since the rung had lost them."""
+    """Messages. unkept: acknowledged without a copy, since the host's disk took none. dropped: copies that no
+    group needs any more. replayed: sent again, since the rung had lost them."""
 
     kept: int = 0
     unkept: int = 0
@@ -48,7 +49,8 @@ class RetainedCounts:
 class Retained:
     """Copies of what one rung of a ladder has acknowledged. slots: of the host, for the copies alone.
 
-    groups: all that have to settle a message, as `progress` knows it, before its copy is dropped. send: where a message
+    groups: all that have to settle a message, as `progress` knows it, before its copy is dropped; each has a window on
+    its own oldest copies, of `window_count_max` messages, so that none waits for another one. send: where a message
     goes again that the rung has lost. That is so where a group has fewer messages left in the rung, or in one of its
     lanes, than there are copies that it has not settled: the rung is asked first, so that what is settled meanwhile is
     missing from the copies and not from the rung. What cannot be asked says nothing, nor does a store where no reader
@@ -69,14 +71,15 @@ class Retained:
         progress: Progress,
         groups: Collection[str],
         send: Send,
+        window_count_max: int = _WINDOW_COUNT_MAX,
         clock: Clock = SYSTEM,
     ) -> None:
         self.counts = RetainedCounts()
         self.error = ""
         self._rung = rung
-        self._copies = Copies(slots, clock)
+        self._copies = Copies(slots, clock, tuple(groups), window_count_max=window_count_max)
+        self._window_count_max = window_count_max
         self._progress = progress
-        self._groups = tuple(groups)
         self._send = send
         self._clock = clock
         self._parts: dict[str, Part] = {}
@@ -117,15 +120,22 @@ class Retained:
         if self._copies.is_empty:
             return 0
         await self._copies.fill()
+        self._turn += 1
+        windows = self._copies.windows
+        count = sum([await self._look(group, window) for group, window in windows.items()])
+        self.counts.dropped = min((window.dropped for window in windows.values()), default=0)
+        await self._copies.mark()
+        return count
+
+    async def _look(self, group: str, window: Window) -> int:
         old_ms = self._clock.monotonic_ms() - _PATIENCE_MS
-        old = [copy for copy in self._copies.window if copy.since_ms <= old_ms]
-        backlogs = await self._backlogs(old)
-        await self._note_settled()
-        lost = self._lost(old, backlogs)
-        done = [copy for copy in self._copies.window if not self._is_needed(copy)]
-        await self._copies.drop(done)
-        self.counts.dropped += len(done)
-        again = [copy for copy in lost if self._is_needed(copy)]
+        old = [copy for copy in window.copies if copy.since_ms <= old_ms]
+        lefts = await self._lefts(group, old)
+        settled = await self._settled(group, window.copies)
+        lost = self._lost([copy for copy in old if copy not in settled and not copy.is_elsewhere], lefts)
+        done = [copy for copy in window.copies if copy in settled or not self._is_needed(copy)]
+        await self._copies.drop(window, done)
+        again = [copy for copy in lost if copy in window.copies]
         await self._send_again(again)
         return len(done) + len(again)
 
@@ -135,18 +145,18 @@ class Retained:
             await self._leave()
             return
         await self._copies.fill()
-        for group in self._groups:
+        for group, window in self._copies.windows.items():
             part, now_ms = await self._part(group), self._clock.monotonic_ms()
-            open = [copy for copy in self._copies.window if group not in copy.settled_by]
             try:
-                renewed = await part.renew(Report(held=spans(open, now_ms)))
+                renewed = await part.renew(Report(held=spans(window, now_ms)))
             except Fenced:
                 continue  # it was silent for too long, and is heard of again the next time
             if any(report.at for report in renewed.reports):
                 self._read.add(group)
             wanted = [each for report in renewed.reports for each in report.wanted]
             if wanted:
-                await self._send_again([copy for copy in open if not copy.was_sent(now_ms) and copy.is_among(wanted)])
+                here = [copy for copy in window.copies if not copy.was_sent(now_ms) and copy.is_among(wanted)]
+                await self._send_again(here)
 
     async def close(self) -> None:
         """The copies stay where they are, for whoever has the topic open on this host."""
@@ -169,8 +179,9 @@ class Retained:
                 if rest <= 0:
                     # While nothing is settled, as behind a deep backlog, there is nothing to be asked for either.
                     await self._copies.adopt()
-                    pause = _TURNS_A_LOOK if await self.look() else min(2 * pause, _TURNS_A_LOOK_MAX)
-                    rest = pause
+                    count = await self.look()
+                    pause = _TURNS_A_LOOK if count else min(2 * pause, _TURNS_A_LOOK_MAX)
+                    rest = pause if count < self._window_count_max else 1  # there may be as much again behind it
                 await self.tell()
             except Exception as error:  # a watch that ended without a word would keep the copies for ever
                 self.error = repr(error)
@@ -185,22 +196,19 @@ class Retained:
         for part in parts.values():
             await part.leave()
 
-    async def _backlogs(self, old: Sequence[Copy]) -> dict[str, dict[int, int]]:
-        """By group and lane, what the rung has left; nothing of a group for which it does not say so."""
-        found: dict[str, dict[int, int]] = {}
-        groups = [group for group in self._groups if group in self._read]
-        if not (old and groups and await self._counts_what_is_out()):
+    async def _lefts(self, group: str, old: Sequence[Copy]) -> dict[int, int]:
+        """By lane, what the rung has left for a group; nothing where it does not say so."""
+        found: dict[int, int] = {}
+        if not (old and group in self._read and await self._counts_what_is_out()):
             return found
-        lanes = self._lanes_in_turn(old)
-        for group in groups:
-            try:
-                found[group] = {_ALL: await self._rung.backlog(group)}
-                for lane in lanes if found[group][_ALL] else ():
-                    found[group][lane] = await self._rung.backlog(group, str(lane))
-            except NoSuchTopic:
-                found[group] = {_ALL: 0}
-            except EvermqError as error:
-                self.error = str(error)
+        try:
+            found[_ALL] = await self._rung.backlog(group)
+            for lane in self._lanes_in_turn(old) if found[_ALL] else ():
+                found[lane] = await self._rung.backlog(group, str(lane))
+        except NoSuchTopic:
+            return {_ALL: 0}
+        except EvermqError as error:
+            self.error = str(error)
         return found
 
     async def _counts_what_is_out(self) -> bool:
@@ -218,40 +226,36 @@ class Retained:
     def _lanes_in_turn(self, old: Sequence[Copy]) -> list[int]:
         """Some of the lanes, and others the next time."""
         lanes = list(dict.fromkeys(self._lane(copy) for copy in old))
-        self._turn += 1
         first = self._turn * _LANES_MAX % len(lanes)
         return (lanes[first:] + lanes[:first])[:_LANES_MAX]
 
     def _lane(self, copy: Copy) -> int:
         return lane_of(copy.message.key or b"", self._rung.traits.lanes)
 
-    async def _note_settled(self) -> None:
-        lanes = {copy.lane for copy in self._copies.window}
-        streams = {copy.number.stream for copy in self._copies.window}
-        for group in self._groups if lanes else ():
-            states = await (await self._part(group)).look(lanes, streams)
-            packed = {name: text for streams in states.values() for name, text in streams.items()}
-            known: dict[str, Settled] = {}
-            for copy in self._copies.window:
-                stream = copy.number.stream
-                if stream in packed:
-                    known[stream] = known.get(stream) or Settled.unpack(packed[stream])
-                    if copy.number.seq in known[stream]:
-                        copy.settled_by.add(group)
+    async def _settled(self, group: str, copies: Iterable[Copy]) -> set[Copy]:
+        """Those of them that a group has."""
+        by_stream: dict[str, list[Copy]] = {}
+        for copy in copies:
+            by_stream.setdefault(copy.number.stream, []).append(copy)
+        if not by_stream:
+            return set()
+        lanes = {mine[0].lane for mine in by_stream.values()}
+        states = await (await self._part(group)).look(lanes, by_stream.keys())
+        packed = {name: text for streams in states.values() for name, text in streams.items()}
+        known = {name: Settled.unpack(packed[name]) for name in by_stream.keys() & packed.keys()}
+        return {copy for name, settled in known.items() for copy in by_stream[name] if copy.number.seq in settled}
 
     def _is_needed(self, copy: Copy) -> bool:
         if copy.is_elsewhere and not copy.was_sent(self._clock.monotonic_ms()):
             return False
-        return len(copy.settled_by) < len(self._groups) and copy.times < _TIMES_MAX
+        return copy.times < _TIMES_MAX
 
-    def _lost(self, old: Sequence[Copy], backlogs: Mapping[str, Mapping[int, int]]) -> list[Copy]:
+    def _lost(self, old: Sequence[Copy], lefts: Mapping[int, int]) -> list[Copy]:
         lost: set[Copy] = set()
-        for group, lefts in backlogs.items():
-            mine = [copy for copy in old if group not in copy.settled_by and not copy.is_elsewhere]
-            for lane, left in lefts.items():
-                there = mine if lane == _ALL else [copy for copy in mine if self._lane(copy) == lane]
-                if len(there) > left:
-                    lost.update(there)
+        for lane, left in lefts.items():
+            there = old if lane == _ALL else [copy for copy in old if self._lane(copy) == lane]
+            if len(there) > left:
+                lost.update(there)
         return [copy for copy in old if copy in lost]
 
     async def _send_again(self, copies: Sequence[Copy]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
@@ -200,10 +200,16 @@ class _Slot:
         self._memory.is_empty = empty
 
     async def queue(self) -> Queue:
+        return await (await self._log()).queue(self._topic)
+
+    async def groups(self) -> Collection[str]:
+        return (await (await self._log()).describe(self._topic)).groups
+
+    async def _log(self) -> Place:
         async with self._opening:
             if self._place is None:
                 self._place = await self._open_log(self.path / "log")
-        return await self._place.queue(self._topic)
+        return self._place
 
     async def release(self) -> None:
         place, self._place = self._place, None

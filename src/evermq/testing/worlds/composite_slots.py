@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -110,6 +110,9 @@ class _Held:
 
     async def queue(self) -> Queue:
         return _Opened(self.link)
+
+    async def groups(self) -> Collection[str]:
+        return ()
 
     async def release(self) -> None:
         if not self.link.is_cut and self.link.site.slot.holder is self.link:

@@ -4,7 +4,7 @@ left in its own. The last rung is the real one, over slots that outlive their pr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -127,6 +127,9 @@ class _Held:
 
     async def queue(self) -> Queue:
         return _Opened(self._disk.log, self._process)
+
+    async def groups(self) -> Collection[str]:
+        return [*self._disk.log.groups]
 
     async def release(self) -> None:
         if self._disk.holder is self._process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 from evermq.ha.retained import Retained
 from evermq.policy.ordered import Ordered
@@ -19,11 +20,16 @@ _PRODUCERS = 3
 _GROUP = "billing"
 _TAIL = 3
 _WINDOW = 5_000
+_IDLE = "idle"  # declared, and read by nobody
+_FEW = 50
 _ALL = 1_000_000
 
 
 class RetainedRun(Run):
     """One seed. Copies lie in slots of their own, which outlive their processes as the others do."""
+
+    groups: ClassVar[list[str]] = [_GROUP]
+    window_count_max = _WINDOW
 
     def queues(self) -> list[Callable[[], Queue]]:
         self.disks: list[Disk] = []
@@ -40,8 +46,9 @@ class RetainedRun(Run):
                 self.rungs[key],
                 slots,
                 progress=queue.progress,
-                groups=[_GROUP],
+                groups=self.groups,
                 send=ladder.failover.append,
+                window_count_max=self.window_count_max,
                 clock=self.clock,
             )
             self.retained.append(copies)
@@ -63,7 +70,7 @@ class RetainedRun(Run):
     def _left(self) -> list[str]:
         left = super()._left() + [f"{disk.left} in {disk.name}" for disk in self.disks if disk.left]
         copies = [(key, disk) for key, disks in self.copies.items() for disk in disks]
-        return left + [f"{n} copies of {key} in {disk.name}" for key, disk in copies if (n := disk.log.left("settled"))]
+        return left + [f"{n} copies of {key} in {disk.name}" for key, disk in copies if (n := disk.log.left(_GROUP))]
 
     def judge(self, result: WorldResult) -> None:
         super().judge(result)
@@ -77,11 +84,30 @@ class RetainedRun(Run):
             result.invalid.append("standbys lost messages, and none was sent again")
 
 
+class IdleRun(RetainedRun):
+    """Another group is declared that nobody reads: its copies stay, far more of them than a window has room for."""
+
+    groups: ClassVar[list[str]] = [_IDLE, _GROUP]
+    window_count_max = _FEW
+
+    def judge(self, result: WorldResult) -> None:
+        super().judge(result)
+        left = [disk.log.left(_IDLE) for disks in self.copies.values() for disk in disks]
+        result.seen["copies that stay"] += sum(left)
+        if max(left, default=0) <= _FEW and not result.failures:
+            result.invalid.append("the copies of the group that is idle fit a window")
+
+
 WORLDS = (
     World(
         "order-retained",
         "the standby loses what it acknowledged, and the hosts send it again",
         partial(play, RETAINED, plan_run=RetainedRun),
+    ),
+    World(
+        "order-retained-idle",
+        "as order-retained, beside a group that nobody reads and that therefore settles none of the copies",
+        partial(play, RETAINED, plan_run=IdleRun),
     ),
     World(
         "order-four-retained",
