@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
+import pytest
+
 from evermq.clock import Clock
+from evermq.errors import Unavailable
 from evermq.message import MessageFactory
 from evermq.numbers import SEQ
 from evermq.policy.collector import DAY_MS, KEEP_DAYS, Collector
@@ -109,3 +114,61 @@ async def test_what_comes_of_a_forgotten_stream_is_handed_out() -> None:
     assert not gate.lanes[0].streams
     [found] = gate.offer([delivery("old.0", 1)], clock.monotonic_ms())
     assert found.message.body == b"x"
+
+
+async def test_streams_that_stay_keep_none_from_being_looked_at() -> None:
+    """Lanes in which producers are idle that live on in the lanes of other readers: they are always the first."""
+    clock = Calendar()
+    progress = MemoryProgress(silent_ms_max=1 << 60, clock=clock)
+    part, other = await progress.join("g"), await progress.join("g")
+    gate, gate_of_other = Gate(part=part), Gate(part=other)
+    for each, its, number in ((gate, part, 0), (gate_of_other, other, 1)):
+        each.claimed(number, (await its.claim([number]))[number])
+    collector = Collector(gate, part, clock)
+    await settled(gate, part, clock, *(f"living{n}.0" for n in range(1_200)))
+    await settled(gate, part, clock, *(f"gone{n}.0" for n in range(1_200)))
+    clock.pass_days(KEEP_DAYS + 2)
+    await settled(gate_of_other, other, clock, *(f"living{n}.1" for n in range(1_200)))
+    for _ in range(5):
+        await collector.turn()
+        clock.ms += 1_000
+    assert set(gate.lanes[0].streams) == {f"living{n}.0" for n in range(1_200)}
+
+
+async def test_producer_that_is_heard_of_here_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Calendar()
+    part, gate, collector = await began(clock)
+    await settled(gate, part, clock, "one.0", "one.1", "two.0")
+    clock.pass_days(KEEP_DAYS + 2)
+    gate.settle(gate.own(gate.offer([delivery("one.1", 2)], clock.monotonic_ms())))
+    await written(gate, part, clock)
+    asked: list[str] = []
+    real = part.collect
+
+    async def collect(streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
+        asked.extend(name for names in streams.values() for name in names)
+        return await real(streams, day)
+
+    monkeypatch.setattr(part, "collect", collect)
+    await collector.turn()
+    assert asked == ["two.0"]
+
+
+async def test_what_could_not_be_asked_is_asked_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Calendar()
+    part, gate, collector = await began(clock)
+    await settled(gate, part, clock, "old.0")
+    clock.pass_days(KEEP_DAYS + 2)
+
+    async def collect(streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
+        raise Unavailable("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "collect", collect)
+        with pytest.raises(Unavailable):
+            await collector.turn()
+    await collector.turn()
+    assert set(gate.lanes[0].streams) == {"old.0"}, "not at once"
+    clock.ms += HOUR_MS
+    await collector.turn()
+    assert not gate.lanes[0].streams
