@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +63,34 @@ def test_memory_that_was_lost_is_a_new_incarnation(tmp_path: Path, rest: bytes) 
     (tmp_path / "memory").write_bytes(rest)
     found = SlotMemory(tmp_path / "memory", boot=BOOT)
     assert (found.incarnation, found.was_kept) == (2, False)
+
+
+@pytest.mark.parametrize("is_back", [False, True], ids=["copied", "put back"])
+def test_memory_that_is_a_copy_of_another_one_is_a_new_incarnation(tmp_path: Path, is_back: bool) -> None:
+    """Its numbers were given since by whoever had the original, and would be taken for doubles."""
+    slot, backup = tmp_path / "0", tmp_path / "backup"
+    slot.mkdir()
+    first = SlotMemory(slot / "memory", boot=BOOT)
+    first.area(32)[:5] = b"first"
+    first.is_empty = True
+    first.close()
+    shutil.copytree(slot, backup)
+    if is_back:
+        shutil.rmtree(slot)
+        shutil.copytree(backup, slot)  # often under the same numbers of inodes
+    found = SlotMemory((slot if is_back else backup) / "memory", boot=BOOT)
+    assert bytes(found.area(32)) == bytes(32)
+    assert (found.incarnation, found.was_kept, found.is_empty) == (2, False, False)
+    assert found.token != first.token  # so that the name of its slot is another one's as well
+    if not is_back:
+        assert SlotMemory(slot / "memory", boot=BOOT).was_kept
+
+
+def test_mark_of_a_memory_that_is_a_copy_says_nothing(tmp_path: Path) -> None:
+    SlotMemory(tmp_path / "memory").close()
+    assert is_marked_empty(tmp_path / "memory")
+    shutil.copy(tmp_path / "memory", tmp_path / "copy")
+    assert not is_marked_empty(tmp_path / "copy")
 
 
 async def test_each_process_has_the_first_slot_that_is_free(tmp_path: Path) -> None:
