@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +13,7 @@ from typing import Any, Self
 from evermq.client.backoff import Backoff
 from evermq.client.bounds import check_whole
 from evermq.client.dead_letters import DeadLetters
+from evermq.client.handling import Handler, Threads
 from evermq.client.pace import Pace
 from evermq.client.reports import OnError, Reports
 from evermq.client.window import Window
@@ -25,7 +25,6 @@ from evermq.ticket import is_cancelled
 __all__ = ["Consumer", "Handler", "Progress"]
 
 _log = logging.getLogger("evermq.consumer")
-Handler = Callable[[Delivery], Awaitable[Any] | Any]
 _POLL_MS = 1_000
 _PAUSE_MS = 200
 _DRAIN_MS = 30_000
@@ -47,9 +46,10 @@ class Consumer:
     """Use as `async with Consumer(queue, "billing", handler):`, or decorate the handler with `@consumer`, or
     iterate with `async for delivery in consumer` and acknowledge by `await consumer.ack(delivery)`.
 
-    handler(delivery): a coroutine function, or a plain function, which runs in a thread; when it returns the message
-    is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as many are held at
-    most, and of slow handlers what they do in a second, or more of a few keys, where the others have nothing to do.
+    handler(delivery): a coroutine function, or a plain function, which runs in a thread of this consumer's own; when it
+    returns the message is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as
+    many are held at most, and of slow handlers what they do in a second, or more of a few keys, where the others have
+    nothing to do.
     attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
     handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
     `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error):
@@ -81,6 +81,7 @@ class Consumer:
         self._backoff = backoff or Backoff()
         self._dead = None if dead is None else DeadLetters(dead, queue.name, group)
         self._start = start
+        self._threads = Threads(concurrency)
         self._reports = Reports(group, on_error, clock)
         self._clock = clock
         self._reader: Reader | None = None
@@ -170,6 +171,7 @@ class Consumer:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+            self._threads.close()
             await self._flush_acks()
             if self._reader:
                 with contextlib.suppress(EvermqError):
@@ -219,12 +221,7 @@ class Consumer:
         assert self._handler is not None
         if self._dead is not None and delivery.attempt > self._attempts_max:
             raise Rejected(f"attempt {delivery.attempt} of {self._attempts_max}: earlier ones did not end")
-        if inspect.iscoroutinefunction(self._handler):
-            await self._handler(delivery)
-        else:
-            result = await asyncio.to_thread(self._handler, delivery)
-            if inspect.isawaitable(result):
-                await result
+        await self._threads.handle(self._handler, delivery)
 
     def _finish(self, slot: Any, delivery: Delivery) -> None:
         self._failures.pop(slot, None)
