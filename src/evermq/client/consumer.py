@@ -50,10 +50,11 @@ class Consumer:
     returns the message is acknowledged. concurrency: handlers at a time. batch_count_max: messages a read; twice as
     many are held at most, and of slow handlers what they do in a second, or more of a few keys, where the others have
     nothing to do.
-    attempts_max: after so many failed attempts, those of earlier processes included, or at once when the
-    handler raises Rejected, the message goes to `dead` and then is acknowledged; without `dead` it is released for
-    `backoff.max_ms`, with everything behind it of its key, and handled again. on_error(error):
-    told of everything that failed and is tried again; what it raises goes to the loop's exception handler.
+    attempts_max: after so many failed attempts, or at once when the handler raises Rejected, the message goes to `dead`
+    and then is acknowledged; without `dead` it is released for `backoff.max_ms`, with everything behind it of its key,
+    and handled again. Of earlier consumers each time that the message was handed out counts as one attempt, however
+    often it was tried then. on_error(error): told of everything that failed and is tried again; what it raises goes to
+    the loop's exception handler.
     """
 
     def __init__(
