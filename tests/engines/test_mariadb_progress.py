@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, pay
+from tests.progress.shop import die, drill, outlive, overlap, pay
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -18,6 +18,12 @@ async def test_progress_in_mariadb_conforms(name: str, mariadb_server: Engine, t
 
 async def test_effect_and_mark_share_the_transaction_of_the_handler(mariadb_server: Engine, topic: str) -> None:
     await pay(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic)
+
+
+async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(
+    mariadb_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await overlap(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic, monkeypatch)
 
 
 async def test_it_goes_on_after_the_server_died(mariadb_server: Engine, topic: str) -> None:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, pay
+from tests.progress.shop import die, drill, outlive, overlap, pay
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -19,6 +19,12 @@ async def test_progress_in_postgresql_conforms(name: str, postgresql_server: Eng
 
 async def test_effect_and_mark_share_the_transaction_of_the_handler(postgresql_server: Engine, topic: str) -> None:
     await pay(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
+
+
+async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(
+    postgresql_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await overlap(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic, monkeypatch)
 
 
 async def test_it_goes_on_after_the_server_died(postgresql_server: Engine, topic: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.util import await_only
 from tests.drills.ladders import SHORT, ladder
 
 from evermq.adapters.memory import MemoryQueue
@@ -21,9 +23,13 @@ from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
 from evermq.progress.database import Database
+from evermq.progress.fresh import fresh_of
 from evermq.progress.sql import SqlProgress
 from evermq.progress.tables import metadata
+from evermq.settled import Settled
+from evermq.settling import States
 from evermq.testing.checker import Expect
+from evermq.testing.progressing import packed
 
 make = MessageFactory()
 
@@ -92,6 +98,30 @@ async def die(server: Engine, topic: str) -> None:
     await part.settle({1: {"s.1": "3;1;;"}})
     assert await part.look([1]) == {1: {"s.1": "3;1;;"}}
     await progress.close()
+
+
+async def overlap(url: str, topic: str, patch: pytest.MonkeyPatch) -> None:
+    """A state that includes a mark is written while another reader looks, between two queries of its look. url: of a
+    database, with an asynchronous driver."""
+    progress = SqlProgress(url, topic)
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1])
+    await one.settle({1: {"s.1": packed(1, 2)}})
+    shop = create_async_engine(url)
+    async with async_sessionmaker(shop)() as session:
+        assert await one.record(session, 1, "s.1", 4)
+        await session.commit()
+
+    def settled_behind_it(*what: Any) -> States:
+        found = fresh_of(*what)
+        await_only(one.settle({1: {"s.1": packed(1, 2, 4, 5)}}))
+        return found
+
+    patch.setattr("evermq.progress.part.fresh_of", settled_behind_it)
+    looked = (await two.look([1]))[1]["s.1"]
+    assert Settled.unpack(looked).pack() in (packed(1, 2, 4), packed(1, 2, 4, 5))
+    await progress.close()
+    await shop.dispose()
 
 
 async def drill(server: Engine, directory: Path) -> None:

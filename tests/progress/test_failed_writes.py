@@ -234,3 +234,14 @@ async def test_number_of_a_handler_is_settled_once_whatever_fails(at: int | str,
     assert not await setting.record(3)
     assert (await setting.two.look([1])) == {1: {"s.1": written(1, 2, 3)}}
     await setting.progress.close()
+
+
+async def test_mark_is_kept_until_the_state_includes_it_though_a_number_before_it_never_comes(tmp_path: Path) -> None:
+    setting = await Setting.at(tmp_path)
+    for number in (5, 6, 9):
+        assert await setting.record(number)
+    await setting.one.settle({1: {"s.1": written(1, 2, 5, 6)}})
+    (state, (_, marks)) = await setting.view()
+    assert state[1] == {"s.1": written(1, 2, 5, 6, 9)}
+    assert [mark[3] for mark in marks] == [9]
+    await setting.progress.close()

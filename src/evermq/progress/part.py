@@ -165,10 +165,26 @@ class SqlPart:
 
     def _forget_settled(self, connection: Connection, found: States) -> None:
         """The numbers of handlers' own transactions that these states include."""
-        names = [(stream, state) for streams in found.values() for stream, state in streams.items()]
-        below = [{"s": name, "n": Settled.unpack(state).next} for name, state in names if name in self._recorded]
-        if below:
-            connection.execute(_forget(self._own), below)
+        known = {
+            name: Settled.unpack(state)
+            for streams in found.values()
+            for name, state in streams.items()
+            if name in self._recorded
+        }
+        if not known:
+            return
+        of_stream = and_(self._mine(settled), settled.c.stream == bindparam("s"))
+        below = delete(settled).where(of_stream, settled.c.seq < bindparam("n"))
+        connection.execute(below, [{"s": name, "n": state.next} for name, state in known.items()])
+        # A number that never comes ends what is settled without a gap for ever.
+        beyond = [name for name, state in known.items() if state.holes]
+        if not beyond:
+            return
+        left = select(settled.c.stream, settled.c.seq).where(self._mine(settled), settled.c.stream.in_(beyond))
+        done = [row for row in connection.execute(left) if row.seq in known[row.stream]]
+        if done:
+            one = delete(settled).where(of_stream, settled.c.seq == bindparam("n"))
+            connection.execute(one, [{"s": row.stream, "n": row.seq} for row in done])
 
     def _check_claims(self, connection: Connection, lanes: set[int]) -> None:
         held = select(claims.c.lane).where(self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader)
@@ -220,13 +236,15 @@ class SqlPart:
         found: dict[int, dict[str, Settled]] = {lane: {} for lane in owners}
         if not found:
             return {}
+        # First: a mark is gone as soon as a state includes it, and each of these queries sees what is there by then.
+        marks = select(settled).where(self._mine(settled), settled.c.lane.in_(owners)).order_by(settled.c.seq)
+        recorded = connection.execute(marks).all()
         query = select(states).where(self._mine(states), states.c.lane.in_(owners))
         for row in connection.execute(query if streams is None else query.where(states.c.stream.in_(streams))):
             found[row.lane][row.stream] = Settled.unpack(row.state)
         for lane, newer in (fresh_of(connection, self._own, owners)).items():
             found[lane].update({stream: Settled.unpack(state) for stream, state in newer.items()})
-        recorded = select(settled).where(self._mine(settled), settled.c.lane.in_(owners)).order_by(settled.c.seq)
-        for row in connection.execute(recorded):
+        for row in recorded:
             self._recorded.add(row.stream)
             found[row.lane].setdefault(row.stream, Settled(floor=row.seq)).add(row.seq)
         return {lane: {name: each.pack() for name, each in streams.items()} for lane, streams in found.items()}
@@ -291,15 +309,6 @@ class SqlPart:
         if reader not in beats:
             return True
         return self._clock.monotonic_ms() - self._seen[reader][1] > self._silent_ms_max
-
-
-def _forget(own: dict[str, str]) -> Any:
-    return delete(settled).where(
-        settled.c.topic == own["topic"],
-        settled.c.grp == own["grp"],
-        settled.c.stream == bindparam("s"),
-        settled.c.seq < bindparam("n"),
-    )
 
 
 def _dump(report: Report) -> str:
