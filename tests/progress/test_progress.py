@@ -59,6 +59,55 @@ async def test_row_of_a_reader_that_lost_all_it_had_is_gone_and_it_is_fenced(tmp
     await progress.close()
 
 
+async def rows_of(progress: SqlProgress, *tables: str) -> list[int]:
+    def count(connection: Connection) -> list[int]:
+        return [int(connection.execute(text(f"SELECT count(*) FROM evermq_{each}")).scalar_one()) for each in tables]
+
+    return await progress.database.run(count)
+
+
+async def test_rows_of_readers_that_ended_without_a_lane_do_not_stay(tmp_path: Path, clock: HandClock) -> None:
+    progress = sqlite(tmp_path, clock)
+    await progress.join("g")  # as the part of a producer, which never claims anything
+    gave_back, has_a_lane, alive = [await progress.join("g") for _ in range(3)]
+    for part, lane in ((gave_back, 1), (has_a_lane, 2)):
+        await part.claim([lane])
+        await part.settle({lane: {f"s.{lane}": packed(1)}})
+    await gave_back.give_back([1])
+    await alive.renew(Report())
+    clock.ms += 4 * SILENT_MS
+    await alive.renew(Report())
+    assert await rows_of(progress, "readers", "fresh") == [4, 2]
+    clock.ms += 20 * SILENT_MS
+    await alive.renew(Report())
+    assert await rows_of(progress, "readers", "fresh") == [2, 1]
+    assert await alive.claim([1, 2]) == {lane: {f"s.{lane}": packed(1)} for lane in (1, 2)}
+    assert await rows_of(progress, "readers") == [1]
+    await progress.close()
+
+
+async def test_reader_that_is_taken_for_ended_and_lives_hears_of_it_and_goes_on(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    progress = sqlite(tmp_path, clock)
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1])
+    await one.settle({1: {"s.1": packed(1)}})
+    await one.give_back([1])
+    await two.renew(Report())
+    clock.ms += 20 * SILENT_MS
+    await two.renew(Report())
+    assert await one.claim([1]) == {1: {"s.1": packed(1)}}
+    await one.settle({1: {"s.1": packed(1, 2)}})
+    with pytest.raises(Fenced):
+        await one.renew(Report())
+    await one.renew(Report())
+    assert await one.claim([1]) == {1: {"s.1": packed(1, 2)}}
+    await one.settle({1: {"s.1": packed(1, 2, 3)}})
+    assert await two.look([1]) == {1: {"s.1": packed(1, 2, 3)}}
+    await progress.close()
+
+
 async def test_write_that_failed_is_written_the_next_time(tmp_path: Path, clock: HandClock) -> None:
     progress = sqlite(tmp_path, clock)
     part = await progress.join("g")

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from evermq.progress.tables import fresh, put, put_new, states
 from evermq.settling import States
 
-__all__ = ["Fresh", "fresh_of", "fresh_of_all"]
+__all__ = ["Fresh", "drop_empty", "fresh_of", "fresh_of_all"]
 
 _STREAMS_MAX = 2_048  # in the row; beyond it, they go to the table of states
 
@@ -149,6 +149,11 @@ def fresh_of_all(connection: Connection, own: Mapping[str, str]) -> list[tuple[s
     mine = and_(fresh.c.topic == own["topic"], fresh.c.grp == own["grp"])
     rows = [_load(text) for text in connection.execute(select(fresh.c.states).where(mine)).scalars()]
     return [item for lanes in rows for streams in lanes.values() for item in streams.items()]
+
+
+def drop_empty(connection: Connection, own: Mapping[str, str], reader: str) -> None:
+    """The row of a reader that ended, if it has nothing. Should it live all the same, it makes another one."""
+    connection.execute(delete(fresh).where(_of(own, reader), fresh.c.states == _dump({})))
 
 
 def _row(connection: Connection, own: Mapping[str, str], reader: str) -> tuple[int, States] | None:

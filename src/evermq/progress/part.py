@@ -17,7 +17,7 @@ from evermq.errors import Fenced, Unavailable
 from evermq.numbers import producer_of
 from evermq.progress.collecting import alive_since
 from evermq.progress.database import Database
-from evermq.progress.fresh import Fresh, fresh_of
+from evermq.progress.fresh import Fresh, drop_empty, fresh_of
 from evermq.progress.tables import claims, put, put_new, readers, settled, states
 from evermq.settled import Settled
 from evermq.settling import Held, Renewed, Report, States, Wanted
@@ -25,6 +25,8 @@ from evermq.settling import Held, Renewed, Report, States, Wanted
 __all__ = ["SqlPart"]
 
 T = TypeVar("T")
+_STILL_TIMES = 12  # as long as a reader may be silent: by then it ended
+_BURIED_COUNT_MAX = 100  # in one renewal
 
 
 class SqlPart:
@@ -146,6 +148,8 @@ class SqlPart:
     def _renew(self, row: dict[str, Any], connection: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
         self._show(connection, row)
         everybody = connection.execute(select(readers).where(self._mine(readers))).all()
+        still = [each for each in everybody if self._stood_still(each.reader, each.beat)]
+        self._bury(connection, still[:_BURIED_COUNT_MAX])
         asked = select(claims.c.lane, claims.c.asking).where(
             self._mine(claims), claims.c.owner == self._reader, claims.c.asking.is_not(None)
         )
@@ -292,6 +296,20 @@ class SqlPart:
                 return False  # it just spoke
             del beats[reader]
         return True
+
+    def _bury(self, connection: Connection, still: Sequence[Any]) -> None:
+        """Readers that ended without a word, and from which nobody takes over since they have no lane."""
+        for each in sorted(still, key=lambda row: str(row.reader)):  # in one order, since others do so as well
+            owned = select(claims.c.lane).where(self._mine(claims), claims.c.owner == each.reader).exists()
+            row = and_(self._mine(readers), readers.c.reader == each.reader, readers.c.beat == each.beat, ~owned)
+            if connection.execute(delete(readers).where(row)).rowcount:
+                drop_empty(connection, self._own, each.reader)
+
+    def _stood_still(self, reader: str, beat: int) -> bool:
+        """Whether a reader's beat has been this one for very long."""
+        now_ms = self._clock.monotonic_ms()
+        known, since_ms = self._seen.get(reader, (beat, now_ms))
+        return reader != self._reader and known == beat and now_ms - since_ms > _STILL_TIMES * self._silent_ms_max
 
     def _look_at(self, beats: dict[str, int]) -> None:
         """Where this one could not look for long, the store was away, perhaps for all: nobody was silent then."""
