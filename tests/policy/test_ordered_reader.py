@@ -21,7 +21,7 @@ from evermq.port import Delivery, Queue
 from evermq.position import Position
 from evermq.progress.memory import MemoryProgress
 from evermq.settled import Settled
-from evermq.settling import Report
+from evermq.settling import Part, Report
 from evermq.testing.worlds.order_progress import DistantProgress, Way
 
 make = MessageFactory()
@@ -85,10 +85,18 @@ async def test_what_is_settled_while_a_write_is_under_way_is_written_as_well() -
 async def take_its_lanes(way: Distance, store: MemoryProgress) -> None:
     """The only reader is not heard of for so long that another one takes its lanes, and leaves."""
     way.doors["renew"] = asyncio.Event()
-    await asyncio.sleep(2 * SILENT_MS / 1000)
-    other = await store.join("g")
+    other = await that_hears_nothing(store)
     assert await other.claim(range(384))
     await other.leave()
+
+
+async def that_hears_nothing(store: MemoryProgress) -> Part:
+    """Another reader of the group, that could reach the store all the while in which nobody else was heard of."""
+    other = await store.join("g")
+    for _ in range(8):
+        await asyncio.sleep(SILENT_MS / 4 / 1000)
+        await other.renew(Report())
+    return other
 
 
 async def test_what_was_acknowledged_as_its_lane_was_lost_comes_again() -> None:
@@ -152,8 +160,7 @@ async def test_claim_whose_answer_came_after_its_lanes_were_lost_is_none() -> No
     await queue.append([make("1", key="k")])
     way.doors["renew"], way.doors_back["claim"] = asyncio.Event(), asyncio.Event()
     reading = asyncio.create_task(read(reader, 1))
-    await asyncio.sleep(2 * SILENT_MS / 1000)
-    other = await store.join("g")
+    other = await that_hears_nothing(store)
     assert await other.claim(range(384))
     way.doors["renew"].set()
     await asyncio.sleep(0.05)

@@ -20,7 +20,7 @@ from evermq.progress.sql import SqlProgress
 from evermq.progress.tables import claims, settled
 from evermq.settled import Settled
 from evermq.settling import Report
-from evermq.testing.progressing import SILENT_MS, HandClock
+from evermq.testing.progressing import SILENT_MS, HandClock, passes
 
 LANES = (1, 2, 3)
 
@@ -80,10 +80,8 @@ class Setting:
 
     async def time_passes(self) -> None:
         """The first reader is silent, and gone for the second."""
-        for _ in range(3):
-            await self.two.renew(Report())
-            self.clock.ms += SILENT_MS // 2
         await self.two.renew(Report())
+        await passes(2 * SILENT_MS, self.clock, self.two)
 
 
 @contextmanager

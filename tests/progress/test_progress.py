@@ -16,7 +16,7 @@ from evermq.errors import Fenced, Misconfigured, Unavailable, Uncertain
 from evermq.progress.memory import MemoryProgress
 from evermq.progress.sql import SqlProgress
 from evermq.settling import Progress, Report
-from evermq.testing.progressing import CHECKS, SILENT_MS, HandClock, check, packed
+from evermq.testing.progressing import CHECKS, SILENT_MS, HandClock, check, packed, passes
 
 
 def memory(tmp_path: Path, clock: Clock) -> Progress:
@@ -43,10 +43,8 @@ async def test_row_of_a_reader_that_lost_all_it_had_is_gone_and_it_is_fenced(tmp
     one, two = await progress.join("g"), await progress.join("g")
     await one.claim([1])
     await one.settle({1: {"s.1": packed(1)}})
-    for _ in range(3):
-        await two.renew(Report())
-        clock.ms += SILENT_MS // 2
     await two.renew(Report())
+    await passes(2 * SILENT_MS, clock, two)
     assert await two.claim([1]) == {1: {"s.1": packed(1)}}
 
     def rows(connection: Connection) -> int:
@@ -75,11 +73,9 @@ async def test_rows_of_readers_that_ended_without_a_lane_do_not_stay(tmp_path: P
         await part.settle({lane: {f"s.{lane}": packed(1)}})
     await gave_back.give_back([1])
     await alive.renew(Report())
-    clock.ms += 4 * SILENT_MS
-    await alive.renew(Report())
+    await passes(4 * SILENT_MS, clock, alive)
     assert await rows_of(progress, "readers", "fresh") == [4, 2]
-    clock.ms += 20 * SILENT_MS
-    await alive.renew(Report())
+    await passes(20 * SILENT_MS, clock, alive)
     assert await rows_of(progress, "readers", "fresh") == [2, 1]
     assert await alive.claim([1, 2]) == {lane: {f"s.{lane}": packed(1)} for lane in (1, 2)}
     assert await rows_of(progress, "readers") == [1]
@@ -95,8 +91,7 @@ async def test_reader_that_is_taken_for_ended_and_lives_hears_of_it_and_goes_on(
     await one.settle({1: {"s.1": packed(1)}})
     await one.give_back([1])
     await two.renew(Report())
-    clock.ms += 20 * SILENT_MS
-    await two.renew(Report())
+    await passes(20 * SILENT_MS, clock, two)
     assert await one.claim([1]) == {1: {"s.1": packed(1)}}
     await one.settle({1: {"s.1": packed(1, 2)}})
     with pytest.raises(Fenced):

@@ -10,7 +10,7 @@ from evermq.errors import Fenced
 from evermq.settled import Settled
 from evermq.settling import COPY, Held, Part, Progress, Report, Wanted
 
-__all__ = ["CHECKS", "SILENT_MS", "HandClock", "check", "packed"]
+__all__ = ["CHECKS", "SILENT_MS", "HandClock", "check", "packed", "passes"]
 
 SILENT_MS = 300
 _LIMIT_S = 60
@@ -68,7 +68,7 @@ def _check(act: Check) -> Check:
     return act
 
 
-async def _passes(wait_ms: int, clock: HandClock, *parts: Part) -> None:
+async def passes(wait_ms: int, clock: HandClock, *parts: Part) -> None:
     """Time, in which these are heard of."""
     while wait_ms > 0:
         step_ms = min(wait_ms, SILENT_MS // 2)
@@ -113,12 +113,12 @@ async def _silent_reader_loses_its_lanes_and_one_that_lives_does_not(progress: P
     one, two = await progress.join("g"), await progress.join("g")
     await one.claim([1])
     await two.renew(Report())
-    await _passes(SILENT_MS, clock, two)
+    await passes(SILENT_MS, clock, two)
     await one.renew(Report())
     await two.renew(Report())
-    await _passes(SILENT_MS, clock, two)
+    await passes(SILENT_MS, clock, two)
     assert await two.claim([1]) == {}
-    await _passes(SILENT_MS + 1, clock, two)
+    await passes(SILENT_MS + 1, clock, two)
     assert await two.claim([1]) == {1: {}}
     await _fenced(one.settle({1: {"s.1": packed(1)}}))
 
@@ -162,7 +162,7 @@ async def _readers_that_all_could_not_reach_the_store_take_nothing_from_each_oth
     clock.ms += 5 * SILENT_MS
     assert await two.claim([1]) == {}
     await one.renew(Report())
-    await _passes(2 * SILENT_MS, clock, two)
+    await passes(2 * SILENT_MS, clock, two)
     assert await two.claim([1]) == {1: {"s.1": packed(1)}}
 
 
@@ -171,7 +171,7 @@ async def _reader_whose_lanes_were_taken_hears_of_it_and_may_claim_anew(progress
     one, two = await progress.join("g"), await progress.join("g")
     await one.claim([1, 2])
     await one.renew(Report({"primary/1": 7}))
-    await _passes(2 * SILENT_MS, clock, two)
+    await passes(2 * SILENT_MS, clock, two)
     assert await two.claim([1]) == {1: {}}
     assert not [each for each in (await two.renew(Report())).reports if each.at]
     await _fenced(one.renew(Report()))
@@ -188,7 +188,7 @@ async def _states_go_with_a_lane_to_whoever_has_it_next_and_back(progress: Progr
     await one.claim([1, 2])
     await one.settle({1: {"s.1": packed(1)}, 2: {"s.2": packed(1)}})
     await two.renew(Report())
-    await _passes(SILENT_MS + 1, clock, two)
+    await passes(SILENT_MS + 1, clock, two)
     assert await two.claim([1]) == {1: {"s.1": packed(1)}}
     await two.settle({1: {"s.1": packed(1, 2)}})
     await _fenced(one.settle({1: {"s.1": packed(1)}, 2: {"s.2": packed(1, 2)}}))
