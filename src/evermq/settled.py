@@ -16,7 +16,7 @@ class Settled:
     are not settled were begun, where that failed. day: since 1970, on which it was last written; 0 where that is not
     known."""
 
-    __slots__ = ("_starts", "_stops", "absent", "day", "floor", "next", "passed", "tries", "waived")
+    __slots__ = ("_closed", "_starts", "_stops", "absent", "day", "floor", "next", "passed", "tries", "waived")
 
     def __init__(self, next: int = 1, floor: int = 1) -> None:
         self.next = next
@@ -28,6 +28,7 @@ class Settled:
         self.tries: dict[int, int] = {}
         self._starts: list[int] = []  # of the runs beyond `next`, in order; no two of them touch
         self._stops: list[int] = []
+        self._closed = 0  # nothing below it is open
 
     def __contains__(self, seq: int) -> bool:
         if seq < self.next:
@@ -120,10 +121,22 @@ class Settled:
         found.absent = {int(seq, 16) for seq in absent.split(",")} if absent else set()
         return found
 
-    @property
-    def is_prefix(self) -> bool:
-        """Whether nothing is settled beyond `next`, nor passed over."""
-        return not self._starts and not self.absent and self.waived <= self.next
+    def front(self, seq: int) -> int:
+        """Where what is open begins: below it all is settled or passed over, and nothing from it on is settled. 0 where
+        there is no such number, or where this one is late."""
+        if not self._starts and not self.absent:
+            return self.next if self.waived <= self.next else 0
+        if seq < self.passed or self.is_passed_over(seq):
+            return 0
+        if not self._starts:
+            return self.next
+        if self._closed < self._starts[-1]:  # it stays so, once it is
+            if self.next >= self.waived and self.next not in self.absent:
+                return 0
+            if self.first_open(self._starts[-1]):
+                return 0
+            self._closed = self._starts[-1]
+        return self._stops[-1]
 
     @property
     def holes(self) -> int:

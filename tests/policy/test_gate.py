@@ -1,5 +1,8 @@
 """What one reader may hand out, without any engine."""
 
+from random import Random
+
+import pytest
 from msgspec.structs import replace
 
 from evermq.message import Message
@@ -261,3 +264,75 @@ def test_what_is_known_of_a_lane_that_is_claimed_is_not_forgotten() -> None:
     gate.offer([delivery(2)], 0)
     gate.forget_moved()
     assert gate.opened(STREAM) == 2
+
+
+def lost(gate: Gate) -> None:
+    """3 comes, and 2 is nowhere."""
+    gate.offer([delivery(3)], 0)
+    lane = gate.lanes[LANE]
+    gate.pass_over(lane, next(iter(lane.parked)), ABSENT)
+    gate.settle([each.receipt for each in gate.woken(lane)])
+
+
+def test_stream_of_which_a_number_is_nowhere_goes_the_quick_way_again_behind_it() -> None:
+    gate = claimed()
+    lost(gate)
+    ready: list[Delivery] = []
+    for seq in (4, 5):
+        assert gate._pass_usual(delivery(seq), ready)
+    gate.settle([ready[1].receipt])
+    assert not gate._pass_usual(delivery(6), ready), "4 may be given back"
+    gate.settle([ready[0].receipt])
+    assert gate._pass_usual(delivery(6), ready)
+    assert not gate._pass_usual(delivery(2), ready)
+    assert numbers(gate.offer([delivery(2)], 0)) == [("m2", LATE)]
+
+
+class Played:
+    """Numbers of four buckets, some of them lost and some of these late: what is handed out, and how."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.gate = claimed()
+        self.out: list[Delivery] = []
+        self.told: list[tuple[str, str]] = []
+
+    def take(self, found: list[Delivery]) -> None:
+        self.told += numbers(found)
+        self.out += found
+
+    def settle(self, count: int) -> None:
+        self.random.shuffle(self.out)
+        done, self.out = self.out[:count], self.out[count:]
+        for lane in self.gate.settle([each.receipt for each in done]):
+            self.take(self.gate.followed(lane))
+
+    def search(self) -> None:
+        """What is nowhere is proved to be."""
+        lane = self.gate.lanes[LANE]
+        if lane.parked and not lane.out:
+            self.gate.pass_over(lane, min(lane.parked, key=lambda each: each.number.seq), ABSENT)
+            self.take(self.gate.woken(lane))
+
+    def play(self) -> list[tuple[str, str]]:
+        late: list[Delivery] = []
+        for seq in range(5, 120):
+            each = delivery(seq, back=4 if seq > 8 else seq - 1)
+            if self.random.random() < 0.08:
+                late.append(each)
+            else:
+                self.take(self.gate.offer([each], 0))
+            if late and self.random.random() < 0.08:
+                self.take(self.gate.offer([late.pop(self.random.randrange(len(late)))], 0))
+            self.settle(self.random.randrange(3))
+            if self.random.random() < 0.2:
+                self.settle(len(self.out))
+                self.search()
+        return self.told
+
+
+def test_quick_way_hands_out_what_the_long_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = [Played(seed).play() for seed in range(300)]
+    assert any(flag == LATE for told in quick for _, flag in told)
+    monkeypatch.setattr(Gate, "_pass_usual", lambda self, delivery, ready: False)
+    assert [Played(seed).play() for seed in range(300)] == quick

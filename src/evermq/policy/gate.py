@@ -64,7 +64,7 @@ class Gate:
         except (KeyError, ValueError):
             return False  # a stream that is new here, or not what evermq writes
         settled, out = stream.settled, stream.out
-        following = settled.next
+        following = settled.front(seq)
         if (
             seq < following
             or (prev >= following and prev not in out)
@@ -73,7 +73,7 @@ class Gate:
             or lane.is_closing
             or seq in stream.why
             or seq < settled.floor
-            or not settled.is_prefix
+            or not following
         ):
             return False
         stream.latest = message
