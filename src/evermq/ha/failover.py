@@ -9,6 +9,7 @@ from functools import cached_property
 from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Unavailable
+from evermq.fields import NOT_A_MESSAGE
 from evermq.ha.host_rung import HostRung
 from evermq.ha.landing import land
 from evermq.ha.merged import Merged
@@ -131,7 +132,7 @@ class Failover(Route):
         return await land(messages, self._steered(self._keys[:-1]), self._offer)
 
     async def _place(self, messages: Sequence[Message], order: Sequence[str]) -> Sequence[Position]:
-        if VOID in messages[0].headers and all(VOID in message.headers for message in messages):
+        if _are_voids(messages):
             return await land(messages, order, self._offer)  # their numbers are given
         return await super()._place(messages, order)
 
@@ -192,6 +193,13 @@ class Failover(Route):
         if key in self.retained:
             await self.retained[key].keep(messages)
         return positions
+
+
+def _are_voids(messages: Sequence[Message]) -> bool:
+    try:
+        return VOID in messages[0].headers and all(VOID in message.headers for message in messages)
+    except NOT_A_MESSAGE:
+        return False  # the rungs refuse it, and say why
 
 
 class _Above:
