@@ -108,6 +108,27 @@ def test_appends_that_were_refused_together_are_sent_apart() -> None:
     assert tickets[1].shares[0].base == 9
 
 
+def test_records_whose_time_was_refused_are_sent_without_any() -> None:
+    batches: list[LaneBatch] = []
+    tickets = [append(batches, ticket(b"a", b"b")), append(batches, ticket(b"c", first=2, late_ms=700))]
+    [timed] = batches
+    assert timed.has_times
+    assert records(timed)
+    [batch] = timed.without_times()
+    assert not batch.has_times
+    assert records(batch) == [(0, "id-0", b"a"), (1, "id-1", b"b"), (2, "id-2", b"c")]
+    assert times(batch) == [(-1, NOW_MS), (-1, NOW_MS), (-1, NOW_MS + 700)]
+    batch.appended(7)
+    assert [share.base for each in tickets for share in each.shares] == [7, 9]
+
+
+def times(batch: LaneBatch) -> list[tuple[int, int]]:
+    """Of each record its own, and that of the message."""
+    found = MemoryRecords(bytes(batch.payload or b"")).next_batch()
+    assert found is not None
+    return [(each.timestamp, int(dict(each.headers)["evermq-created-ms"])) for each in found]
+
+
 def test_batches_apart_take_nobody_else() -> None:
     batches: list[LaneBatch] = []
     append(batches, ticket(b"a"))

@@ -46,6 +46,7 @@ def test_what_nobody_listed_is_uncertain() -> None:
     ("UNKNOWN_TOPIC_OR_PART", NoSuchTopic),
     ("PRODUCER_FENCED", Fenced),
     ("THROTTLING_QUOTA_EXCEEDED", Overloaded),
+    ("INVALID_TIMESTAMP", Unavailable),
 )
 def test_codes_that_matter_are_told_apart(error: str, expected: type[EvermqError]) -> None:
     assert class_of(getattr(KafkaError, error)) is expected

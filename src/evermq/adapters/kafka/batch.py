@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from crc32c import crc32c
 
-from evermq.adapters.kafka.records import ID, record_of
+from evermq.adapters.kafka.records import ID, NO_TIME_MS, record_of
 from evermq.batch import Columns
 from evermq.errors import EvermqError, TooLarge, Uncertain
 from evermq.message import Message
@@ -57,6 +57,11 @@ class Ticket:
             return self.stamp_ms, self.stamp_ms
         created = self.columns.created
         return created[rows[0]], max([created[row] for row in rows])
+
+    def leave_out_times(self) -> None:
+        """What is encoded from now on has no time of its own."""
+        self.stamp_ms = NO_TIME_MS
+        self.plain = False
 
     def settled(self) -> None:
         """One share more is."""
@@ -124,6 +129,11 @@ class LaneBatch:
         """Whether somebody waits for each share of it."""
         return not self._abandoned
 
+    @property
+    def has_times(self) -> bool:
+        """Whether its records have any."""
+        return self._last_ms > NO_TIME_MS
+
     def add(self, ticket: Ticket, rows: Sequence[int]) -> int:
         """Take as many of these rows as there is room for; returns how many.
 
@@ -188,6 +198,12 @@ class LaneBatch:
         if batches:
             batches[-1].is_open = False
         return batches
+
+    def without_times(self) -> list[LaneBatch]:
+        """What is awaited of this batch, in new ones whose records have no times."""
+        for share in self.shares:
+            share.ticket.leave_out_times()
+        return self.again(apart=False)
 
     def appended(self, base: int) -> None:
         """All its records are; base: offset of the first, -1 where brokers did not say."""

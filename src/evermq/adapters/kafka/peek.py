@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from evermq.adapters.kafka.errors import of_librdkafka
 from evermq.adapters.kafka.making import made
+from evermq.adapters.kafka.records import NO_TIME_MS
 from evermq.adapters.kafka.settings import Settings
 from evermq.clock import SYSTEM
 
@@ -18,7 +19,8 @@ _WAIT_MS = 4_000
 
 
 async def timestamps(settings: Settings, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
-    """When the first record at or behind an offset was written, by lane; lanes that have none there are left out."""
+    """When the first record at or behind an offset was written, by lane; lanes that have none there, or one without a
+    time, are left out."""
     return await asyncio.to_thread(_timestamps, settings, topic, offsets) if offsets else {}
 
 
@@ -42,7 +44,9 @@ def _timestamps(settings: Settings, topic: str, offsets: Mapping[int, int]) -> d
             for each in consumer.consume(100, 0.01):
                 lane = each.partition()
                 if lane in open_lanes and not each.error():
-                    found[lane] = each.timestamp()[1]
+                    _, written_ms = each.timestamp()
+                    if written_ms > NO_TIME_MS:
+                        found[lane] = written_ms
                 open_lanes.discard(lane)
     except KafkaException as error:
         raise of_librdkafka(error.args[0], f"topic {topic}") from None

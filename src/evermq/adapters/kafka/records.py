@@ -3,9 +3,11 @@
 evermq's id is the one header that every record gets (`evermq-id`); key and body stand as they are. `created_ms` is the
 record's timestamp, unless it is so far from now that retention would delete the record at once or brokers would refuse
 it (message.timestamp.after.max.ms, 1 h by default); then, and on topics that stamp records themselves, it goes in
-`evermq-created-ms`. A body that is null to Kafka reads as b"" with the header `evermq-null-body`, and is written back
-as null. A header that is null to Kafka reads as "", and of a name that a foreign record has twice the last one is read;
-in what order they stood, and what a mapping cannot hold of them, is in `evermq-kafka-headers`, and is written back.
+`evermq-created-ms`. Where brokers refuse the time of this host as well, a record has none: they take that, and their
+retention goes by the file. A body that is null to Kafka reads as b"" with the header `evermq-null-body`, and is written
+back as null. A header that is null to Kafka reads as "", and of a name that a foreign record has twice the last one is
+read; in what order they stood, and what a mapping cannot hold of them, is in `evermq-kafka-headers`, and is written
+back.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from typing import Any
 
 from evermq.message import DELIVER_AT, NO_HEADERS, Message
 
-__all__ = ["CREATED", "ID", "NULL_BODY", "UNREAD", "Header", "Record", "message_of", "record_of"]
+__all__ = ["CREATED", "ID", "NO_TIME_MS", "NULL_BODY", "UNREAD", "Header", "Record", "message_of", "record_of"]
 
 ID = "evermq-id"
 CREATED = "evermq-created-ms"
 NULL_BODY = "evermq-null-body"
 LISTED = "evermq-kafka-headers"  # JSON: a name whose value is in the mapping, or [name, value or null]
 UNREAD = "evermq-unread-headers"  # what a record has instead of headers that the driver cannot decode
+
+NO_TIME_MS = -1  # as a record's timestamp
 
 Header = tuple[str, bytes | None]
 Record = tuple[int, bytes | None, bytes | None, list[Header]]  # timestamp, key, value, headers

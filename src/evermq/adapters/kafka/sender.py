@@ -4,7 +4,8 @@ A lane has one batch on its way at a time. What is appended meanwhile is encoded
 what is ready for several lanes of a broker goes in one request. A request that fails in a way that may pass is sent
 again with the same numbers, which lets the broker drop a second copy. Where the outcome of a batch stays open, its lane
 goes on under a new producer id, so that numbers never collide with those of a batch that may yet land. A batch that is
-refused for what is in it is sent again append by append, so that nobody is refused for what others sent.
+refused for what is in it is sent again append by append, so that nobody is refused for what others sent; one that is
+refused for the clock of this host is sent again without its times.
 """
 
 from __future__ import annotations
@@ -325,6 +326,8 @@ class Sender:
             elif code in _FORGOTTEN and not batch.uncertain:
                 self._reset(lane)
                 again.append(lane)
+            elif code == KafkaError.INVALID_TIMESTAMP and batch.has_times and not batch.uncertain:
+                lane.waiting.extendleft(reversed(batch.without_times()))
             elif code in _AT_FAULT and len(batch.shares) > 1 and not batch.uncertain:
                 lane.waiting.extendleft(reversed(batch.again(apart=True)))
             else:
