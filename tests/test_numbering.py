@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from evermq.errors import Misconfigured
 from evermq.lanes import lane_of
 from evermq.message import MessageFactory
 from evermq.numbering import Numbering, in_flight, land_all, voids_in_flight
-from evermq.numbers import SEQ, VOID, Number, lane_of_stream, number_of, void_of
+from evermq.numbers import FLAGGED, RESET, SEQ, VOID, Number, lane_of_stream, number_of, void_of
 from evermq.settled import Settled
 
 make = MessageFactory()
@@ -176,3 +177,30 @@ def test_what_has_no_key_takes_no_lane_that_is_shunned_unless_all_are() -> None:
     assert found[8][0] == lane_of(b"key-1", 6)  # a key stays where it lives
     numbers.shuns = lambda: {0, 1, 2}
     assert {lane for lane, _ in numbers.places([make(b"") for _ in range(6)])} == {*range(6)}
+
+
+def flagged(memory: bytearray, keys: list[bytes | None], **how: Any) -> list[str]:
+    """What messages with these keys are flagged with."""
+    said: dict[str, Any] = {"incarnation": 1, "tells_reset": True, **how}
+    numbers = Numbering(memoryview(memory), lanes=6, token=lambda: TOKEN, **said)
+    messages = [make(b"", key=key, headers={"a": "b"}) for key in keys]
+    return [each.headers.get(FLAGGED, "") for each in numbers.number(messages, numbers.places(messages))]
+
+
+def test_first_message_of_each_bucket_is_flagged_once_counters_were_reset() -> None:
+    cells = memory()
+    assert flagged(cells, [b"a", b"b", None]) == ["", "", ""]
+    assert flagged(cells, [b"a"]) == [""]
+    assert flagged(memory(), [b"a", b"a", None], incarnation=2) == [RESET, "", ""]  # zeros, as after a loss of power
+    assert flagged(cells, [b"a", b"a"], incarnation=2) == [RESET, ""]
+    assert flagged(cells, [b"b", b"a"], incarnation=2) == [RESET, ""]  # the process was started again meanwhile
+
+
+def test_nothing_is_flagged_of_a_producer_that_nobody_knows_by_name() -> None:
+    assert flagged(memory(), [b"a"], incarnation=2, tells_reset=False) == [""]
+
+
+def test_counters_are_reset_as_well_by_another_count_of_lanes() -> None:
+    cells = memory(12)
+    leave(numbering(cells, 12), [b"a"])
+    assert flagged(cells, [b"a"]) == [RESET]

@@ -1,9 +1,9 @@
 """The counters of one producer, in memory that survives its process: which numbers it gave, which of them landed.
 
 Layout, in words of 8 bytes of the machine's order: the head (magic, incarnation, lanes, buckets a lane, token, day of
-the last number); for each lane the next number and the first that may not have landed; for each bucket its last number.
-A number is taken before anything else is written, so that a process killed at any point leaves at worst a number that
-never left, which the next one voids.
+the last number, whether there were streams before these); for each lane the next number and the first that may not have
+landed; for each bucket its last number. A number is taken before anything else is written, so that a process killed at
+any point leaves at worst a number that never left, which the next one voids.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zlib import crc32
 from evermq.errors import Misconfigured
 from evermq.lanes import lane_of, murmur2
 from evermq.message import Message
-from evermq.numbers import SEQ, key_of_lane, void
+from evermq.numbers import FLAGGED, RESET, SEQ, key_of_lane, void
 
 __all__ = ["LANES_MAX", "Numbering", "in_flight", "land_all", "lanes_for", "voids_in_flight"]
 
@@ -42,14 +42,26 @@ class Numbering:
     the first rung, of which there are `lanes_of_first`, messages without a key should not be given now.
 
     lanes: best a multiple of those of every rung. Where one of these was not known, the numbers keep the order all the
-    same: streams say how many lanes there are, so that readers know where to look for what is missing."""
+    same: streams say how many lanes there are, so that readers know where to look for what is missing.
 
-    def __init__(self, memory: memoryview, *, lanes: int, incarnation: int, token: Callable[[], str]) -> None:
+    tells_reset: where these streams are not the first ones of their producer, the first message of each bucket is
+    flagged, since nothing keeps it behind what was sent in earlier ones."""
+
+    def __init__(
+        self,
+        memory: memoryview,
+        *,
+        lanes: int,
+        incarnation: int,
+        token: Callable[[], str],
+        tells_reset: bool = False,
+    ) -> None:
         if not 1 <= lanes <= LANES_MAX:
             raise Misconfigured(f"lanes = {lanes}: numbers need 1 to {LANES_MAX} lanes")
         self.lanes = lanes
         self._incarnation = incarnation
         self._token = token
+        self._tells_reset = tells_reset
         self._words = words = memory.cast("B").cast("Q")
         self._per_lane = _buckets(lanes)
         if [words[0], words[1], words[2]] != [_MAGIC, incarnation, lanes]:
@@ -78,6 +90,7 @@ class Numbering:
     def number(self, messages: Sequence[Message], places: Sequence[Place]) -> list[Message]:
         """Number what leaves now; nothing of the same lanes may be under way."""
         following, landed, last, streams, lanes = self._next, self._landed, self._last, self._streams, self.lanes
+        is_reset = self._tells_reset and self._words[6]
         numbered = []
         new = tuple.__new__  # half the cost of Message(...)
         for (id, key, body, headers, created_ms), (lane, bucket) in zip(messages, places, strict=True):
@@ -90,6 +103,8 @@ class Numbering:
                 before = last[bucket]
                 last[bucket] = seq
                 text = f"{streams[lane]} {seq} {seq - before if before else 0} {seq - landed[lane]}"
+                if is_reset and not before:
+                    headers = {**headers, FLAGGED: RESET}
             headers = {**headers, SEQ: text} if headers else {SEQ: text}
             numbered.append(new(Message, (id, key, body, headers, created_ms)))
         return numbered
@@ -139,6 +154,7 @@ class Numbering:
 
     def _begin(self) -> None:
         words, lanes = self._words, self.lanes
+        words[6] = int(words[0] == _MAGIC or self._incarnation > 1)
         words[0] = 0
         words[_HEAD : _HEAD + 2 * lanes] = memoryview(bytes(_ones(2 * lanes))).cast("Q")
         end = _HEAD + 2 * lanes + lanes * self._per_lane

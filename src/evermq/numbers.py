@@ -20,6 +20,7 @@ from evermq.message import NO_HEADERS, Message
 __all__ = [
     "BEHIND_ALL",
     "FLAGGED",
+    "RESET",
     "SEQ",
     "VOID",
     "Number",
@@ -38,6 +39,7 @@ SEQ = "evermq-seq"
 VOID = "evermq-void"  # it takes a number that no message will have; readers settle it and hand it to nobody
 BEHIND_ALL = "all"  # the value for one that waits for all numbers before it
 FLAGGED = "evermq-flagged"  # handed out although its order is not known; the value says why
+RESET = "reset"  # the counters of its producer were: what that sent before may come later
 
 _LANES_MAX = 65_536
 

@@ -14,7 +14,7 @@ from evermq.client.producer import Producer
 from evermq.errors import Partial, Rejected, Unavailable, Uncertain, Unsupported
 from evermq.ha.route import Route
 from evermq.message import Message, MessageFactory
-from evermq.numbers import FLAGGED, SEQ, VOID
+from evermq.numbers import FLAGGED, RESET, SEQ, VOID
 from evermq.policy.gate import ABSENT, UNPROVED
 from evermq.policy.ordered import Ordered
 from evermq.port import Delivery, Queue, Reader, Start
@@ -306,4 +306,17 @@ async def test_producer_that_retries_makes_no_double() -> None:
         await producer.send_many([make(f"{n}", key=f"k{n % 3}") for n in range(20)])
     assert len(await read_all(queue, "g", 20)) == 20
     assert await inner.backlog("g") == 0
+    await queue.close()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_what_a_producer_sends_first_after_its_counters_were_reset_is_handed_out_flagged(is_named: bool) -> None:
+    """What it sent before may still stand unread on another rung, and nothing holds it back for that."""
+    primary, standby, slot = MemoryQueue("t", lanes=3), MemoryQueue("t", lanes=2), Slot()
+    slot.incarnation, slot.is_named = 2, is_named
+    queue = ordered(primary, standby, slot=slot)
+    await queue.append([make("1", key="k"), make("2", key="k")])
+    found = await read_all(queue, "g", 2)
+    why = {FLAGGED: RESET} if is_named else {}
+    assert [(each.message.body, each.message.headers) for each in found] == [(b"1", why), (b"2", {})]
     await queue.close()

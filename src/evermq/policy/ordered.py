@@ -30,7 +30,7 @@ from evermq.traits import Order, Traits
 __all__ = ["Ordered"]
 
 _HEAD_BYTES = 64  # of the memory of the numbers
-_HEADER_BYTES_MAX = 64  # what the header of the number takes of the queue's limit at most
+_HEADERS_BYTES_MAX = 96  # what the number and its flag take of the queue's limit at most
 
 
 class Ordered:
@@ -95,7 +95,7 @@ class Ordered:
             inner,
             order=Order.KEY if self.has_order else Order.NONE,
             delay_ms_max=0,
-            message_bytes_max=max(1, inner.message_bytes_max - _HEADER_BYTES_MAX),
+            message_bytes_max=max(1, inner.message_bytes_max - _HEADERS_BYTES_MAX),
             replay=False,
         )
 
@@ -220,7 +220,13 @@ class Ordered:
                 land_all(memory)
             except EvermqError:
                 await self._clock.sleep(100)
-        numbering = Numbering(memory, lanes=lanes, incarnation=slot.incarnation, token=self._clock.token)
+        numbering = Numbering(
+            memory,
+            lanes=lanes,
+            incarnation=slot.incarnation,
+            token=self._clock.token,
+            tells_reset=self.has_order and slot.is_named,
+        )
         first = next(iter(self._rungs.values()))
         numbering.shuns, numbering.lanes_of_first = self._shuns, lambda: first.traits.lanes
         self._flights = Flights(numbering, self._append, batch_count_max=count_max, clock=self._clock)
