@@ -158,3 +158,16 @@ def test_switch_of_two_topics_is_refused() -> None:
     with pytest.raises(Misconfigured, match="give it its own"):
         parse(text, "x")
     assert set(parse(text.replace("one?remember", "other?remember"), "x")) == {"orders", "bills"}
+
+
+def test_file_of_what_was_agreed_is_one_topics_alone() -> None:
+    rungs = """[topics.{0}]
+use = "failover"
+primary = "log:///a/{0}"
+standby = "log:///b/{0}"
+switch = "zookeeper://z/{0}?remember={1}"
+"""
+    text = rungs.format("orders", "/var/kept/one") + rungs.format("bills", "/var/./kept/one")
+    with pytest.raises(Misconfigured, match=r"x: \[topics.bills\] remembers .*in the file of \[topics.orders\]"):
+        parse(text, "x")
+    assert set(parse(text.replace("./kept/one", "kept/other"), "x")) == {"orders", "bills"}

@@ -6,12 +6,14 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from os.path import abspath
 from pathlib import Path
 from typing import Any
 
 from evermq.compose.ordering import OF_ORDER, OrderConfig, read_order
 from evermq.compose.rungs import check_different
 from evermq.compose.switching import SwitchConfig, read_switch
+from evermq.coordination.open import Target
 from evermq.coordination.open import parse as parse_coordinator
 from evermq.errors import Misconfigured
 from evermq.ha.probe import PREFIX
@@ -91,17 +93,24 @@ def _check_switches(topics: Mapping[str, TopicConfig], where: str) -> None:
     """What is agreed is agreed for one ladder: a pin of one must not move another."""
     taken: dict[str, str] = {}
     for name, topic in topics.items():
-        for at in _switches(topic.root):
-            other = taken.setdefault(at.rstrip("/"), name)
+        for switch in _switches(topic.root):
+            file = switch.options.get("remember", "")
+            other = taken.setdefault(str(switch).rstrip("/"), name)
             if other != name:
                 raise Misconfigured(
-                    f"{where}: [topics.{name}] has the switch of [topics.{other}], {at}: give it its own"
+                    f"{where}: [topics.{name}] has the switch of [topics.{other}], {switch}: give it its own"
+                )
+            other = taken.setdefault(abspath(file), name) if file else name
+            if other != name:
+                raise Misconfigured(
+                    f"{where}: [topics.{name}] remembers what is agreed in the file of [topics.{other}], {file}: "
+                    "give it its own"
                 )
 
 
-def _switches(child: Child) -> Iterator[str]:
+def _switches(child: Child) -> Iterator[Target]:
     if child.switch.at:
-        yield str(parse_coordinator(child.switch.at))
+        yield parse_coordinator(child.switch.at)
     for each in child.children.values():
         yield from _switches(each)
 
