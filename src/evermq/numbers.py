@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from evermq.lanes import lane_of
-from evermq.message import NO_HEADERS, Message
+from evermq.message import HOPS, NO_HEADERS, Message
 
 __all__ = [
     "BEHIND_ALL",
@@ -116,7 +116,7 @@ def plain(message: Message, number: Number, why: str) -> Message:
     if len(headers) == 1 and not why:
         headers = NO_HEADERS
     else:
-        headers = {name: value for name, value in headers.items() if name != SEQ}
+        headers = {name: value for name, value in headers.items() if name != SEQ and name != HOPS}
         if why:
             headers[FLAGGED] = why
     return Message(id, key if number.has_key else None, body, headers, created_ms)

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from evermq.message import Message
+from evermq.message import HOPS, Message
 from evermq.numbers import FLAGGED, SEQ, void, void_of
 from evermq.policy.gate import ABSENT, LATE, Gate
 from evermq.port import Delivery
@@ -32,6 +32,15 @@ def claimed() -> Gate:
 
 def numbers(found: list[Delivery]) -> list[tuple[str, str]]:
     return [(each.message.id, each.message.headers.get(FLAGGED, "")) for each in found]
+
+
+def test_headers_of_the_protocol_are_hidden_and_those_of_the_application_are_not() -> None:
+    pumped = delivery(2)
+    pumped.message.headers[HOPS] = "1"  # type: ignore[index]
+    own = delivery(3)
+    own.message.headers["colour"] = "red"  # type: ignore[index]
+    found = claimed().offer([pumped, own], 0)
+    assert [each.message.headers for each in found] == [{}, {"colour": "red"}]
 
 
 def test_void_is_not_settled_while_what_is_before_it_may_still_be_given_back() -> None:
