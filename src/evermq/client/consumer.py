@@ -28,6 +28,7 @@ _log = logging.getLogger("evermq.consumer")
 _POLL_MS = 1_000
 _PAUSE_MS = 200
 _DRAIN_MS = 30_000
+_CANCEL_MS = 5_000
 
 
 @dataclass(slots=True)
@@ -92,7 +93,8 @@ class Consumer:
         self._tasks: list[asyncio.Task[None]] = []
         self._pauses: set[asyncio.Task[None]] = set()
         self._failures: dict[Any, int] = {}
-        self._stopping = self._is_over = False
+        self._stopping = self._is_over = self._is_left = False
+        self._failure: BaseException | None = None
         self._end: asyncio.Task[None] | None = None
         self.progress = Progress()
 
@@ -107,29 +109,32 @@ class Consumer:
         if self._handler and not self._tasks:
             jobs = [self._fetch(), self._acknowledge(), *(self._work() for _ in range(self._concurrency))]
             self._tasks = [asyncio.create_task(job) for job in jobs]
+            for task in self._tasks:
+                task.add_done_callback(self._ended)
 
     async def run(self) -> None:
-        """Handle until this is cancelled, or another task calls `stop`; either way it ends as `stop` has it."""
+        """Handle until this is cancelled, or another task calls `stop`; either way it ends as `stop` has it.
+
+        Raises what a handler raised that is no Exception, which ends the consumer."""
         await self.start()
         try:
             if self._tasks:
-                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self.stop()
-        for task in self._tasks:
-            if not task.cancelled():
-                task.result()  # a defect goes up
+        if self._failure:
+            raise self._failure
 
     async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
         """Read no more, finish what is held within drain_ms, acknowledge it, give the rest back.
 
         There is one stop, which the first call begins: all calls wait for it, and it goes on if they are cancelled. A
-        call by a handler of this consumer returns at once, since the stop waits for that handler."""
-        self._stopping = True
-        if self._end is None:
-            self._end = asyncio.create_task(self._drain_and_close(drain_ms))
+        call by a handler of this consumer returns at once, since the stop waits for that handler. A handler that has
+        not ended 5 s after it was cancelled is left behind: its message is given back, and what it does then counts for
+        nothing."""
+        end = self._stop(drain_ms)
         if asyncio.current_task() not in self._tasks:
-            await asyncio.shield(self._end)
+            await asyncio.shield(end)
 
     async def ack(self, *deliveries: Delivery) -> None:
         """Done with these; for iteration."""
@@ -158,6 +163,26 @@ class Consumer:
     ) -> None:
         await self.stop()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """One of the tasks is over. Unless all of them were told to end, a handler has ended it, and so the consumer: with
+        a worker less, and a key for which nobody cares, it would only look as if it went on."""
+        if self._stopping and (task.cancelled() or self._failure):
+            return
+        if all(each.done() or each.cancelling() for each in self._tasks):
+            return
+        self._failure = RuntimeError("a handler cancelled the task that it ran in")
+        if not task.cancelled():
+            self._failure = task.exception() or RuntimeError("a task of the consumer ended")
+        self._reports.log("the consumer ends", self._failure)
+        self._tell(self._failure)
+        self._stop(_DRAIN_MS)
+
+    def _stop(self, drain_ms: int) -> asyncio.Task[None]:
+        self._stopping = True
+        if self._end is None:
+            self._end = asyncio.create_task(self._drain_and_close(drain_ms))
+        return self._end
+
     async def _drain_and_close(self, drain_ms: int) -> None:
         try:
             for task in self._tasks[:1]:
@@ -168,15 +193,21 @@ class Consumer:
                         await self._clock.sleep(5)
         finally:
             self._is_over = True
-            for tasks in (self._tasks, list(self._pauses)):
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await self._cancel_all()
+            self._is_left = True
             self._threads.close()
             await self._flush_acks()
             if self._reader:
                 with contextlib.suppress(EvermqError):
                     await self._reader.close()
+
+    async def _cancel_all(self) -> None:
+        tasks = [*self._tasks, *self._pauses]
+        for task in tasks:
+            task.cancel()
+        if tasks and (deaf := (await asyncio.wait(tasks, timeout=_CANCEL_MS / 1000))[1]):
+            said = "group %s: %d handlers go on though they were cancelled; their messages are given back"
+            _log.warning(said, self._group, len(deaf))
 
     def _is_drained(self) -> bool:
         """Whether waiting helps no further: what is held waits for a further attempt, or nobody is left."""
@@ -210,7 +241,13 @@ class Consumer:
     async def _work(self) -> None:
         while not self._is_over:  # a handler may swallow the cancellation
             slot, delivery = await self._window.next()
-            error = await _error_of(self._handle(delivery))
+            try:
+                error = await _error_of(self._handle(delivery))
+            except BaseException:
+                self._window.drop(slot)  # it goes back when the reader is closed
+                raise
+            if self._is_left:
+                return
             if error is None:
                 self.progress.handled += 1
                 self._finish(slot, delivery)
