@@ -1,4 +1,4 @@
-"""Numbers with which a producer or consumer would do nothing, or no sense, are refused where it is made."""
+"""What a producer or consumer would do nothing with, or no sense, is refused where it is made."""
 
 import inspect
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import pytest
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Backoff, Consumer, Producer, blocking
 from evermq.errors import Misconfigured
+from evermq.port import Start
 
 QUEUE = MemoryQueue("t")
 
@@ -63,6 +64,37 @@ def test_number_out_of_its_range_is_refused_with_its_name_and_range(
 @pytest.mark.parametrize(("make", "name", "least"), LEAST)
 def test_least_number_is_taken(make: Callable[..., object], name: str, least: int) -> None:
     assert make(**{name: least})
+
+
+# What is no handler, queue and so on, with the field and what to give instead.
+WRONG: list[tuple[str, Any, str]] = [
+    ("handler", "x", "give a function of one delivery"),
+    ("dead", "orders.dead", "give a queue"),
+    ("queue", None, "give a queue"),
+    ("backoff", 5, "give a Backoff"),
+    ("start", "oldest", "give a Start"),
+    ("on_error", 5, "give a function of one error"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "said"), WRONG)
+def test_what_a_consumer_cannot_use_is_refused_where_it_is_made(name: str, wrong: Any, said: str) -> None:
+    given: dict[str, Any] = {"queue": QUEUE, "group": "g", "handler": print, name: wrong}
+    with pytest.raises(Misconfigured, match=f"{name} = {wrong!r}: {said}"):
+        Consumer(**given)
+    if name in ("queue", "start"):
+        with pytest.raises(Misconfigured, match=f"{name} = {wrong!r}: {said}"):
+            blocking.Consumer(given["queue"], "g", start=given.get("start", Start.OLDEST))
+
+
+def test_callback_that_cannot_be_called_is_refused_where_the_producer_is_made() -> None:
+    with pytest.raises(Misconfigured, match="on_outcome = 5: give a function"):
+        producer(on_outcome=5)
+
+
+def test_handler_by_decorator_is_asked_as_well() -> None:
+    with pytest.raises(Misconfigured, match="handler = 5: give a function"):
+        Consumer(QUEUE, "g")(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [Producer, Consumer, blocking.Producer, blocking.Consumer, Backoff])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.adapters.memory.reader import MemoryReader
 from evermq.client import Backoff, Consumer
+from evermq.clock import SystemClock
 from evermq.errors import Rejected
 from evermq.message import Message, MessageFactory
 from evermq.port import Delivery
@@ -245,3 +247,50 @@ async def test_reader_that_fails_is_tried_again_whatever_it_raises(monkeypatch: 
     monkeypatch.setattr(MemoryReader, "read", fails_at_first)
     async with Consumer(queue, "g", lambda delivery: None):
         await settled(queue)
+
+
+async def test_failures_that_nobody_asked_for_are_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    class Hands(SystemClock):
+        time_ms = 0
+
+        def monotonic_ms(self) -> int:
+            return self.time_ms
+
+    queue, clock, failures = await filled(1), Hands(), 0
+
+    async def handle(delivery: Delivery) -> None:
+        nonlocal failures
+        failures += 1
+        if failures == 10:
+            clock.time_ms += 10_000
+        if failures <= 20:
+            raise KeyError("bug in the handler")
+        if failures <= 22:
+            raise ValueError("another one")
+
+    options: dict[str, Any] = {"attempts_max": 50, "backoff": QUICK, "clock": clock}
+    async with Consumer(queue, "billing", handle, **options):
+        async with asyncio.timeout(20):
+            while await queue.backlog("billing"):
+                await asyncio.sleep(0.001)
+    records = [record for record in caplog.records if record.name == "evermq.consumer"]
+    assert [record.levelname for record in records] == ["WARNING"] * 3
+    [first, second, third] = [record.getMessage() for record in records]
+    assert first.startswith("group billing: a handler failed: message ")
+    assert "KeyError('bug in the handler')" in first
+    assert second.endswith("(and 8 more since this was logged last)")
+    assert "another one" in third
+    assert records[0].exc_info
+
+
+async def test_who_is_told_of_errors_has_them_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    queue, told = await filled(1), list[BaseException]()
+
+    async def handle(delivery: Delivery) -> None:
+        if not told:
+            raise KeyError("once")
+
+    async with Consumer(queue, "g", handle, backoff=QUICK, on_error=told.append):
+        await settled(queue)
+    assert len(told) == 1
+    assert not caplog.records

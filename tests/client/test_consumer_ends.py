@@ -12,6 +12,7 @@ import pytest
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Consumer
 from evermq.clock import Clock
+from evermq.errors import Closed, Misconfigured
 from evermq.message import MessageFactory
 from evermq.port import Delivery
 from evermq.testing.simulation.loop import simulate
@@ -98,3 +99,33 @@ async def test_consumer_that_was_started_gives_back_all_when_a_handler_ends_its_
         reader, found = await queue.reader("g"), list[Delivery]()
         while len(found) < 3:
             found += await reader.read(count_max=3, wait_ms=1_000)
+
+
+async def pass_by(delivery: Delivery) -> None:
+    pass
+
+
+@pytest.mark.parametrize("handler", [pass_by, None])
+async def test_consumer_that_was_stopped_is_not_used_again(handler: Any) -> None:
+    consumer = Consumer(await filled(1), "g", handler)
+    async with consumer:
+        pass
+    for act in (consumer.start, consumer.__aenter__, consumer.run, consumer.__aiter__().__anext__):
+        with pytest.raises(Closed, match="was stopped: make another one"):
+            await act()
+    with pytest.raises(Closed, match="was stopped: make another one"):
+        consumer(pass_by)
+
+
+async def test_consumer_that_was_stopped_before_it_began_is_not_started() -> None:
+    queue = await filled(1)
+    consumer = Consumer(queue, "g", pass_by)
+    await consumer.stop()
+    with pytest.raises(Closed, match="was stopped: make another one"):
+        await consumer.start()
+
+
+async def test_handler_comes_before_the_start() -> None:
+    async with Consumer(await filled(1), "g") as consumer:
+        with pytest.raises(Misconfigured, match="before `start` or `async with`"):
+            consumer(pass_by)

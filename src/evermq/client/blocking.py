@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from evermq.client.bounds import check_queue, check_whole
+from evermq.client.bounds import check_kind, check_queue, check_whole
 from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
 from evermq.client.producer_batch import made_of
@@ -150,7 +150,9 @@ class Consumer:
         self, queue: Queue | AsyncQueue, group: str, *, batch_count_max: int = 500, start: Start = Start.OLDEST
     ) -> None:
         check_whole(1, batch_count_max=batch_count_max)
+        check_kind(Start, start=start)
         self._queue = queue.queue if isinstance(queue, Queue) else queue
+        check_queue("reader", queue=self._queue)
         self._group = group
         self._batch_count_max = batch_count_max
         self._start = start

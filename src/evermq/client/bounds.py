@@ -6,7 +6,7 @@ from reprlib import repr as short
 
 from evermq.errors import Misconfigured
 
-__all__ = ["check_queue", "check_whole"]
+__all__ = ["check_function", "check_kind", "check_queue", "check_whole"]
 
 
 def check_whole(least: int, /, **given: int) -> None:
@@ -21,3 +21,17 @@ def check_queue(verb: str, /, **given: object) -> None:
     for name, value in given.items():
         if not hasattr(value, "name") or not callable(getattr(value, verb, None)):
             raise Misconfigured(f"{name} = {short(value)}: give a queue, as `await evermq.open(url)` returns it")
+
+
+def check_function(of: str, /, **given: object) -> None:
+    """Raises Misconfigured for the first that is neither a function nor None."""
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise Misconfigured(f"{name} = {short(value)}: give a function of {of}")
+
+
+def check_kind(kind: type, /, **given: object) -> None:
+    """Raises Misconfigured for the first that is none of this kind."""
+    for name, value in given.items():
+        if not isinstance(value, kind):
+            raise Misconfigured(f"{name} = {short(value)}: give a {kind.__name__}")

@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from evermq.client.backoff import Backoff
-from evermq.client.bounds import check_whole
+from evermq.client.bounds import check_function, check_kind, check_queue, check_whole
 from evermq.client.dead_letters import DeadLetters
 from evermq.client.handling import Handler, Threads
 from evermq.client.pace import Pace
 from evermq.client.reports import OnError, Reports
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Damaged, EvermqError, Rejected
+from evermq.errors import Closed, EvermqError, Misconfigured, Rejected
 from evermq.port import Delivery, Queue, Reader, Start
 from evermq.ticket import is_cancelled
 
@@ -54,8 +54,8 @@ class Consumer:
     attempts_max: after so many failed attempts, or at once when the handler raises Rejected, the message goes to `dead`
     and then is acknowledged; without `dead` it is released for `backoff.max_ms`, with everything behind it of its key,
     and handled again. Of earlier consumers each time that the message was handed out counts as one attempt, however
-    often it was tried then. on_error(error): told of everything that failed and is tried again; what it raises goes to
-    the loop's exception handler.
+    often it was tried then. on_error(error): told of everything that failed and is tried again, which without it
+    is logged; what it raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -73,6 +73,14 @@ class Consumer:
         on_error: OnError | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
+        check_queue("reader", queue=queue)
+        check_function("one delivery", handler=handler)
+        check_function("one error", on_error=on_error)
+        check_kind(Start, start=start)
+        if backoff is not None:
+            check_kind(Backoff, backoff=backoff)
+        if dead is not None:
+            check_queue("append", dead=dead)
         check_whole(1, concurrency=concurrency, batch_count_max=batch_count_max, attempts_max=attempts_max)
         self._queue = queue
         self._group = group
@@ -93,19 +101,25 @@ class Consumer:
         self._tasks: list[asyncio.Task[None]] = []
         self._pauses: set[asyncio.Task[None]] = set()
         self._failures: dict[Any, int] = {}
-        self._stopping = self._is_over = self._is_left = False
+        self._is_started = self._stopping = self._is_over = self._is_left = False
         self._failure: BaseException | None = None
         self._end: asyncio.Task[None] | None = None
         self.progress = Progress()
 
     def __call__(self, handler: Handler) -> Handler:
-        """Set the handler; for use as a decorator."""
+        """Set the handler; for use as a decorator, before the start. Raises Misconfigured, Closed."""
+        check_function("one delivery", handler=handler)
+        self._check()
+        if self._is_started and not self._tasks:
+            raise Misconfigured("this consumer was started without a handler: give one before `start` or `async with`")
         self._handler = handler
         return handler
 
     async def start(self) -> None:
-        """Begin to read and handle, in tasks of their own."""
+        """Begin to read and handle, in tasks of their own. Raises Closed after a stop."""
+        self._check()
         await self._open()
+        self._is_started = True
         if self._handler and not self._tasks:
             jobs = [self._fetch(), self._acknowledge(), *(self._work() for _ in range(self._concurrency))]
             self._tasks = [asyncio.create_task(job) for job in jobs]
@@ -145,6 +159,7 @@ class Consumer:
         await (await self._open()).release(deliveries, delay_ms=delay_ms)
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
+        self._check()
         pace, count = Pace(self._clock, 1, self._batch_count_max), 0
         while not self._stopping:
             found = await self._read(max(1, pace.look(count)))
@@ -163,9 +178,13 @@ class Consumer:
     ) -> None:
         await self.stop()
 
+    def _check(self) -> None:
+        if self._stopping:
+            raise Closed("this consumer was stopped: make another one")
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """One of the tasks is over. Unless all of them were told to end, a handler has ended it, and so the consumer: with
-        a worker less, and a key for which nobody cares, it would only look as if it went on."""
+        """One of the tasks is over. Unless all were told to end, a handler has ended it, and so the consumer: with a
+        worker less, and a key for which nobody cares, it would only look as if it went on."""
         if self._stopping and (task.cancelled() or self._failure):
             return
         if all(each.done() or each.cancelling() for each in self._tasks):
@@ -173,8 +192,7 @@ class Consumer:
         self._failure = RuntimeError("a handler cancelled the task that it ran in")
         if not task.cancelled():
             self._failure = task.exception() or RuntimeError("a task of the consumer ended")
-        self._reports.log("the consumer ends", self._failure)
-        self._tell(self._failure)
+        self._tell("the consumer ends", self._failure, is_logged=True)
         self._stop(_DRAIN_MS)
 
     def _stop(self, drain_ms: int) -> asyncio.Task[None]:
@@ -225,9 +243,7 @@ class Consumer:
         except Exception as error:
             if isinstance(error, Closed):
                 self._reader = None
-            if isinstance(error, Damaged):
-                _log.warning("group %s: %s", self._group, error)  # it is told once, and on_error may be missing
-            self._tell(error)
+            self._tell("a read failed", error)
             await self._clock.sleep(_PAUSE_MS)
             return []
         self.progress.read_ms = self._clock.monotonic_ms()
@@ -252,7 +268,7 @@ class Consumer:
                 self.progress.handled += 1
                 self._finish(slot, delivery)
             else:
-                self._tell(error)
+                self._tell("a handler failed", error, f": message {delivery.message.id}")
                 await self._failed(slot, delivery, error)
 
     async def _handle(self, delivery: Delivery) -> None:
@@ -293,10 +309,9 @@ class Consumer:
         assert self._dead is not None
         refused = await _error_of(self._dead.append(delivery.message, attempt, error))
         if refused:
-            if isinstance(refused, Rejected):  # somebody has to do something about it
-                what = f"{self._dead.name} refuses a dead letter, which is handled again and holds its key up"
-                self._reports.log(what, refused, f": message {delivery.message.id}, {error!r}")
-            self._tell(refused)
+            what = f"{self._dead.name} did not take a dead letter, which is handled again and holds its key up"
+            for_ever = isinstance(refused, Rejected)  # somebody has to do something about it
+            self._tell(what, refused, f": message {delivery.message.id}", is_logged=for_ever)
             return False
         self.progress.dead += 1
         return True
@@ -306,7 +321,7 @@ class Consumer:
         self._failures.pop(slot, None)
         error = await _error_of(self.release(delivery, delay_ms=self._backoff.max_ms))
         if error:
-            self._tell(error)
+            self._tell("a message could not be given back", error, f": message {delivery.message.id}")
             self._pause(slot, self._backoff.max_ms)
             return
         self.progress.released += 1
@@ -326,14 +341,14 @@ class Consumer:
         if error is None:
             del self._done[: len(done)]  # not before: a stop may come upon this, and again is harmless
             return
-        self._tell(error)
+        self._tell("an acknowledgement failed", error)
         if not self._stopping:
             await self._clock.sleep(_PAUSE_MS)
             self._acks.set()
 
-    def _tell(self, error: BaseException) -> None:
+    def _tell(self, what: str, error: BaseException, of: str = "", *, is_logged: bool = False) -> None:
         self.progress.errors += 1
-        self._reports.tell(error)
+        self._reports.tell(what, error, of, is_logged=is_logged)
 
 
 async def _error_of(work: Awaitable[Any]) -> BaseException | None:

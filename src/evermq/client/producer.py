@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from evermq.client.appending import Beside, outcomes_of, outcomes_within
-from evermq.client.bounds import check_queue, check_whole
+from evermq.client.bounds import check_function, check_queue, check_whole
 from evermq.client.producer_batch import Outcome, ProducerBatch, made_of, own, position_of, size_of, size_of_all
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Misconfigured, Overloaded, Partial, Uncertain
@@ -57,6 +57,7 @@ class Producer:
         clock: Clock = SYSTEM,
     ) -> None:
         check_queue("append", queue=queue)
+        check_function("a message and its outcome", on_outcome=on_outcome)
         check_whole(
             1, batch_count_max=batch_count_max, batch_bytes_max=batch_bytes_max, memory_bytes_max=memory_bytes_max
         )

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from evermq.clock import Clock
+from evermq.errors import Damaged
 
 __all__ = ["OnError", "Reports"]
 
@@ -24,8 +25,14 @@ class Reports:
         self._clock = clock
         self._logged: dict[tuple[str, type], tuple[int, int]] = {}  # when, and how many were not since
 
-    def tell(self, error: BaseException) -> None:
-        """Call the callback."""
+    def tell(self, what: str, error: BaseException, of: str = "", *, is_logged: bool = False) -> None:
+        """Tell the callback, or the log where there is none, and where it is to be logged in any case, as damage is.
+
+        what: the same text for what is alike. of: which message it was, say."""
+        if isinstance(error, Damaged):
+            _log.warning("group %s: %s", self._group, error)  # each is told once
+        elif is_logged or self._on_error is None:
+            self._log(what, error, of)
         if self._on_error is None:
             return
         try:
@@ -35,8 +42,7 @@ class Reports:
                 {"message": f"on_error failed for {error!r}", "exception": raised}
             )
 
-    def log(self, what: str, error: BaseException, of: str = "") -> None:
-        """what: the same text for what is alike. of: for which message, say."""
+    def _log(self, what: str, error: BaseException, of: str) -> None:
         alike = what, type(error)
         now_ms = self._clock.monotonic_ms()
         when_ms, more = self._logged.get(alike, (now_ms - _SILENT_MS, 0))
