@@ -28,7 +28,7 @@ _log = logging.getLogger("evermq.consumer")
 _POLL_MS = 1_000
 _PAUSE_MS = 200
 _DRAIN_MS = 30_000
-_CANCEL_MS = 5_000
+_CANCEL_MS = 3_000
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ class Consumer:
 
         There is one stop, which the first call begins: all calls wait for it, and it goes on if they are cancelled. A
         call by a handler of this consumer returns at once, since the stop waits for that handler. A handler that has
-        not ended 5 s after it was cancelled is left behind: its message is given back, and what it does then counts for
+        not ended 3 s after it was cancelled is left behind: its message is given back, and what it does then counts for
         nothing."""
         end = self._stop(drain_ms)
         if asyncio.current_task() not in self._tasks:
