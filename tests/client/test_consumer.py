@@ -229,7 +229,7 @@ async def test_reason_of_a_dead_letter_can_be_stored_whatever_the_error_quotes()
     async def handle(delivery: Delivery) -> None:
         raise Rejected("half of \U0001f600 is \ud83d")
 
-    async with Consumer(queue, "g", handle, dead=dead):
+    async with Consumer(queue, "g", handle, dead=dead, on_error=lambda error: None):
         await settled(queue)
     [delivery] = await (await dead.reader("ops")).read(count_max=1, wait_ms=1_000)
     assert delivery.message.headers["evermq-dead-reason"] == "Rejected: half of \U0001f600 is \\ud83d"

@@ -24,6 +24,7 @@ from evermq.position import Position
 __all__ = ["Consumer", "Producer", "Queue", "run"]
 
 _log = logging.getLogger("evermq.consumer")
+_PAUSE_MS = 200
 _WAIT_MS = 1_000
 
 T = TypeVar("T")
@@ -209,6 +210,7 @@ class Consumer:
             return run(_wait_for(self._open().read(count_max=count_max, wait_ms=wait_ms)))
         except Damaged as error:
             _log.warning("group %s: %s", self._group, error)
+            run(SYSTEM.sleep(_PAUSE_MS))  # where it cannot go on, it is the same damage again
             return []  # the next read goes on behind it
 
     def _open(self) -> Reader:
