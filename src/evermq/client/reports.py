@@ -14,6 +14,7 @@ __all__ = ["OnError", "Reports"]
 OnError = Callable[[BaseException], None]
 _log = logging.getLogger("evermq.consumer")
 _SILENT_MS = 10_000
+_CHARS_MAX = 1_000  # of an error
 
 
 class Reports:
@@ -51,4 +52,11 @@ class Reports:
             return
         self._logged[alike] = now_ms, 0
         since = f" (and {more} more since this was logged last)" if more else ""
-        _log.warning("group %s: %s%s: %r%s", self._group, what, of, error, since, exc_info=error)
+        shown, where = repr(error)[:_CHARS_MAX], error if _can_be_shown(error) else None
+        _log.warning("group %s: %s%s: %s%s", self._group, what, of, shown, since, exc_info=where)
+
+
+def _can_be_shown(error: BaseException) -> bool:
+    """Whether a log takes its whole text, which a traceback ends with: files are UTF-8, and it may quote a message."""
+    text = str(error)
+    return len(text) <= _CHARS_MAX and not any("\ud800" <= each <= "\udfff" for each in text)
