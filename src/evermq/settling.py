@@ -72,6 +72,11 @@ class Part(Protocol):
     """One reader's part in the progress of a group. Every call raises Unavailable where the store does not answer, and
     Uncertain where it did not say whether it was done; each may be made again."""
 
+    @property
+    def silent_ms_max(self) -> int:
+        """A reader of which the store hears nothing for so long loses what it has claimed."""
+        ...
+
     async def claim(self, lanes: Collection[int]) -> States:
         """The lanes that are this reader's from now on, with the states of their streams. The rest is asked for."""
         ...
@@ -94,7 +99,7 @@ class Part(Protocol):
         ...
 
     async def renew(self, report: Report) -> Renewed:
-        """Say that this reader lives. One that is silent for the `silent_ms_max` of the store loses its claims.
+        """Say that this reader lives. One that is silent for `silent_ms_max` loses its claims.
 
         Raises Fenced, once, where it has lost them: what it has must be given back, and what it needs claimed anew."""
         ...

@@ -169,13 +169,23 @@ class Gate:
         self._landed.keep(waiting | self._usual.keys())
 
     def unwritten(self, tickets: Iterable[Ticket]) -> list[Delivery]:
-        """Those that were settled here, while their lane was lost before that was written down."""
-        return [ticket.inner for ticket in tickets if not ticket.is_live and not ticket.is_out]
+        """Those that were settled here, while their lane was lost before that was written down; each of them once."""
+        lost = [ticket for ticket in tickets if not (ticket.is_live or ticket.is_out or ticket.is_swept)]
+        for ticket in lost:
+            ticket.is_swept = True
+        return [ticket.inner for ticket in lost]
+
+    @property
+    def unwritten_count(self) -> int:
+        """How many are settled here, and not written down as far as is known."""
+        streams = (stream for lane in self.lanes.values() for stream in lane.streams.values())
+        return sum(len(stream.unwritten) + len(stream.writing) for stream in streams)
 
     def owe(self, tickets: Iterable[Ticket]) -> None:
-        """The engine may forget these once they are written down, which did not work yet."""
+        """The engine may forget these once they are written down, which did not work yet. Again is harmless."""
         for ticket in tickets:
-            if ticket.lane and ticket.is_settled:
+            if ticket.lane and ticket.is_settled and not ticket.is_swept:
+                ticket.is_swept = True
                 self._drop(ticket.lane, ticket.inner)
 
     def take_drops(self) -> list[Drops]:

@@ -99,7 +99,8 @@ class Stream:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """The receipt of what was handed out. lane: None for a foreign message. attempt: of the application."""
+    """The receipt of what was handed out. lane: None for a foreign message. attempt: of the application. is_swept: the
+    engine is to forget it, or to have it again, without another word of the application."""
 
     inner: Delivery
     lane: Lane | None = None
@@ -107,6 +108,7 @@ class Ticket:
     seq: int = 0
     prev: int = 0
     attempt: int = 1
+    is_swept: bool = False
 
     @property
     def is_live(self) -> bool:

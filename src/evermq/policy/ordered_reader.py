@@ -11,13 +11,14 @@ from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.pause import pause_ms
 from evermq.policy.absence import Absence
 from evermq.policy.collector import DAY_MS, Collector
-from evermq.policy.gate import UNPROVED, Gate
+from evermq.policy.contact import Contact
+from evermq.policy.gate import Gate
 from evermq.policy.gone import GoneWatch
 from evermq.policy.lane import GateCounts, Lane, Ticket
+from evermq.policy.overdue import Overdue
 from evermq.policy.read_to import ReadTo
 from evermq.policy.sweep import Sweep
 from evermq.policy.turns import Turns
-from evermq.policy.waiting import Parked
 from evermq.port import Delivery, Queue, Reader
 from evermq.settling import Part, Report
 
@@ -32,6 +33,7 @@ class OrderedReader:
     """See `Reader`. A lane is handled by the reader that has claimed it, on all rungs; what comes too early is held,
     unacknowledged, until what is before it is settled.
 
+    While the store of progress does not answer for as long as its claims last, nothing is handed out: see `Contact`.
     In the background it renews its claims, acknowledges and gives back, and searches for what never comes. These are
     tasks of their own, since rungs may take long to answer: a reader whose claims are not renewed loses them."""
 
@@ -51,10 +53,11 @@ class OrderedReader:
         self._inner = inner
         self._part = part
         self._clock = clock
-        self._hold_ms_max = hold_ms_max
         self._window_count_max = window_count_max
         self._gate = Gate(part=part, has_order=has_order, drops_older=drops_older)
         self._absence = Absence(self._gate, part, rungs, group, clock)
+        self._overdue = Overdue(self._gate, self._absence, hold_ms_max, clock)
+        self._contact = Contact(self._gate, part, window_count_max, clock)
         self._ready: list[Delivery] = []
         self._read_to = ReadTo(rungs, inner)
         self._lost: set[int] = set()  # lanes to be given back once the others were told what this reader had of them
@@ -99,10 +102,11 @@ class OrderedReader:
     async def _read(self, count_max: int, until_ms: int) -> list[Delivery]:
         while True:
             self._check()
-            if len(self._ready) < count_max:
+            if len(self._ready) < count_max and not self._contact.is_lost:
                 await self._take_in(count_max)
             if self._ready:
                 await self._note_attempts()
+            if not self._contact.is_lost:
                 found, self._ready = self._ready[:count_max], self._ready[count_max:]
                 if found:
                     return found
@@ -160,8 +164,9 @@ class OrderedReader:
             await self._inner.close()
         finally:
             try:
-                await self._part.leave()
-            except (Unavailable, Uncertain):
+                async with asyncio.timeout(self._part.silent_ms_max / 1000):
+                    await self._part.leave()
+            except (Unavailable, Uncertain, TimeoutError):
                 pass  # its claims end when it is silent for long enough
 
     async def _note_attempts(self) -> None:
@@ -241,10 +246,9 @@ class OrderedReader:
     async def _wait(self, count_max: int, wait_ms: float) -> None:
         self._news.clear()
         news = asyncio.ensure_future(self._news.wait())
+        found = () if self._contact.is_lost else (self._go_on(count_max),)
         try:
-            await asyncio.wait(
-                {news, self._go_on(count_max)}, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({news, *found}, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
 
@@ -266,11 +270,14 @@ class OrderedReader:
             except BaseException as error:
                 for lane, streams in taken:
                     lane.not_written(streams)
+                self._contact.wrote(is_known=False)
                 if isinstance(error, Fenced):
                     await self._lose(changed)
                 raise
             for stream in chain.from_iterable(streams for _, streams in taken):
                 stream.was_written()
+            if self._contact.wrote(is_known=True):
+                self._news.set()
 
     async def _lose(self, lanes: Iterable[Lane]) -> None:
         """One of these was lost; which of them, and what is true of the others, the next claim says."""
@@ -330,6 +337,8 @@ class OrderedReader:
         if doubted := [lane for lane in self._gate.lanes.values() if lane.is_doubted]:
             await self._lose(doubted)
         self._reports, self._asked_ms = renewed.reports, asked_ms
+        if self._contact.heard(asked_ms):
+            self._news.set()
         wanted = self._turns.lanes(renewed.wanted)
         await self._follow(wanted)
         await self._return(wanted - self._lost, quiet)
@@ -343,7 +352,8 @@ class OrderedReader:
         for lane in [each for each in self._gate.lanes.values() if each.is_unlooked]:
             self._hand(self._gate.woken(lane))  # the turn before ended in the midst of it
         await self._collector.turn()
-        await self._pass_over_old()
+        for lane in await self._overdue.pass_over():
+            self._hand(self._gate.woken(lane))
         for lane in await self._absence.prove(self._reports, self._asked_ms):
             self._hand(self._gate.woken(lane))
         await self._gone.turn()  # a rung that stands still is waited for
@@ -378,22 +388,6 @@ class OrderedReader:
     def _old_ms(self) -> int:
         """Since when something must have waited for its lane to be asked for whatever the states say."""
         return self._clock.monotonic_ms() - self._absence.patience_ms
-
-    async def _pass_over_old(self) -> None:
-        if not self._old() or not await self._absence.is_claimed(list(self._old())):
-            return
-        for lane, waiting in self._old().items():
-            for parked in waiting:
-                self._gate.pass_over(lane, parked, UNPROVED)
-            self._hand(self._gate.woken(lane))
-
-    def _old(self) -> dict[Lane, list[Parked]]:
-        """By lane, what others have waited for, or itself, for as long as anything may."""
-        if self._hold_ms_max is None:
-            return {}
-        until_ms = self._clock.monotonic_ms() - self._hold_ms_max
-        lanes = [lane for lane in self._gate.lanes.values() if lane.claimed and lane.out == 0]
-        return {lane: heads for lane in lanes if (heads := lane.heads(until_ms))}
 
     def _check(self) -> None:
         if self.closed:

@@ -68,6 +68,7 @@ class MemoryPart:
     """See `Part`."""
 
     def __init__(self, progress: MemoryProgress, group: _Group) -> None:
+        self.silent_ms_max = progress.silent_ms_max
         self._progress = progress
         self._group = group
         self._seen_ms = self._heard_ms = self._since_ms = progress.clock.monotonic_ms()
@@ -154,14 +155,14 @@ class MemoryPart:
     def _hear(self) -> None:
         """Where this one could not ask for long, the store was away, perhaps for all: nobody was silent then."""
         now_ms = self._progress.clock.monotonic_ms()
-        if now_ms - self._heard_ms > self._progress.silent_ms_max / 2:
+        if now_ms - self._heard_ms > self.silent_ms_max / 2:
             self._since_ms = now_ms
         self._heard_ms = now_ms
 
     def _is_gone(self, other: MemoryPart) -> bool:
         """Whether this one may have what the other one claimed."""
         silent_ms = self._heard_ms - max(other._seen_ms, self._since_ms)
-        return other._left or silent_ms > self._progress.silent_ms_max
+        return other._left or silent_ms > self.silent_ms_max
 
     def record(self, lane: int, stream: str, seq: int) -> bool:
         """One number is settled; False if it was already. Raises Fenced."""

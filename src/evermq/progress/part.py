@@ -34,7 +34,7 @@ class SqlPart:
 
     def __init__(self, database: Database, topic: str, group: str, *, silent_ms_max: int, clock: Clock) -> None:
         self._database = database
-        self._silent_ms_max = silent_ms_max
+        self.silent_ms_max = silent_ms_max
         self._clock = clock
         self._own = {"topic": topic, "grp": group}
         self._reader = clock.token()
@@ -309,12 +309,12 @@ class SqlPart:
         """Whether a reader's beat has been this one for very long."""
         now_ms = self._clock.monotonic_ms()
         known, since_ms = self._seen.get(reader, (beat, now_ms))
-        return reader != self._reader and known == beat and now_ms - since_ms > _STILL_TIMES * self._silent_ms_max
+        return reader != self._reader and known == beat and now_ms - since_ms > _STILL_TIMES * self.silent_ms_max
 
     def _look_at(self, beats: dict[str, int]) -> None:
         """Where this one could not look for long, the store was away, perhaps for all: nobody was silent then."""
         now_ms = self._clock.monotonic_ms()
-        is_late = now_ms - self._looked_ms > self._silent_ms_max / 2
+        is_late = now_ms - self._looked_ms > self.silent_ms_max / 2
         before, self._seen, self._looked_ms = {} if is_late else self._seen, {}, now_ms
         for reader, beat in beats.items():
             known, since_ms = before.get(reader, (-1, now_ms))
@@ -326,7 +326,7 @@ class SqlPart:
             return False
         if reader not in beats:
             return True
-        return self._clock.monotonic_ms() - self._seen[reader][1] > self._silent_ms_max
+        return self._clock.monotonic_ms() - self._seen[reader][1] > self.silent_ms_max
 
 
 def _dump(report: Report) -> str:

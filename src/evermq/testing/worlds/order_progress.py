@@ -36,6 +36,7 @@ class DistantPart:
     def __init__(self, part: MemoryPart, way: Way) -> None:
         self.part = part
         self.way = way
+        self.silent_ms_max = part.silent_ms_max
         self.record = part.record
 
     async def claim(self, lanes: Collection[int]) -> States:
