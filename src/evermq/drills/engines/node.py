@@ -32,6 +32,22 @@ def _group_of(pid: int) -> int:
     return 0 if state in ("Z", "X") and threads <= 1 else group
 
 
+def _descendants(pid: int) -> list[int]:
+    """The processes that one has started, and theirs, in whatever group."""
+    children: dict[int, list[int]] = {}
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            try:
+                parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # gone
+            children.setdefault(parent, []).append(int(each.name))
+    found = children.get(pid, [])
+    for each_pid in found:  # which grows meanwhile
+        found += children.get(each_pid, [])
+    return found
+
+
 def is_left(group: int) -> bool:
     """Whether any process of a group runs."""
     return any(_group_of(int(each.name)) == group for each in Path("/proc").iterdir() if each.name.isdigit())
@@ -44,6 +60,13 @@ def _is_still(pid: int) -> bool:
     except OSError:
         return not alive(pid)
     return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
+
+
+def _send(kill: Callable[[int, int], None], pid: int, number: signal.Signals) -> None:
+    try:
+        kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # gone, or only its unburied remains are left
 
 
 class Node:
@@ -74,6 +97,7 @@ class Node:
         self._ready_s, self._stop_s = ready_s, stop_s
         self._process: subprocess.Popen[bytes] | None = None
         self._log_from = 0
+        self._killed: list[int] = []  # with the process
 
     @property
     def pid(self) -> int:
@@ -130,7 +154,7 @@ class Node:
         """Let it stand still with its connections open (SIGSTOP): a thread in the midst of a call stops behind it."""
         self._signal(signal.SIGSTOP)
         until_s = time.monotonic() + _FREEZE_S_MAX
-        while self._process and not _is_still(self._process.pid) and time.monotonic() < until_s:
+        while not all(map(_is_still, self._pids())) and time.monotonic() < until_s:
             time.sleep(0.001)
 
     def thaw(self) -> None:
@@ -158,17 +182,29 @@ class Node:
         self._signal(signal.SIGKILL)  # children that outlived it
         self._bury()
 
+    def _pids(self) -> list[int]:
+        """The process and all that it started: the backends of PostgreSQL are in groups of their own."""
+        return [self._process.pid, *_descendants(self._process.pid)] if self._process else []
+
     def _signal(self, number: signal.Signals) -> None:
-        if self._process:
-            try:
-                os.killpg(self._process.pid, number)
-            except (ProcessLookupError, PermissionError):
-                pass  # gone, or only its unburied remains are left
+        """To its group; what no process is asked about reaches those in other groups as well."""
+        if not self._process:
+            return
+        others = _descendants(self._process.pid)
+        _send(os.killpg, self._process.pid, number)
+        if number is signal.SIGSTOP:
+            others = _descendants(self._process.pid)  # it starts no more by now
+        if number is not signal.SIGTERM:
+            for pid in others:
+                _send(os.kill, pid, number)
+        if number is signal.SIGKILL:
+            self._killed = others
 
     def _bury(self) -> None:
-        """Until the last process of the group is gone: only then are its ports and files free."""
+        """Until the last of its processes is gone: only then are its ports and files free."""
         if self._process:
             self._process.wait()
-            while is_left(self._process.pid):
+            while is_left(self._process.pid) or any(map(alive, self._killed)):
                 time.sleep(0.01)
+            self._killed = []
         self._pid_file.unlink(missing_ok=True)
