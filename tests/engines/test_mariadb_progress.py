@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay
+from tests.progress.shop import die, drill, outlive, overlap, pay, stand_still
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -24,6 +24,10 @@ async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(
     mariadb_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await overlap(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic, monkeypatch)
+
+
+async def test_server_that_stands_still_is_not_waited_for(mariadb_server: Engine, topic: str) -> None:
+    await stand_still(mariadb_server, topic)
 
 
 async def test_it_goes_on_after_the_server_died(mariadb_server: Engine, topic: str) -> None:

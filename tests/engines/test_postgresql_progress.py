@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay
+from tests.progress.shop import die, drill, outlive, overlap, pay, stand_still
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -25,6 +25,10 @@ async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(
     postgresql_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await overlap(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic, monkeypatch)
+
+
+async def test_server_that_stands_still_is_not_waited_for(postgresql_server: Engine, topic: str) -> None:
+    await stand_still(postgresql_server, topic)
 
 
 async def test_it_goes_on_after_the_server_died(postgresql_server: Engine, topic: str) -> None:

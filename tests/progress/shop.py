@@ -124,6 +124,25 @@ async def overlap(url: str, topic: str, patch: pytest.MonkeyPatch) -> None:
     await shop.dispose()
 
 
+async def stand_still(server: Engine, topic: str) -> None:
+    """The server of a reader's progress says nothing any more, and its connections stay."""
+    progress = SqlProgress(server.url(), topic)
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1])
+    node = server.leader("")
+    await asyncio.to_thread(node.freeze)
+    async with asyncio.timeout(60):
+        found = await asyncio.gather(one.settle({1: {"s.1": packed(1)}}), two.leave(), return_exceptions=True)
+    assert [type(each) for each in found] == [Unavailable] * 2
+    await asyncio.to_thread(node.thaw)
+    await one.settle({1: {"s.1": packed(1, 2)}})
+    assert await two.look([1]) == {1: {"s.1": packed(1, 2)}}
+    await asyncio.to_thread(node.freeze)
+    async with asyncio.timeout(60):
+        await progress.close()
+    await asyncio.to_thread(node.thaw)
+
+
 async def drill(server: Engine, directory: Path) -> None:
     """A drill over a topic whose progress is in a server's database: judged there, and nothing of it stays."""
     config = ladder(directory, progress=server.url())

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from evermq.errors import Misconfigured, Uncertain
 from evermq.port import Delivery
-from evermq.progress.database import Database, tame, with_driver
+from evermq.progress.database import LONG_MS_MAX, Database, tame, with_driver
 from evermq.progress.sql import SqlProgress
 from evermq.testing.history import Event, Recorder
 
@@ -62,7 +62,7 @@ class Effects:
 
     async def record(self, path: Path) -> None:
         """All effects so far, as a history."""
-        rows = await self._database.run(self._read)
+        rows = await self._database.run(self._read, answer_ms_max=LONG_MS_MAX)
         recorder = Recorder(path)
         recorder.record([Event(t, "handler_ok", id=id, group=group, via=via) for t, id, group, via in rows])
         recorder.close()
@@ -70,7 +70,7 @@ class Effects:
     async def drop(self) -> None:
         """Remove the table, if it was made here."""
         if self._is_made:
-            await self._database.run(self._drop)
+            await self._database.run(self._drop, answer_ms_max=LONG_MS_MAX)
             self._is_made = False
 
     async def close(self) -> None:

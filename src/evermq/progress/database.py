@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -15,9 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable, Uncertain
 
-__all__ = ["Database", "tame", "with_driver"]
+__all__ = ["LONG_MS_MAX", "Database", "tame", "with_driver"]
 
 T = TypeVar("T")
+LONG_MS_MAX = 60_000  # for what reads or removes much, and nothing waits for
+_ANSWER_MS_MAX = 5_000  # for a whole transaction
+_END_MS_MAX = 3_000  # for a driver to let go of a connection over which nothing comes
 _ASYNC = {
     "postgresql": "postgresql+asyncpg",
     "mysql": "mysql+asyncmy",
@@ -34,13 +37,15 @@ class Database:
     """url: as SQLAlchemy writes it; where it names no driver, an asynchronous one is taken. Raises Misconfigured.
 
     SQLite has a thread of its own here, which does a transaction in one go: an asynchronous driver would change threads
-    at every step of it.
+    at every step of it. Over a network a transaction is given up that does not end in time, with its connection: a
+    server that stands still, or a host that is gone without a word, says nothing.
     """
 
     def __init__(self, url: str) -> None:
         self._thread: ThreadPoolExecutor | None = None
         self._own: Engine | None = None
         self._shared: AsyncEngine | None = None
+        self._given_up: set[asyncio.Task[Any]] = set()
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite":
@@ -53,9 +58,9 @@ class Database:
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise Misconfigured(f"progress = {_without_password(url)!r}: {_said(error)}") from error
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, answer_ms_max: int = _ANSWER_MS_MAX) -> T:
         """Do this in a transaction. Raises Unavailable where the database does not answer, Uncertain where it did not
-        say whether it was done, Denied where it refuses this user."""
+        say whether it was done, Denied where it refuses this user. answer_ms_max: does not hold for SQLite."""
         is_worked = False
 
         def marked(connection: Connection) -> T:
@@ -66,8 +71,7 @@ class Database:
 
         try:
             if self._shared:
-                async with self._shared.begin() as connection:
-                    return await connection.run_sync(marked)
+                return await self._ended(self._transact_shared(self._shared, marked), answer_ms_max)
             return await self._run_in_thread(marked)
         except (OperationalError, InterfaceError, DBAPIError, OSError) as error:
             if is_worked:
@@ -77,11 +81,41 @@ class Database:
     async def close(self) -> None:
         """Let the connections go."""
         if self._shared:
-            await self._shared.dispose()
+            try:
+                await self._ended(self._shared.dispose(), _END_MS_MAX)
+            except (TimeoutError, Uncertain):
+                pass  # they end with the process
         if self._thread:
             self._thread.shutdown()
         if self._own:
             self._own.dispose()
+
+    async def _ended(self, work: Coroutine[Any, Any, T], wait_ms: int) -> T:
+        """Raises TimeoutError where it did not end in time and was ended instead, Uncertain where it does not even end
+        then."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait([task], timeout=wait_ms / 1000)
+        finally:
+            if not task.done():
+                task.cancel()
+                self._given_up.add(task)
+                task.add_done_callback(self._end)
+                await asyncio.wait([task], timeout=_END_MS_MAX / 1000)
+        if not task.done():
+            raise Uncertain(f"progress, perhaps written: no answer, and no end, within {wait_ms} ms")
+        if task.cancelled():
+            raise TimeoutError(f"no answer within {wait_ms} ms")
+        return task.result()
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._given_up.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was told that there was no answer
+
+    async def _transact_shared(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
 
     async def _run_in_thread(self, work: Callable[[Connection], T]) -> T:
         if self._thread is None:
@@ -116,7 +150,7 @@ def _named(error: Exception) -> EvermqError:
 
 
 def _said(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+    return (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0][:200]
 
 
 def _without_password(url: str) -> str:

@@ -16,7 +16,7 @@ from evermq.clock import Clock
 from evermq.errors import Fenced, Unavailable
 from evermq.numbers import producer_of
 from evermq.progress.collecting import alive_since
-from evermq.progress.database import Database
+from evermq.progress.database import LONG_MS_MAX, Database
 from evermq.progress.fresh import Fresh, drop_empty, fresh_of
 from evermq.progress.tables import claims, put, put_new, readers, settled, states
 from evermq.settled import Settled
@@ -69,7 +69,7 @@ class SqlPart:
         return await self._database.run(partial(self._look, lanes, streams))
 
     async def collect(self, streams: Mapping[int, Collection[str]], day: int) -> Collection[str]:
-        return await self._run(partial(self._collect, streams, day))
+        return await self._run(partial(self._collect, streams, day), answer_ms_max=LONG_MS_MAX)
 
     async def renew(self, report: Report) -> Renewed:
         self._beat += 1
@@ -253,12 +253,12 @@ class SqlPart:
             found[row.lane].setdefault(row.stream, Settled(floor=row.seq)).add(row.seq)
         return {lane: {name: each.pack() for name, each in streams.items()} for lane, streams in found.items()}
 
-    async def _run(self, work: Callable[[Connection], T]) -> T:
+    async def _run(self, work: Callable[[Connection], T], **limit: int) -> T:
         """One transaction at a time that changes what this reader has; after one that failed, nothing is taken as
         known."""
         async with self._turn:
             try:
-                return await self._database.run(work)
+                return await self._database.run(work, **limit)
             except BaseException:
                 self._fresh.forget()
                 raise

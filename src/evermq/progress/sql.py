@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Fenced, Unavailable, Uncertain
 from evermq.port import Delivery
-from evermq.progress.database import Database
+from evermq.progress.database import LONG_MS_MAX, Database
 from evermq.progress.part import SqlPart
 from evermq.progress.tables import metadata
 from evermq.settling import Report
@@ -64,7 +64,7 @@ class SqlProgress:
 
     async def drop(self, group: str = "") -> None:
         """Remove what is kept of the topic, of this group or of all; the tables stay. For what is read no more."""
-        await self.database.run(partial(self._drop, group))
+        await self.database.run(partial(self._drop, group), answer_ms_max=LONG_MS_MAX)
 
     async def close(self) -> None:
         await self.database.close()
@@ -78,7 +78,7 @@ class SqlProgress:
     async def _make(self) -> None:
         for attempt in range(3):  # another process may be making them
             try:
-                return await self.database.run(metadata.create_all)
+                return await self.database.run(metadata.create_all, answer_ms_max=LONG_MS_MAX)
             except (Unavailable, Uncertain):
                 if attempt == 2:
                     raise
