@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, select, text
+from sqlalchemy import event, inspect, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.util import await_only
@@ -18,7 +18,7 @@ from evermq.drills.conduct import hold
 from evermq.drills.engines.engine import Engine
 from evermq.drills.load import Load, run_load
 from evermq.drills.stage import Stage
-from evermq.errors import Fenced, Unavailable
+from evermq.errors import Fenced, Unavailable, Uncertain
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
@@ -137,8 +137,12 @@ async def stand_still(server: Engine, topic: str) -> None:
     await asyncio.to_thread(node.thaw)
     await one.settle({1: {"s.1": packed(1, 2)}})
     assert await two.look([1]) == {1: {"s.1": packed(1, 2)}}
-    await asyncio.to_thread(node.freeze)
+    engine = progress.database._shared
+    assert engine
+    event.listen(engine.sync_engine, "commit", lambda _: node.freeze())
     async with asyncio.timeout(60):
+        with pytest.raises(Uncertain, match="perhaps written: no answer"):
+            await one.settle({1: {"s.1": packed(1, 2, 3)}})
         await progress.close()
     await asyncio.to_thread(node.thaw)
 

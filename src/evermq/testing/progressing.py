@@ -124,6 +124,11 @@ async def _silent_reader_loses_its_lanes_and_one_that_lives_does_not(progress: P
 
 
 @_check
+async def _reader_is_told_how_long_it_may_be_silent(progress: Progress, clock: HandClock) -> None:
+    assert (await progress.join("g")).silent_ms_max == SILENT_MS
+
+
+@_check
 async def _reader_that_just_joined_is_not_taken_for_gone(progress: Progress, clock: HandClock) -> None:
     one = await progress.join("g")
     two = await progress.join("g")
