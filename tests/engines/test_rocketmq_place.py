@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.engines.any_engine import BILLED, billed
 from tests.engines.rocketmq_places import place_with
+from tests.ha.test_probe import Later
 
 from evermq.adapters.address import parse
 from evermq.adapters.open import open_place, open_queue
@@ -18,6 +19,7 @@ from evermq.adapters.rocketmq.protocol import NORMAL, service
 from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.rocketmq import RocketMQ, RocketMQSecured
 from evermq.errors import Denied, Misconfigured, NoSuchTopic, Rejected, TooLarge, Unavailable, Unsupported
+from evermq.ha.probe import PREFIX, TOPIC_MS_MAX, Probe
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Reader, Start
 from evermq.traits import Durable
@@ -68,6 +70,26 @@ async def test_group_is_dropped_apart_from_its_topic(place: RocketPlace, topic: 
     await place.drop_group(topic, f"{topic}-b")
     assert (await place.describe(topic)).groups == {}
     await place.drop(topic)
+
+
+async def test_probe_leaves_neither_topic_nor_group(place: RocketPlace, rocketmq_server: RocketMQ, topic: str) -> None:
+    clock = Later()
+    probe = Probe(lambda: open_place(rocketmq_server.url() + OPTIONS), f"{PREFIX}{topic}", clock=clock)
+    for _ in range(2):
+        assert await probe.trip() >= 0
+        clock.ahead_ms += TOPIC_MS_MAX
+        await probe.expire()
+    assert await probe.trip() >= 0
+    assert await _groups(place, topic) == {f"probe-{topic}"}
+    await probe.close()
+    assert not [name for name in await place.topics() if topic in name]
+    assert await _groups(place, topic) == set()
+
+
+async def _groups(place: RocketPlace, topic: str) -> set[str]:
+    """Those of a probe that brokers know."""
+    masters = (await place._admin.masters()).values()
+    return {name for name in [f"probe-{topic}"] for each in masters if await place._admin.has_group(name, each)}
 
 
 async def test_group_that_nobody_made_is_told_and_not_made(place: RocketPlace, topic: str) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from evermq.adapters.memory import MemoryPlace, MemoryQueue
 from evermq.adapters.memory.reader import MemoryReader
+from evermq.clock import SystemClock
 from evermq.errors import Denied, Unavailable
 from evermq.ha import probe as probe_module
 from evermq.ha.breaker import Pace, State
-from evermq.ha.probe import Probe
+from evermq.ha.probe import TOPIC_MS_MAX, Probe
 from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
 from evermq.lanes import lane_of
@@ -133,6 +134,26 @@ async def test_driver_that_cannot_even_be_cancelled_is_left_behind(monkeypatch: 
     assert await rung.place.topics() == []
 
 
+async def test_place_that_takes_its_time_to_close_is_closed_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RocketMQ's waits for the end of a long poll; what is cut off meanwhile keeps its connections."""
+    monkeypatch.setattr(probe_module, "_CLOSE_MS_MAX", 20)
+    rung, may_end, closed = Rung(), asyncio.Event(), asyncio.Event()
+
+    class Slow(Lasting):
+        async def close(self) -> None:
+            await may_end.wait()
+            closed.set()
+
+    rung.place = Slow()
+    probe = Probe(rung.connect, TOPIC)
+    await probe.trip()
+    await probe.close()
+    assert not closed.is_set()
+    may_end.set()
+    async with asyncio.timeout(5):
+        await closed.wait()
+
+
 async def test_message_that_does_not_come_back_is_a_failure() -> None:
     rung = Rung()
     probe = Probe(rung.connect, TOPIC, trip_ms_max=50)
@@ -143,6 +164,66 @@ async def test_message_that_does_not_come_back_is_a_failure() -> None:
     with pytest.raises(Unavailable, match="did not come back"):
         await probe.trip()
     await stealing
+
+
+class Later(SystemClock):
+    """Hours go by when they are told to."""
+
+    ahead_ms = 0
+
+    def monotonic_ms(self) -> int:
+        return super().monotonic_ms() + self.ahead_ms
+
+
+async def test_no_topic_is_kept_for_long_whether_there_are_trips_or_not() -> None:
+    rung, clock = Rung(), Later()
+    probe = Probe(rung.connect, TOPIC, clock=clock)
+    names = set[str]()
+    for _ in range(3):
+        await probe.trip()
+        await probe.expire()
+        [name] = await rung.place.topics()
+        names.add(name)
+        clock.ahead_ms += TOPIC_MS_MAX
+        await probe.expire()
+        assert await rung.place.topics() == []
+    assert len(names) == 3
+    await probe.close()
+
+
+async def test_topic_that_outlives_a_failure_is_as_old_as_it_was() -> None:
+    rung, clock = Rung(), Later()
+    probe = Probe(rung.connect, TOPIC, trip_ms_max=50, clock=clock)
+    await probe.trip()
+    clock.ahead_ms += TOPIC_MS_MAX - 60_000
+    thief = await (await rung.place.queue(TOPIC)).reader("probe-1")
+    stealing = asyncio.create_task(thief.read(count_max=9, wait_ms=1_000))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable):
+        await probe.trip()
+    await stealing
+    await thief.close()
+    await probe.trip()
+    clock.ahead_ms += 60_000
+    await probe.expire()
+    assert await rung.place.topics() == []
+
+
+async def test_group_goes_with_its_topic() -> None:
+    """There are engines that keep it."""
+    rung, dropped = Rung(), list[tuple[str, str]]()
+
+    class Keeping(Lasting):
+        async def drop_group(self, topic: str, group: str) -> None:
+            await super().drop_group(topic, group)
+            dropped.append((topic, group))
+
+    rung.place = Keeping()
+    probe = Probe(rung.connect, TOPIC)
+    await probe.trip()
+    await probe.close()
+    assert dropped == [(TOPIC, "probe-1")]
+    assert await rung.place.topics() == []
 
 
 class Servers(Lasting):
@@ -229,6 +310,21 @@ async def test_probe_brings_a_rung_back_that_no_traffic_tries() -> None:
     switch = await steered(rung, until=State.NORMAL)
     assert [change.state for change in switch.changes] == [State.DEGRADED, State.RETURNING, State.NORMAL]
     assert await rung.place.topics() == []
+
+
+async def test_rung_that_needs_no_probe_any_more_keeps_no_topic_for_ever() -> None:
+    rung, clock = Rung(), Later()
+    probe = Probe(rung.connect, TOPIC, clock=clock)
+    await probe.trip()
+    switch = Switch(["primary", "standby"], settings=Settings(probe_ms=5))
+    await Quorum(switch, None, host="h", name="n", probes={"primary": probe}).start()
+    assert await rung.place.topics() == [TOPIC]
+    clock.ahead_ms += TOPIC_MS_MAX
+    async with asyncio.timeout(20):
+        while await rung.place.topics():
+            await asyncio.sleep(0.005)
+    assert not switch.is_to_be_probed("primary")
+    await switch.close()
 
 
 async def test_while_the_probe_fails_it_stays_away_and_no_traffic_goes_there() -> None:

@@ -10,14 +10,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from evermq.adapters.address import Address
 from evermq.adapters.address import parse as parse_queue
-from evermq.adapters.open import open_place
 from evermq.adapters.secret import secret
 from evermq.clock import SYSTEM
+from evermq.compose.probes import probe_of
 from evermq.coordination.open import open as open_coordinator
 from evermq.coordination.open import parse
 from evermq.coordination.remembered import Remembered
@@ -26,12 +24,11 @@ from evermq.ha.agreement import decode
 from evermq.ha.breaker import Pace
 from evermq.ha.health import Limits
 from evermq.ha.host_rung import HostRung
-from evermq.ha.probe import PREFIX, Probe
 from evermq.ha.quorum import Quorum
 from evermq.ha.switch import Settings, Switch
-from evermq.port import Place, Queue
+from evermq.port import Queue
 
-__all__ = ["SwitchConfig", "connect", "drop_left_probes", "read_switch", "start_switch"]
+__all__ = ["SwitchConfig", "connect", "read_switch", "start_switch"]
 
 _PARTS: tuple[type, ...] = (Limits, Pace, Settings)
 _NUMBERS = {field.name: part for part in _PARTS for field in fields(part) if field.type == "int"}
@@ -121,7 +118,7 @@ async def start_switch(
     coordinator = await connect(config) if config.at else None
     host = config.host or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_-]", "-", host)[:100] + f".{os.getpid()}.{SYSTEM.token()}"
-    probes = {rung: _probe(urls[rung], address) for rung, address in there.items()}
+    probes = {rung: probe_of(urls[rung], address) for rung, address in there.items()}
     waits_for = {rung: rungs[rung] for rung in below if not isinstance(rungs[rung], HostRung)}
     backlogs = partial(_backlogs, waits_for, config.groups) if config.groups and waits_for else None
     await Quorum(switch, coordinator, host=host, name=name, probes=probes, backlogs=backlogs).start()
@@ -140,30 +137,3 @@ async def _backlog(queue: Queue, groups: Sequence[str]) -> dict[str, int] | None
             return {group: await queue.backlog(group) for group in groups}
     except (EvermqError, TimeoutError):
         return None
-
-
-def _probe(url: str, address: Address) -> Probe:
-    # The topic of a probe has one lane: what the URL demands of its own topic would refuse it.
-    options = [each for each in url.partition("?")[2].split("&") if each and not each.startswith("lanes=")]
-    place = f"{address.scheme}://{address.place}" + (f"?{'&'.join(options)}" if options else "")
-
-    async def connect_place() -> Place:
-        found = await open_place(place)
-        await drop_left_probes(found)
-        return found
-
-    return Probe(connect_place, f"{_of_this_host()}{os.getpid()}.{SYSTEM.token()}")
-
-
-async def drop_left_probes(place: Place) -> None:
-    """Drop the topics of probes whose processes, of this host, did not end in order."""
-    mine = _of_this_host()
-    for each in await place.topics():
-        pid = each.removeprefix(mine).partition(".")[0]
-        if each.startswith(mine) and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-            await place.drop(each)
-
-
-def _of_this_host() -> str:
-    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60]
-    return f"{PREFIX}{host}."

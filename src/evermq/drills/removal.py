@@ -15,7 +15,8 @@ from evermq.compose.build import place_of, urls_of
 from evermq.compose.config import Child, TopicConfig
 from evermq.compose.host import hosts_of
 from evermq.compose.ordering import open_progress
-from evermq.compose.switching import SwitchConfig, connect, drop_left_probes
+from evermq.compose.probes import drop_left_probes
+from evermq.compose.switching import SwitchConfig, connect
 from evermq.errors import Closed, EvermqError, NoSuchTopic
 from evermq.port import DropsGroups
 

@@ -162,6 +162,7 @@ class Quorum:
         """Try a rung while it is away, and a lower one now and then; where no probe may go, the traffic tries it."""
         pause_ms = self._switch.settings.probe_ms
         while True:
+            await probe.expire()
             if self._switch.is_to_be_probed(rung):
                 took_ms, error = 0, None
                 try:
