@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from evermq.coordination import held_file
 from evermq.coordination.file import FileCoordinator
 from evermq.coordination.open import open as open_coordinator
 from evermq.coordinator import Versioned
@@ -63,6 +65,53 @@ async def test_process_that_is_killed_or_frozen_is_no_member_and_holds_no_lease(
         await asyncio.sleep(0.02)
     other.kill()
     other.communicate()
+    await coordinator.close()
+
+
+@pytest.mark.parametrize(("end", "stays"), [(signal.SIGKILL, False), (signal.SIGSTOP, True), (signal.SIGCONT, True)])
+async def test_who_joins_takes_away_what_the_dead_left_and_nothing_else(end: int, stays: bool, tmp_path: Path) -> None:
+    other = child(tmp_path)
+    other.send_signal(end)
+    if end == signal.SIGKILL:
+        other.wait()
+    coordinator = await FileCoordinator.open(tmp_path)
+    await coordinator.join("one", b"", ttl_ms=1000)
+    assert set(os.listdir(tmp_path / "members")) == ({"one", "child"} if stays else {"one"})
+    other.kill()
+    other.communicate()
+    await coordinator.close()
+
+
+async def test_member_that_says_something_else_just_when_others_look_is_not_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = [await FileCoordinator.open(tmp_path) for _ in range(2)]
+    member = await one.join("one", b"1", ttl_ms=1_000)
+    is_locked, looked = held_file._is_locked, threading.Event()
+
+    def look(fd: int) -> bool:
+        if not looked.is_set():
+            looked.set()
+            asyncio.run_coroutine_threadsafe(member.update(b"2"), loop).result(5)
+        return is_locked(fd)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(held_file, "_is_locked", look)
+    await other.join("other", b"", ttl_ms=1_000)
+    assert await one.members() == {"one": b"2", "other": b""}
+    for each in (one, other):
+        await each.close()
+
+
+async def test_who_gives_up_joining_is_no_member(tmp_path: Path) -> None:
+    coordinator = await FileCoordinator.open(tmp_path)
+    joining = asyncio.ensure_future(coordinator.join("one", b"", ttl_ms=60_000))
+    await asyncio.sleep(0)
+    joining.cancel()
+    await asyncio.wait([joining])
+    await coordinator.join("other", b"", ttl_ms=1000)  # waits for the lock, if that is held
+    while "one" in await coordinator.members():
+        await asyncio.sleep(0.01)
     await coordinator.close()
 
 

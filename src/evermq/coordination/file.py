@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from evermq.coordination.held_file import HeldFile, content_of, living
+from evermq.coordination.held_file import HeldFile, content_of, is_left, living
 from evermq.coordinator import VALUE_BYTES_MAX, Lease, Membership, Versioned, is_version
 from evermq.errors import Closed, Denied, EvermqError, Fenced, TooLarge, Unavailable
 from evermq.topics import check_entry
@@ -79,8 +79,13 @@ class FileCoordinator:
     async def join(self, name: str, value: bytes, *, ttl_ms: int) -> Membership:
         self._check()
         path = self._directory / "members" / check_entry(name)
-        with _typed(path):
-            return self._keep(HeldFile.take(path, value, ttl_ms), ttl_ms, 0, remove=True)
+        entering = asyncio.ensure_future(asyncio.to_thread(self._enter, path, value, ttl_ms))
+        try:
+            held = await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            entering.add_done_callback(_give_back)  # a thread goes on
+            raise
+        return self._keep(held, ttl_ms, 0, remove=True)
 
     async def members(self) -> dict[str, bytes]:
         self._check()
@@ -143,6 +148,14 @@ class FileCoordinator:
                 return None
             return HeldFile.take(path, b"%d" % (_count(path) + 1), ttl_ms)
 
+    def _enter(self, path: Path, value: bytes, ttl_ms: int) -> HeldFile:
+        """And take away what members left that were killed, which all who count would read for ever."""
+        with _typed(path), self._alone():
+            for each in path.parent.iterdir():
+                if not each.name.startswith(".") and is_left(each):
+                    each.unlink(missing_ok=True)
+            return HeldFile.take(path, value, ttl_ms)
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -193,6 +206,11 @@ class _Kept:
         while True:
             await asyncio.sleep(pause_s)
             self._held.stamp()
+
+
+def _give_back(entered: asyncio.Future[HeldFile]) -> None:
+    if not entered.cancelled() and not entered.exception():
+        entered.result().drop(remove=True)
 
 
 def _count(path: Path) -> int:

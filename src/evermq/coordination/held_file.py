@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-__all__ = ["HeldFile", "content_of", "living"]
+__all__ = ["HeldFile", "content_of", "is_left", "living"]
 
 
 class HeldFile:
@@ -49,14 +49,7 @@ class HeldFile:
     @property
     def mine(self) -> bool:
         """Whether the file at the path is still the one that is held here."""
-        if self._fd < 0:
-            return False
-        try:
-            there = self._path.stat()
-        except OSError:
-            return False
-        here = os.fstat(self._fd)
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        return self._fd >= 0 and _is_at(self._fd, self._path)
 
     def stamp(self) -> None:
         """Say that the holder lives."""
@@ -89,12 +82,34 @@ def living(path: Path) -> bytes | None:
         os.close(fd)
 
 
+def is_left(path: Path) -> bool:
+    """Whether its holder is dead: one that lives, though frozen, has locked it before it came to be there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _is_locked(fd) and _is_at(fd, path)  # else a holder has just said something else, in another file
+    finally:
+        os.close(fd)
+
+
 def content_of(path: Path) -> bytes:
     """What the file says, or said when its holder left it; empty where there is none."""
     try:
         return path.read_bytes().partition(b"\n")[2]
     except FileNotFoundError:
         return b""
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether it is the file that the path leads to."""
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _read(fd: int) -> bytes:
