@@ -2,7 +2,8 @@
 
 AMQP has no way to list anything, and the management interface is a plugin that users of a topic have no right to. The
 message is JSON: for each topic its lanes, its groups, and a number that rises with every change; a topic that was
-dropped stays as a number without lanes. Should a crash leave two messages there, the higher number of each topic wins.
+dropped stays for an hour, as a number without lanes. Should a crash leave two messages there, the higher number of each
+topic wins.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from evermq.errors import Damaged, Unavailable, Uncertain
 __all__ = ["Registry"]
 
 _PAUSE_MS = 10.0
+_DROPPED_MS_MAX = 3_600_000  # a connection that is dead gives back what it held long before
 _Record = dict[str, Any]
 
 
@@ -70,7 +72,8 @@ class Registry:
     async def forget(self, name: str) -> None:
         """Strike a topic out."""
         async with self._held() as (records, channel):
-            records[name] = {"number": records.get(name, {}).get("number", 0) + 1}
+            number = records.get(name, {}).get("number", 0) + 1
+            records[name] = {"number": number, "dropped_ms": SYSTEM.now_ms()}
             await self._write(channel, records)
 
     @asynccontextmanager
@@ -118,7 +121,7 @@ class Registry:
 
     async def _write(self, channel: Channel, records: dict[str, _Record]) -> None:
         properties = commands.Basic.Properties(delivery_mode=2, content_type="application/json")
-        body = json.dumps(records, sort_keys=True).encode()
+        body = json.dumps(_remembered(records), sort_keys=True).encode()
         publish = channel.basic_publish(body, routing_key=self._queue, properties=properties, mandatory=True)
         try:
             await self._link.ask(publish, f"write {self._queue}")
@@ -131,6 +134,16 @@ def _topics(records: dict[str, _Record]) -> dict[str, Topic]:
         name: Topic(name, record["lanes"], tuple(record["groups"]))
         for name, record in records.items()
         if "lanes" in record
+    }
+
+
+def _remembered(records: dict[str, _Record]) -> dict[str, _Record]:
+    """Without topics that were dropped long ago."""
+    now_ms = SYSTEM.now_ms()
+    return {
+        name: record
+        for name, record in records.items()
+        if "lanes" in record or abs(now_ms - record.get("dropped_ms", 0)) < _DROPPED_MS_MAX
     }
 
 
@@ -147,7 +160,7 @@ def _decoded(body: bytes, queue: str) -> dict[str, _Record]:
     try:
         records: dict[str, _Record] = json.loads(body)
         for record in records.values():
-            record["number"] + 0
+            record["number"] + record.get("dropped_ms", 0)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(f"queue {queue} holds something that is no list of evermq's topics: {error}") from error
     return records
