@@ -17,6 +17,7 @@ from evermq.adapters.open import open_log
 from evermq.errors import NoSuchTopic, Unavailable, Unsupported
 from evermq.ha import retained
 from evermq.ha.retained import Retained
+from evermq.lanes import lane_of
 from evermq.message import Message
 from evermq.numbers import SEQ, lane_of_stream, number_of
 from evermq.position import Position
@@ -36,8 +37,10 @@ class Rung(MemoryQueue):
         self.left: dict[str, int] = dict.fromkeys(GROUPS, 0)
         self.error: Exception | None = None
         self.has_ends = True
+        self.asked: set[str | None] = set()
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
+        self.asked.add(lane)
         if self.error:
             raise self.error
         return self.left[group]
@@ -122,6 +125,18 @@ async def test_what_the_rung_has_lost_is_sent_again(host: Host) -> None:
     assert await host.look() == []
     host.rung.left["billing"] = 0
     assert await host.look() == [1, 2, 3]
+
+
+async def test_rung_is_asked_for_the_lanes_in_which_it_keeps_the_keys(host: Host) -> None:
+    """Whichever lanes the numbers have: how many the rung has was perhaps not known when they were given."""
+    key = delivery(1).message.key
+    assert key
+    assert lane_of(key, 4) != lane_of_stream(STREAM) % 4
+    await host.kept(1, 2, 3)
+    host.rung.left = {"audit": 3, "billing": 3}
+    await host.look()
+    await host.look()
+    assert host.rung.asked == {None, str(lane_of(key, 4))}
 
 
 async def test_backlog_of_what_nobody_holds_proves_no_loss(host: Host) -> None:

@@ -40,7 +40,7 @@ class Copy:
 
     @property
     def lane(self) -> int:
-        """Of its number; on a rung with fewer lanes the remainder."""
+        """Of its number; on a rung its key says which."""
         return lane_of_stream(self.number.stream)
 
     def was_sent(self, now_ms: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evermq.errors import Misconfigured, NoSuchTopic
+from evermq.settling import Identified
 from evermq.testing.conformance.bench import Bench, bodies, raised
 from evermq.testing.conformance.chapter import Chapter
 from evermq.testing.conformance.needs import Need
@@ -84,10 +85,11 @@ async def topic_that_does_not_exist_is_told(bench: Bench) -> None:
 
 @place(Need.PLACE)
 async def dropped_topic_is_gone(bench: Bench) -> None:
-    """Made again, it is empty and knows no group."""
+    """Made again, it is empty and knows no group, and where it tells who it is, it is another one."""
     topic = f"{bench.topic}-gone"
     await bench.place.create(topic)
     queue = await bench.place.queue(topic)
+    before = queue.topic_id if isinstance(queue, Identified) else None
     await queue.append([bench.message("old")])
     await (await queue.reader("one")).close()
     await queue.close()
@@ -95,6 +97,7 @@ async def dropped_topic_is_gone(bench: Bench) -> None:
     assert topic not in await bench.place.topics()
     await bench.place.create(topic)
     again = await bench.place.queue(topic)
+    assert before is None or (isinstance(again, Identified) and again.topic_id not in ("", before))
     assert await again.backlog("one") == 0
     await again.append([bench.message("new")])
     assert bodies(await bench.take(await again.reader("one"), 1)) == [b"new"]
