@@ -162,12 +162,13 @@ class Scatters(Protocol):
 
 @runtime_checkable
 class Relaned(Protocol):
-    """A queue whose lanes may change in number, so that one key has messages in lanes of before and of now. Those of
-    before are read to their end first, which keeps the order of keys."""
+    """A queue that does not read everything at once. Where lanes may change in number, so that one key has messages in
+    lanes of before and of now, those of before are read to their end first, which keeps the order of keys; where only
+    so much can be noted of what is settled out of turn, a lane is read so far that no more would come again."""
 
     def read_at_once(self) -> None:
-        """Not so from the next reader on: somebody above keeps the order, who may need what is in the new lanes before
-        he can settle what is in the old ones."""
+        """Not so from the next reader on: somebody above keeps the order, and drops what comes again. He may need what
+        is behind before he can settle what is before it."""
         ...
 
 

@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.progress import unpack
 from evermq.message import NO_HEADERS, Message
@@ -14,6 +15,12 @@ ID = "topic"
 
 def message(offset: int, key: bytes | None = None) -> Message:
     return Message(str(offset), key, b"", NO_HEADERS, 0)
+
+
+class Reader:
+    is_waiting = False
+
+    def wake(self) -> None: ...
 
 
 def lane_at(low: int = 0, metadata: str = "") -> Lane:
@@ -140,6 +147,23 @@ def test_restart_repeats_no_more_than_a_window_however_little_a_commit_can_tell(
     assert 100 < len(settled.intersection(handed_out(again, count_max=5_000))) <= 1_000
     lane.settle([offset for offset, _ in rows])
     assert handed_out(lane, count_max=100, window=1_000)
+
+
+def test_group_above_which_doubles_are_dropped_reads_on() -> None:
+    handed: dict[bool, int] = {}
+    for at_once in (False, True):
+        group, reader = Group("g", 1_000, at_once=at_once), Reader()
+        group.readers[reader] = {}
+        lane = lane_at()
+        lane.snapshot(ID, bytes_max=200)
+        lane.add([(offset, message(offset)) for offset in range(10_000)])
+        group.assign([lane])
+        while taken := group.take(reader, 100, 0):
+            offsets = [offset for _, rows, _ in taken for offset, _ in rows]
+            handed[at_once] = handed.get(at_once, 0) + len(offsets)
+            group.settle(reader, {0: [offset for offset in offsets if offset % 20]})
+    assert handed[False] < 3_000
+    assert handed[True] == 10_000
 
 
 @pytest.mark.parametrize("seed", range(300))

@@ -1,4 +1,4 @@
-"""Readers that nobody got."""
+"""Readers that nobody got, and what is told to those that somebody gets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from evermq.adapters.kafka.queue import KafkaQueue
+from evermq.settling import Relaned
 
 
 class Reader:
@@ -22,7 +23,7 @@ async def test_reader_that_was_opened_for_a_caller_who_gave_up_is_closed() -> No
     """Else it would keep its lanes, and nobody would read them."""
     opened: list[Reader] = []
 
-    async def read(*_: Any) -> Reader:
+    async def read(*_: Any, **__: Any) -> Reader:
         opened.append(Reader())
         return opened[-1]
 
@@ -35,3 +36,20 @@ async def test_reader_that_was_opened_for_a_caller_who_gave_up_is_closed() -> No
     with pytest.raises(asyncio.CancelledError):
         await opening
     assert [each.closed for each in opened] == [True]
+
+
+async def test_group_is_told_that_somebody_above_drops_what_comes_again() -> None:
+    told: list[bool] = []
+
+    async def read(*_: Any, at_once: bool) -> Reader:
+        told.append(at_once)
+        return Reader()
+
+    place: Any = SimpleNamespace(read=read, check=lambda: None)
+    topic: Any = SimpleNamespace(lanes=1, batch_bytes=1, name="orders", traits=None)
+    queue = KafkaQueue(place, topic)
+    assert isinstance(queue, Relaned)
+    await queue.reader("billing")
+    queue.read_at_once()
+    await queue.reader("billing")
+    assert told == [False, True]

@@ -8,6 +8,7 @@ Lanes come and go in the consumer's thread, everything else happens in the loop:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Condition
 from typing import Protocol
@@ -29,11 +30,13 @@ class Member(Protocol):
 
 
 class Group:
-    """readers: those that are open, with the lanes that each holds. lock: wakes who waits for a lane to be settled."""
+    """readers: those that are open, with the lanes that each holds. lock: wakes who waits for a lane to be settled.
+    at_once: somebody above drops what is handed out again, so that as much may be done as no commit can tell."""
 
-    def __init__(self, name: str, window: int) -> None:
+    def __init__(self, name: str, window: int, *, at_once: bool = False) -> None:
         self.name = name
         self.window = window
+        self._untold_max = sys.maxsize if at_once else window
         self.lock = Condition()
         self.lanes: dict[int, Lane] = {}
         self.readers: dict[Member, dict[int, None]] = {}
@@ -51,7 +54,7 @@ class Group:
                 lane = lanes[(self._first + i) % len(lanes)]
                 if not (lane.buffered or lane.returned or lane.parks) or not self._may_read(reader, lane):
                     continue
-                rows, attempts = lane.take(count_max, now_ms, self.window)
+                rows, attempts = lane.take(count_max, now_ms, self.window, self._untold_max)
                 if rows:
                     found.append((lane, rows, attempts))
                     count_max -= len(rows)

@@ -113,16 +113,19 @@ class Lane:
             self.next = offset
             self.dirty = True
 
-    def take(self, count_max: int, now_ms: int, window: int) -> tuple[list[Row], list[int] | None]:
+    def take(
+        self, count_max: int, now_ms: int, window: int, untold_max: int | None = None
+    ) -> tuple[list[Row], list[int] | None]:
         """Hand out rows, and their attempts (None: the first of each): what comes again first, then what is new.
 
-        window: of what is new only so much that no more than this is open, nor done while no commit can tell it.
+        Of what is new only so much that no more than `window` are open, and no more than `untold_max`, as many if it is
+        None, are done and no commit can tell it.
         """
         taken = self._take_again(count_max, now_ms) if self.returned or self.parks else []
         self.out.update(taken)
         room = min(count_max - len(taken), window - self.open_count)
         if self.fresh_at < len(self.fresh) and room > 0 and not (self.returned or self.is_full):
-            fresh = self._take_fresh(room, window)
+            fresh = self._take_fresh(room, window if untold_max is None else untold_max)
             self.out.update(fresh)
             taken += fresh
         if not self.attempts:
@@ -198,13 +201,13 @@ class Lane:
                     del self.parks[key]
         return taken
 
-    def _take_fresh(self, count_max: int, window: int) -> list[Row]:
+    def _take_fresh(self, count_max: int, untold_max: int) -> list[Row]:
         """New rows that may be open, without those that have to wait behind a parked one of their key."""
         start = self.fresh_at
         rows = self.fresh[start : start + count_max]
         if rows[-1][0] >= self.open_to:
             untold = untold_count(self.done.low, self.done.ranges(), bytes_max=self.bytes_max)
-            self.open_to = rows[0][0] + window - untold
+            self.open_to = rows[0][0] + untold_max - untold
             rows = [row for row in rows if row[0] < self.open_to]
             self.is_full = not rows
         self.fresh_at = start + len(rows)

@@ -46,7 +46,7 @@ _TRIES = 3
 
 class Membership:
     """Open it with `open`; it ends by itself when its last reader leaves. starts: where lanes begin that the group
-    has committed nothing of; others begin at their oldest message."""
+    has committed nothing of; others begin at their oldest message. at_once: see `Group`."""
 
     def __init__(
         self,
@@ -56,8 +56,10 @@ class Membership:
         starts: Mapping[int, int],
         offsets: Offsets,
         clock: Clock = SYSTEM,
+        *,
+        at_once: bool = False,
     ) -> None:
-        self.group = Group(group, settings.window)
+        self.group = Group(group, settings.window, at_once=at_once)
         self.commits = Commits(self.group, topic, settings.group_prefix + group, offsets, clock)
         self._clock = clock
         self._settings = settings

@@ -137,7 +137,7 @@ class KafkaPlace:
         if self._closed:
             raise Closed("this place was closed: open another one")
 
-    async def read(self, topic: Topic, group: str, start: Start) -> KafkaReader:
+    async def read(self, topic: Topic, group: str, start: Start, *, at_once: bool = False) -> KafkaReader:
         """A reader; the first one of a group makes this process a member, and the group if it is new."""
         key = (topic.name, group)
         async with self._opening.setdefault(key, asyncio.Lock()):
@@ -147,7 +147,7 @@ class KafkaPlace:
                     await membership.end()
                 await self.look(topic)
                 starts = await self._starts(topic, group, start)
-                membership = Membership(self.settings, topic, group, starts, self.offsets, self.clock)
+                membership = Membership(self.settings, topic, group, starts, self.offsets, self.clock, at_once=at_once)
                 self._memberships[key] = membership
                 await membership.open()
             return KafkaReader(membership, self.clock)

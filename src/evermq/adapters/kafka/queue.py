@@ -36,6 +36,7 @@ class KafkaQueue:
         self._opening: set[asyncio.Task[KafkaReader]] = set()
         self._closed = False
         self._turn = 0
+        self._at_once = False
         self._lane_of = LaneOf(topic.lanes)
         self._batch_bytes = topic.batch_bytes
         self._sending = 0
@@ -95,6 +96,10 @@ class KafkaQueue:
             raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {len(lanes) - 1}')
         return await self._place.backlog(self._topic, check_group(group), None if lane is None else int(lane))
 
+    def read_at_once(self) -> None:
+        """See `evermq.settling.Relaned`."""
+        self._at_once = True
+
     async def end(self, lane: str) -> int:
         """See `evermq.settling.Bounded`."""
         self._check()
@@ -112,7 +117,7 @@ class KafkaQueue:
                 await self._quiet.wait()
 
     async def _open(self, group: str, start: Start) -> KafkaReader:
-        reader = await self._place.read(self._topic, group, start)
+        reader = await self._place.read(self._topic, group, start, at_once=self._at_once)
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
         return reader
