@@ -7,15 +7,16 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from reprlib import repr as short
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from evermq.client.bounds import check_kind, check_queue, check_whole
 from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
 from evermq.client.producer_batch import made_of
 from evermq.clock import SYSTEM
-from evermq.errors import Closed, Damaged
+from evermq.errors import Closed, Damaged, EvermqError, Misconfigured
 from evermq.message import Message, MessageFactory
 from evermq.port import AppendsBlocking, Delivery, Reader, Start
 from evermq.port import Queue as AsyncQueue
@@ -27,6 +28,7 @@ _log = logging.getLogger("evermq.consumer")
 _PAUSE_MS = 200
 _WAIT_MS = 1_000
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -35,6 +37,7 @@ class _Loop:
 
     _lock = threading.Lock()
     _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
     _pid = 0
 
     @classmethod
@@ -43,20 +46,28 @@ class _Loop:
             if cls._loop is None:
                 cls._loop = asyncio.new_event_loop()
                 cls._pid = os.getpid()
-                threading.Thread(target=cls._loop.run_forever, name="evermq-blocking", daemon=True).start()
+                cls._thread = threading.Thread(target=cls._loop.run_forever, name="evermq-blocking", daemon=True)
+                cls._thread.start()
             if cls._pid != os.getpid():
                 raise Closed("evermq.client.blocking was used before a fork: use it first in the child")
+            if cls._thread is threading.current_thread():
+                raise Misconfigured(
+                    "evermq.client.blocking was used in its own loop, by a handler that is a coroutine function, say, "
+                    "and would wait for itself: make that a plain function, or use evermq.client instead"
+                )
             return cls._loop
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in the loop behind the scenes and wait for it; also to open a queue: `run(evermq.open(url))`.
 
-    A KeyboardInterrupt cancels it.
+    A KeyboardInterrupt cancels it. Raises Misconfigured in that loop itself.
     """
+    if not asyncio.iscoroutine(work):
+        raise Misconfigured(f"{short(work)} is not to be run: give a coroutine, as evermq.open(url) is one")
     try:
         loop = _Loop.get()
-    except Closed:
+    except EvermqError:
         work.close()  # else Python warns that nobody awaited it
         raise
     future = asyncio.run_coroutine_threadsafe(work, loop)
@@ -67,8 +78,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def _wait_for(work: Awaitable[T]) -> T:
-    return await work
+async def _call(verb: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> T:
+    """In the loop, so that nothing is begun where that cannot be used."""
+    return await verb(*args, **options)
 
 
 class Queue:
@@ -89,13 +101,13 @@ class Queue:
         return self.queue.name
 
     def backlog(self, group: str, lane: str | None = None) -> int:
-        return run(_wait_for(self.queue.backlog(group, lane)))
+        return run(_call(self.queue.backlog, group, lane))
 
     def close(self) -> None:
-        run(_wait_for(self.queue.close()))
+        run(_call(self.queue.close))
 
     def _append(self, messages: Sequence[Message]) -> Sequence[Position]:
-        return run(_wait_for(self.queue.append(messages)))
+        return run(_call(self.queue.append, messages))
 
 
 class Producer:
@@ -166,11 +178,11 @@ class Consumer:
 
     def ack(self, *deliveries: Delivery) -> None:
         """Done with these."""
-        run(_wait_for(self._open().ack(deliveries)))
+        run(_call(self._open().ack, deliveries))
 
     def release(self, *deliveries: Delivery, delay_ms: int = 0) -> None:
         """Let these come again."""
-        run(_wait_for(self._open().release(deliveries, delay_ms=delay_ms)))
+        run(_call(self._open().release, deliveries, delay_ms=delay_ms))
 
     def handle(self, handler: Callable[[Delivery], Any], **options: Any) -> None:
         """Hand every message to `handler` until a KeyboardInterrupt, which goes up once what is held is finished, as
@@ -186,7 +198,7 @@ class Consumer:
         if not self._closed:
             self._closed = True
             if self._reader:
-                run(_wait_for(self._reader.close()))
+                run(_call(self._reader.close))
 
     def __iter__(self) -> Iterator[Delivery]:
         pace, count = Pace(SYSTEM, 1, self._batch_count_max), 0
@@ -207,7 +219,7 @@ class Consumer:
 
     def _read(self, count_max: int, wait_ms: int) -> list[Delivery]:
         try:
-            return run(_wait_for(self._open().read(count_max=count_max, wait_ms=wait_ms)))
+            return run(_call(self._open().read, count_max=count_max, wait_ms=wait_ms))
         except Damaged as error:
             _log.warning("group %s: %s", self._group, error)
             run(SYSTEM.sleep(_PAUSE_MS))  # where it cannot go on, it is the same damage again
@@ -217,5 +229,5 @@ class Consumer:
         if self._closed:
             raise Closed("this consumer was closed: make another one")
         if self._reader is None:
-            self._reader = run(_wait_for(self._queue.reader(self._group, start=self._start)))
+            self._reader = run(_call(self._queue.reader, self._group, start=self._start))
         return self._reader
