@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from reprlib import repr as short
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Rejected
@@ -65,8 +65,8 @@ class MessageFactory:
         delay_ms: int = 0,
         id: str | None = None,
     ) -> Message:
-        """Return a new message; text is encoded as UTF-8, `delay_ms` becomes the deliver-at header.
-        Raises Rejected."""
+        """Return a new message; text is encoded as UTF-8, a bytearray or memoryview copied, and `delay_ms` becomes the
+        deliver-at header. Raises Rejected."""
         return self.make(body, key, headers, delay_ms, id)
 
     def make(
@@ -85,14 +85,19 @@ class MessageFactory:
             return _new_message(
                 (
                     id or f"{self._prefix}{self._next_number()}",
-                    key.encode() if isinstance(key, str) else key,
-                    body.encode() if isinstance(body, str) else body,
+                    key.encode() if isinstance(key, str) else key if key is None or type(key) is bytes else _fixed(key),
+                    body if type(body) is bytes else body.encode() if isinstance(body, str) else _fixed(body),
                     headers or NO_HEADERS,
                     now_ms,
                 )
             )
         except (TypeError, UnicodeEncodeError) as error:
             raise _unfit(body, key, headers, delay_ms, error) from error
+
+
+def _fixed(value: Any) -> Any:
+    """As it is now, for all time; what are no bytes is for the queue to refuse."""
+    return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
 def _unfit(body: object, key: object, headers: object, delay_ms: object, error: Exception) -> Rejected:

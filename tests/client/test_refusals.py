@@ -1,5 +1,6 @@
 """What cannot be sent is Rejected by whichever face it was given to, and the error says what was wrong with it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,19 @@ async def test_one_way_send_is_refused_at_once_or_tells_its_outcome(wrong: dict[
     [outcome] = outcomes
     with pytest.raises(Rejected, match=said):
         raise outcome
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_body_that_may_change_is_stored_as_it_was_when_it_was_sent(kind: Any, tmp_path: Path) -> None:
+    for url in (f"memory://{kind.__name__}/t", f"log://{tmp_path}/t"):
+        queue = await evermq.open(url)
+        async with Producer(queue) as producer:
+            body, key = bytearray(b"hello"), bytearray(b"key")
+            producer.send_nowait(kind(body), key=kind(key))
+            body[:], key[:] = b"WORLD", b"yek"
+        [delivery] = await (await queue.reader("g")).read(count_max=2, wait_ms=1_000)
+        assert (delivery.message.body, delivery.message.key) == (b"hello", b"key")
+        await queue.close()
 
 
 @pytest.mark.parametrize(("wrong", "said"), MANY)
