@@ -35,13 +35,14 @@ class Producer:
     batch_count_max, batch_bytes_max: bounds of one append. linger_ms: how long a first message waits for others, unless
     they fill an append before (0: until the end of this turn of the loop). memory_bytes_max: of messages not yet
     settled, with 256 bytes for each beside body, key and headers; beyond it sends wait their turn and one-way sends
-    raise Overloaded. retry_ms_max: how long a batch that is Unavailable or Uncertain
-    is sent again, under the same ids and before anything later (0: the error goes to the callers at once).
-    on_outcome(message, outcome): called for each one-way send; what it raises goes to the loop's exception handler.
+    raise Overloaded. retry_ms_max: how long a batch that is Unavailable or Uncertain is sent again, under the same ids
+    and before anything later (0: the error goes to the callers at once). on_outcome(message, outcome): called for each
+    one-way send; what it raises goes to the loop's exception handler.
 
     One append is under way at a time, or several where the queue orders them itself (`OrdersAppends`), so messages
-    keep the order in which they were sent. A send that is cancelled may still go out. Leaving the `async with` block
-    flushes.
+    keep the order in which they were sent. What the queue refuses fails alone. A send that is cancelled may still go
+    out. Leaving the `async with` block flushes. It belongs to the event loop of its first send, and is closed when the
+    tasks of that are cancelled.
     """
 
     def __init__(
