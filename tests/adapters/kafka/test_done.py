@@ -12,9 +12,9 @@ NUMBERS = st.integers(START - 5, START + 60)
 ACTS = st.lists(st.tuples(NUMBERS, st.integers(-2, 20)) | st.lists(NUMBERS, max_size=12), max_size=40)
 
 
-@given(ACTS)
-def test_as_a_set(acts: list[tuple[int, int] | list[int]]) -> None:
-    done, model = Done(START), {*range(START)}
+@given(ACTS, st.sampled_from([1, 2, 7, 16, 1_000]))
+def test_as_a_set(acts: list[tuple[int, int] | list[int]], near: int) -> None:
+    done, model = Done(START, near), {*range(START)}
     for act in acts:
         if isinstance(act, tuple):
             start, length = act
