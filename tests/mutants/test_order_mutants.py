@@ -188,7 +188,7 @@ def ends_are_told_of_lanes_that_were_changed(patch: Patch) -> None:
 
 
 def silent_reader_keeps_its_claims(patch: Patch) -> None:
-    patch.setattr(MemoryPart, "is_silent", property(lambda self: self._left))
+    patch.setattr(MemoryPart, "_is_gone", lambda self, other: other._left)
 
 
 def released_message_leaves_its_successors(patch: Patch) -> None:
@@ -323,7 +323,7 @@ MUTANTS = [
     Mutant("refused number has no void", "stuck", "order-refused", refused_number_has_no_void),
     Mutant("uncertain number is given up", "stuck", "order-nothing-left", uncertain_number_is_given_up),
     Mutant("pump sends no void", "stuck", "order-dead-letters", pump_sends_no_void),
-    Mutant("mark is apart from the effect", "doubled", "order-effects", mark_is_apart_from_the_effect),
+    Mutant("mark is apart from the effect", "doubled", "order-effects", mark_is_apart_from_the_effect, 120),
     Mutant("settled numbers are forgotten", "doubled", "order-long-outage", settled_numbers_are_forgotten),
     Mutant("absence is never proved: lost", "stuck", "order-tail-lost", absence_is_never_proved),
     Mutant("absence is never proved: progress", "stuck", "order-progress-lost", absence_is_never_proved),

@@ -6,7 +6,7 @@ from evermq.testing.world import run_world
 from evermq.testing.worlds.order import PLANS
 
 SEEDS = 8
-MORE_SEEDS = {"groups": 30, "lanes": 30, "restarts": 30}
+MORE_SEEDS = {"groups": 30, "lanes": 30, "restarts": 30, "cut-off": 60}
 EXPECTED = {
     "refused": {"send_fail", "voids"},
     "nothing-left": {"send_fail", "voids"},

@@ -40,8 +40,11 @@ def admin(*codes: int) -> Admin:
 class Slow:
     """A cluster that has a topic, of which the leader hears after it was asked so many times."""
 
-    def __init__(self, hears_after: int, *, is_there: bool = True) -> None:
+    def __init__(
+        self, hears_after: int, *, is_there: bool = True, says: int = KafkaError.UNKNOWN_TOPIC_OR_PART
+    ) -> None:
         self.left = hears_after
+        self.says = says
         self.error = None if is_there else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def poll(self, wait_s: float) -> None:
@@ -55,15 +58,18 @@ class Slow:
         found: Future[Any] = Future()
         self.left -= 1
         if self.left >= 0:
-            found.set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+            found.set_exception(KafkaException(KafkaError(self.says)))
         else:
             found.set_result(SimpleNamespace(offset=7))
         return dict.fromkeys(asked, found)
 
 
-async def test_leader_that_has_not_heard_of_a_topic_yet_is_asked_again() -> None:
+@pytest.mark.parametrize(
+    "says", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._NOENT]
+)
+async def test_leader_that_has_not_heard_of_a_topic_yet_or_is_not_there_yet_is_asked_again(says: int) -> None:
     made = admin()
-    made._opened = Slow(2)
+    made._opened = Slow(2, says=says)
     assert await made.bounds("orders", [0], OffsetSpec.latest()) == {0: 7}
 
 

@@ -35,6 +35,7 @@ _PASSING = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError._NOENT,  # "No leaders found": a broker that was away has not told yet that it is back
 )
 _OF_BROKERS = {
     "cleanup.policy": "log.cleanup.policy",
