@@ -25,7 +25,7 @@ from rig.environment import disk, machine, versions
 
 BARE = [*redis_lanes.NUMBERS, "plain", "keyed"]
 NUMBERS = [*BARE, "F5", "F6", "drain", "live"]
-COUNT = 64_000
+COUNT = 256_000  # with fewer, the end of a run counts, at which readers wait for more
 PLAIN_PER_S, KEYED_PER_S = 100_000, 50_000
 BACKLOG, LIVE_PER_S = 60_000, 5_000
 

@@ -16,7 +16,7 @@ from rig.contender import Case
 from rig.environment import disk, machine, versions
 
 NUMBERS = ["F1", "F2", "F3", "F4"]
-COUNT = 64_000
+COUNT = 256_000  # with fewer, the end of a run counts, at which readers wait for more
 
 
 def cases(directory: Path, count: int) -> list[Case]:
