@@ -1,11 +1,12 @@
 """What was acknowledged, and what takes a number that was given, lands: no single rung refuses it for good."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.ha.test_host_rung import until
+from tests.ha.test_pumped import bodies
 
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.slots import LogSlots
@@ -67,24 +68,6 @@ async def ladder(tmp_path: Path) -> AsyncIterator[Ladder]:
     found = Ladder(tmp_path / "slots")
     yield found
     await found.queue.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def bodies(queue: MemoryQueue, count: int) -> list[bytes]:
-    reader = await queue.reader("g")
-    found: list[bytes] = []
-    async with asyncio.timeout(20):
-        while len(found) < count:
-            deliveries = await reader.read(count_max=100, wait_ms=100)
-            found += [delivery.message.body for delivery in deliveries]
-            await reader.ack(deliveries)
-    await reader.close()
-    return found
 
 
 @pytest.mark.parametrize("error", OF_THE_RUNG, ids=repr)

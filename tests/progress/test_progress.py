@@ -82,6 +82,18 @@ async def test_rows_of_readers_that_ended_without_a_lane_do_not_stay(tmp_path: P
     await progress.close()
 
 
+async def test_rows_of_readers_that_could_not_reach_the_store_for_long_stay(tmp_path: Path, clock: HandClock) -> None:
+    progress = sqlite(tmp_path, clock)
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.renew(Report())
+    await two.renew(Report())
+    clock.ms += 20 * SILENT_MS
+    await two.renew(Report())
+    assert await rows_of(progress, "readers") == [2]
+    await one.renew(Report())
+    await progress.close()
+
+
 async def test_reader_that_is_taken_for_ended_and_lives_hears_of_it_and_goes_on(
     tmp_path: Path, clock: HandClock
 ) -> None:

@@ -167,6 +167,7 @@ class Consumer:
         self._queue = queue.queue if isinstance(queue, Queue) else queue
         check_queue("reader", queue=self._queue)
         self._group = group
+        self._damage = ""
         self._batch_count_max = batch_count_max
         self._start = start
         self._reader: Reader | None = None
@@ -221,7 +222,9 @@ class Consumer:
         try:
             return run(_call(self._open().read, count_max=count_max, wait_ms=wait_ms))
         except Damaged as error:
-            _log.warning("group %s: %s", self._group, error)
+            if str(error) != self._damage:
+                self._damage = str(error)
+                _log.warning("group %s: %s", self._group, error)
             run(SYSTEM.sleep(_PAUSE_MS))  # where it cannot go on, it is the same damage again
             return []  # the next read goes on behind it
 

@@ -24,6 +24,7 @@ class Reports:
         self._group = group
         self._on_error = on_error
         self._clock = clock
+        self._damage = ""
         self._logged: dict[tuple[str, type], tuple[int, int]] = {}  # when, and how many were not since
 
     def tell(self, what: str, error: BaseException, of: str = "", *, is_logged: bool = False) -> None:
@@ -31,7 +32,9 @@ class Reports:
 
         what: the same text for what is alike. of: which message it was, say."""
         if isinstance(error, Damaged):
-            _log.warning("group %s: %s", self._group, error)  # each is told once
+            if str(error) != self._damage:  # where nobody can go on behind it, it is met again and again
+                self._damage = str(error)
+                _log.warning("group %s: %s", self._group, error)
         elif is_logged or self._on_error is None:
             self._log(what, error, of)
         if self._on_error is None:

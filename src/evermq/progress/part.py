@@ -306,16 +306,20 @@ class SqlPart:
                 drop_empty(connection, self._own, each.reader)
 
     def _stood_still(self, reader: str, beat: int) -> bool:
-        """Whether a reader's beat has been this one for very long."""
+        """Whether a reader's beat has been this one for very long, in which it could be heard."""
         now_ms = self._clock.monotonic_ms()
         known, since_ms = self._seen.get(reader, (beat, now_ms))
-        return reader != self._reader and known == beat and now_ms - since_ms > _STILL_TIMES * self.silent_ms_max
+        if reader == self._reader or known != beat or self._is_late(now_ms):
+            return False
+        return now_ms - since_ms > _STILL_TIMES * self.silent_ms_max
+
+    def _is_late(self, now_ms: int) -> bool:
+        """Where this one could not look for long, the store was away, perhaps for all: nobody was silent then."""
+        return now_ms - self._looked_ms > self.silent_ms_max / 2
 
     def _look_at(self, beats: dict[str, int]) -> None:
-        """Where this one could not look for long, the store was away, perhaps for all: nobody was silent then."""
         now_ms = self._clock.monotonic_ms()
-        is_late = now_ms - self._looked_ms > self.silent_ms_max / 2
-        before, self._seen, self._looked_ms = {} if is_late else self._seen, {}, now_ms
+        before, self._seen, self._looked_ms = {} if self._is_late(now_ms) else self._seen, {}, now_ms
         for reader, beat in beats.items():
             known, since_ms = before.get(reader, (-1, now_ms))
             self._seen[reader] = (beat, since_ms if known == beat else now_ms)

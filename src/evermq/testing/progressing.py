@@ -144,9 +144,7 @@ async def _reader_that_stood_still_itself_takes_nothing_from_one_that_lives(
     one, two = await progress.join("g"), await progress.join("g")
     await two.claim([1])
     await one.renew(Report())
-    for _ in range(5):
-        clock.ms += SILENT_MS // 2
-        await two.renew(Report())
+    await passes(2 * SILENT_MS, clock, two)
     assert await one.claim([1]) == {}
     await two.settle({1: {"s.1": packed(1)}})
 
