@@ -117,6 +117,15 @@ class CursorMachine(RuleBasedStateMachine):
         self.note(change)
 
     @precondition(lambda self: self.cursor.out)
+    @rule(count=st.integers(1, 9))
+    def settle_in_order(self, count: int) -> None:
+        run = range(min(self.cursor.out), min(self.cursor.out) + count)
+        mine = set(self.cursor.out).intersection(run)
+        change = self.cursor.settle(run)
+        self.settled |= mine
+        self.note(change)
+
+    @precondition(lambda self: self.cursor.out)
     @rule(data=st.data(), delay_ms=st.integers(0, 50))
     def release(self, data: st.DataObject, delay_ms: int) -> None:
         chosen = data.draw(st.sets(st.sampled_from(sorted(self.cursor.out)), min_size=1, max_size=2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
@@ -22,7 +22,7 @@ _UNSETTLED_OF_A_LANE = 100_000
 
 _FIRST = Location(0, 0)
 
-Handed = tuple[list[Message], list[int], list[int] | None]  # messages, offsets, attempts (None: all the first)
+Handed = tuple[list[Message], Sequence[int], list[int] | None]  # messages, offsets, attempts (None: all the first)
 
 
 class Member(Protocol):
@@ -87,7 +87,7 @@ class Group:
         changes: list[Change] = []
         messages: list[Message] = []
         attempts: list[int] | None = None
-        offsets: list[int] = []
+        offsets: Sequence[int] = []
         taken = 0
         if wanted:
             found, taken = self.find(lane, wanted, _WINDOW_BYTES)
@@ -103,7 +103,7 @@ class Group:
         is_all = taken == len(wanted) and not cursor.returned
         if is_all and taken < count_max and cursor.next < end and self._has_room(cursor):
             fresh, numbers = self._take_new(cursor, count_max - taken, end, changes)
-            messages, offsets = messages + fresh, offsets + numbers
+            messages, offsets = (messages + fresh, [*offsets, *numbers]) if offsets else (fresh, numbers)
             if attempts is not None:
                 attempts += [1] * len(fresh)
         if offsets:
@@ -116,7 +116,7 @@ class Group:
 
     def _take_new(
         self, cursor: LaneCursor, count_max: int, end: int, changes: list[Change]
-    ) -> tuple[list[Message], list[int]]:
+    ) -> tuple[list[Message], Sequence[int]]:
         messages, ranges, next_offset = self.scan(cursor.lane).fetch(cursor.next, count_max, _WINDOW_BYTES)
         if not messages:
             next_offset = end  # a damaged stretch: there is nothing to wait for
@@ -127,7 +127,7 @@ class Group:
             self.passed += gaps
             settled = [(gap.offsets.start, gap.offsets.stop) for gap in gaps]
             changes.append(Change(self.number, cursor.lane, settled=settled))  # else the next owner looks for it again
-        offsets = [offset for each in ranges for offset in each]
+        offsets: Sequence[int] = ranges[0] if len(ranges) == 1 else [offset for each in ranges for offset in each]
         if cursor.parks:
             rows = [(offset, message.key) for offset, message in zip(offsets, messages, strict=True)]
             waiting, change = cursor.hold_back(rows)

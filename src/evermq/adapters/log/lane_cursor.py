@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 
 from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.outstanding import Outstanding
 
 __all__ = ["OUT", "LaneCursor", "Park", "ranges_of", "with_keys"]
 
@@ -41,7 +42,7 @@ class LaneCursor:
     next: int = 0
     seen: int = 0
     holder: object | None = None
-    out: set[int] = field(default_factory=set)
+    out: Outstanding = field(default_factory=Outstanding)
     returned: list[int] = field(default_factory=list)
     parks: dict[bytes | int, Park] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class LaneCursor:
     def take_new(self, offsets: Iterable[range], next_offset: int) -> Change:
         """Hand out offsets that were never looked at."""
         for each in offsets:
-            self.out.update(each)
+            self.out.add_run(each)
         self.next = next_offset
         return Change(self.group, self.lane, next=next_offset)
 
@@ -111,15 +112,15 @@ class LaneCursor:
                 park.offsets.append(offset)
                 waiting.append(offset)
                 parked.append((offset, 0, park.due_ms))
-        self.out.difference_update(waiting)
+        if waiting:
+            self.out.take(waiting)
         return waiting, Change(self.group, self.lane, parked=parked)
 
     def settle(self, offsets: Iterable[int]) -> Change | None:
         """Done with these; what is not out is ignored."""
-        mine = self.out.intersection(offsets)
+        mine = self.out.take(offsets)
         if not mine:
             return None
-        self.out -= mine
         if self.attempts:
             for offset in mine:
                 self.attempts.pop(offset, None)
@@ -127,7 +128,7 @@ class LaneCursor:
 
     def release(self, offsets: Iterable[int], due_ms: int, keys_of: KeysOf) -> Change | None:
         """Put these back until `due_ms`, and behind each what is out or returned of the same key."""
-        mine = sorted(self.out.intersection(offsets))
+        mine = sorted({offset for offset in offsets if offset in self.out})
         if not mine:
             return None
         parked = [offset for offset, key in with_keys(mine, keys_of) if self._park(offset, key, due_ms)]
@@ -140,7 +141,7 @@ class LaneCursor:
 
     def _park(self, offset: int, key: bytes | None, due_ms: int) -> bool:
         if offset in self.out:
-            self.out.discard(offset)
+            self.out.take((offset,))
             self.attempts[offset] = self.attempt(offset) + 1
         elif offset in self.returned:
             self.returned.remove(offset)
@@ -185,6 +186,8 @@ def with_keys(offsets: list[int], keys_of: KeysOf) -> Iterator[tuple[int, bytes 
 
 def ranges_of(offsets: Iterable[int]) -> list[tuple[int, int]]:
     """Sorted (first, stop) pairs that cover exactly these numbers."""
+    if isinstance(offsets, range):
+        return [(offsets.start, offsets.stop)] if offsets else []
     numbers = sorted(offsets)
     if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
         return [(numbers[0], numbers[-1] + 1)]

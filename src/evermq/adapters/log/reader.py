@@ -183,7 +183,7 @@ def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, Sequence[int]]:
     lanes = [receipt.lane for receipt in receipts]
     offsets = [receipt.offset or 0 for receipt in receipts]
     if lanes.count(lanes[0]) == len(lanes):
-        return {lanes[0]: offsets}
+        return {lanes[0]: _as_run(offsets)}
     found: dict[str, list[int]] = {}
     for lane, offset in zip(lanes, offsets, strict=True):
         if lane in found:
@@ -191,6 +191,12 @@ def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, Sequence[int]]:
         else:
             found[lane] = [offset]
     return dict(found)
+
+
+def _as_run(offsets: list[int]) -> Sequence[int]:
+    """The same as a range, where they follow one another."""
+    run = range(offsets[0], offsets[0] + len(offsets))
+    return run if offsets[-1] == run[-1] and offsets == list(run) else offsets
 
 
 def _deliver(lane: str, handed: Handed) -> list[Delivery]:

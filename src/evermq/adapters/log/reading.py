@@ -178,7 +178,7 @@ class LaneScan:
                     del part[_fitting(part, window_bytes) :]
                     stop = offset + len(part)
                 messages += part
-                ranges.append(range(offset, stop))
+                _extend(ranges, offset, stop)
                 offset = stop
                 if stop < end:
                     is_enough = True
@@ -195,6 +195,12 @@ def bytes_of(message: Message) -> int:
     _, key, body, headers, _ = message
     size = len(body) + len(key or b"")
     return size + sum(len(name) + len(text) for name, text in headers.items()) if headers else size
+
+
+def _extend(ranges: list[range], start: int, stop: int) -> None:
+    if ranges and ranges[-1].stop == start:
+        start = ranges.pop().start
+    ranges.append(range(start, stop))
 
 
 def _fitting(messages: Sequence[Message], bytes_max: int) -> int:
