@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from tests.test_conformance import in_memory
 
 from evermq.adapters.kafka.topic import Topic
 from evermq.adapters.memory import MemoryQueue
@@ -17,7 +18,10 @@ from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
+from evermq.policy.deduped import Deduped
+from evermq.policy.ordered import Ordered
 from evermq.port import Queue
+from evermq.progress.memory import MemoryProgress
 from evermq.testing.conformance import Case, Opened, Subject, cases
 from evermq.traits import Durable
 
@@ -71,19 +75,28 @@ def over(name: str, technique: Callable[[Queue, Queue], Queue]) -> Subject:
     return Subject(name, opened, technique(kafka, redis).traits)  # type: ignore[arg-type]
 
 
+def failover(kafka: Queue, redis: Queue) -> Failover:
+    return Failover(primary=kafka, standby=redis, append_ms_max=PATIENT_MS)
+
+
+def numbered(kind: type[Ordered]) -> Callable[[Queue, Queue], Queue]:
+    def technique(kafka: Queue, redis: Queue) -> Queue:
+        rungs = {"primary": kafka, "standby": redis}
+        return kind(failover(kafka, redis), slot=in_memory, progress=MemoryProgress(), rungs=rungs, lanes=24)
+
+    return technique
+
+
 SUBJECTS = [
     over("route", lambda kafka, redis: Route({"a": kafka, "b": redis}, append_ms_max=PATIENT_MS)),
-    over("failover", lambda kafka, redis: Failover(primary=kafka, standby=redis, append_ms_max=PATIENT_MS)),
+    over("failover", failover),
+    over("ordered", numbered(Ordered)),
+    over("deduped", numbered(Deduped)),
     over("buffered", lambda kafka, redis: Buffered(local=redis, remote=kafka, slow_ms=PATIENT_MS)),
     over("spooled", lambda kafka, redis: Spooled(local=redis, remote=kafka)),
 ]
 
 
-# What the engines beneath have a say in; the rest is asked of each engine, and of each technique over memory.
-CHAPTERS = ("append-", "ack-", "order-", "backlog-")
-CASES = [case for case in cases(SUBJECTS) if str(case).partition("-")[2].startswith(CHAPTERS)]
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", cases(SUBJECTS), ids=str)
 async def test_conformance(case: Case) -> None:
     await case.run()
