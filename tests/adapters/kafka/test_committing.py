@@ -156,6 +156,29 @@ async def test_lanes_that_are_handed_over_are_committed_behind_what_is_on_its_wa
     assert [(by, offsets[0].offset) for by, offsets in coordinator.asked[:2]] == [(FIRST, 3), (FIRST, 3)]
 
 
+async def test_what_is_settled_while_a_commit_is_on_its_way_counts_as_uncommitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A crash repeats it, and readers hand out no more than that may be."""
+    coordinator = Coordinator()
+    async with running(coordinator, monkeypatch) as (commits, lane):
+        coordinator.may_answer.clear()
+        commits.soon(lane.settle(range(3)))
+        while not coordinator.asked:
+            await asyncio.sleep(0)
+        first = commits.pending
+        commits.soon(lane.settle(range(3, 10)))
+        coordinator.may_answer.set()
+        assert first
+        await first
+        coordinator.may_answer.clear()
+        assert commits.uncommitted == 7
+        coordinator.may_answer.set()
+        while commits.uncommitted:
+            await commits.wait(commits.pending, 1)
+        assert coordinator.asked[-1][1][0].offset == 10
+
+
 async def test_commit_that_is_given_up_is_to_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     coordinator = Coordinator()
     async with running(coordinator, monkeypatch) as (commits, lane):
