@@ -97,6 +97,31 @@ def test_other_process_goes_by_the_wall_clock() -> None:
     assert handed_out(again, now_ms=600) == [1]
 
 
+def test_what_was_given_back_is_to_be_committed() -> None:
+    """Else the next owner hands out before its time what was released, and counts an attempt too few."""
+    lane = lane_at()
+    lane.add([(offset, message(offset)) for offset in range(3)])
+    handed_out(lane)
+    assert not lane.dirty
+    lane.release([1], due_ms=500)
+    assert lane.dirty
+    lane.dirty = False
+    lane.give_back()
+    assert lane.dirty
+
+
+def test_attempts_of_what_is_settled_are_not_kept() -> None:
+    lane = lane_at()
+    lane.add([(offset, message(offset)) for offset in range(3)])
+    handed_out(lane)
+    lane.release([0, 1, 2], due_ms=0)
+    assert lane.take(10, 0, WINDOW)[1] == [2, 2, 2]
+    lane.settle([0, 2])
+    assert lane.attempts == {1: 2}
+    lane.settle([1])
+    assert not lane.attempts
+
+
 def test_window_is_kept() -> None:
     lane = lane_at()
     lane.add([(offset, message(offset)) for offset in range(50)])

@@ -61,6 +61,26 @@ async def test_connection_that_is_being_made_is_not_lost_where_its_caller_is_giv
     assert client.connected == 1
 
 
+async def test_coordinator_that_moved_is_looked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nothing would be committed until the process begins anew."""
+    monkeypatch.setattr(module, "_PAUSE_S", 0)
+
+    class Moved(Client):
+        async def coordinator_lookup(self, kind: object, group: str) -> int:
+            return await super().coordinator_lookup(kind, group) + self.connected
+
+        async def send(self, node: int, request: object, *, group: object) -> Any:
+            code = 0 if node == self.connected + 1 and self.connected > 1 else KafkaError.NOT_COORDINATOR
+            self.sent += 1
+            return SimpleNamespace(error_code=code, topics=[])
+
+    client: Any = Moved()
+    client.may_connect.set()
+    async with asyncio.timeout(10):
+        assert await Offsets(client).committed("billing", "orders", 1) == {}
+    assert (client.connected, client.sent) == (2, 2)
+
+
 async def test_who_is_to_ask_again_when_the_place_is_closed_is_told_and_asks_nothing() -> None:
     client: Any = Client()
     client.answer = driver.NodeNotReadyError()
