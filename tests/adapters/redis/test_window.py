@@ -70,6 +70,33 @@ def test_entry_that_is_half_handed_out_is_still_needed() -> None:
     assert window.marks == [Mark(0, 0, 10), Mark(1, 10, 2)]
 
 
+@pytest.mark.parametrize("count", [1, 9, 10])
+def test_entry_is_read_on_from_until_its_last_message_is_handed_out(count: int) -> None:
+    window = LaneWindow(0, 0, 0)
+    window.take_new([Mark(0, 0, 10)], [None] * count, count)
+    window.settle(range(count))
+    stands = (10, 1, 10) if count == 10 else (count, 0, 0)
+    assert (window.next, window.entry, window.base) == stands
+    assert window.low() == stands[1:]
+
+
+def test_message_that_waits_keeps_its_entry_however_many_behind_it_are_settled() -> None:
+    """What is below `low` is trimmed from the list."""
+    count = 300
+    window = LaneWindow(0, 0, 0)
+    window.take_new([Mark(number, number, 1) for number in range(count)], [None] * count, count)
+    window.release([7], 100)
+    window.settle(set(range(count)) - {200, 250})
+    window.settle([250])
+    again = saved(window)
+    assert len(again.marks) < count
+    assert (window.low(), again.low()) == ((7, 7), (7, 7))
+    again.settle([200])
+    assert saved(again).low() == (7, 7)
+    assert again.take_again(9, 100) == [7]
+    assert again.mark_of(7) == Mark(7, 7, 1)
+
+
 def test_rubbish_is_damaged() -> None:
     with pytest.raises(Damaged):
         LaneWindow.load(b"1,2", b"", b"0", crashed=False)
