@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from aiormq.abc import ChannelFrame
 from aiormq.connection import Connection
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import commands
 
 from evermq.adapters.rabbitmq.publisher import Publisher
 from evermq.adapters.rabbitmq.publishing import Publishing
 from evermq.adapters.rabbitmq.topic import Topic
-from evermq.errors import Unavailable
+from evermq.errors import NoSuchTopic, Unavailable, Uncertain
 from evermq.message import MessageFactory
 from evermq.position import Position
 
@@ -49,8 +50,11 @@ class Link:
         frame: ChannelFrame = self.connection.write_queue.get_nowait()
         return frame
 
-    async def confirm(self, tag: int) -> None:
-        await self.opened[-1]._on_confirm_frame(commands.Basic.Ack(tag, multiple=True))
+    async def confirm(self, tag: int, *, multiple: bool = True) -> None:
+        await self.opened[-1]._on_confirm_frame(commands.Basic.Ack(tag, multiple=multiple))
+
+    async def refuse(self, tag: int) -> None:
+        await self.opened[-1]._on_confirm_frame(commands.Basic.Nack(tag, multiple=False))
 
 
 @pytest.fixture
@@ -58,8 +62,26 @@ async def link() -> Any:
     return Link()
 
 
-def publisher(link: Any, timeout_ms: int) -> Publisher:
-    return Publisher(Topic("orders", 1, ("a",)), link, timeout_ms)
+def publisher(link: Any, timeout_ms: int, *groups: str) -> Publisher:
+    return Publisher(Topic("orders", 1, groups or ("a",)), link, timeout_ms)
+
+
+async def sent(link: Link, appends: Publisher, *bodies: str) -> asyncio.Task[Any]:
+    """On its way, behind one that was confirmed."""
+    if not link.opened:
+        first = asyncio.create_task(appends.append([message("first")]))
+        await written(link)
+        await link.confirm(1)
+        await first
+    appending = asyncio.create_task(appends.append([message(body, id=body) for body in bodies]))
+    await written(link)
+    return appending
+
+
+async def written(link: Link) -> None:
+    while link.connection.write_queue.empty():
+        await asyncio.sleep(0)
+    link.write()
 
 
 async def test_append_that_never_gets_its_turn_is_unavailable_and_leaves_nothing_behind(link: Link) -> None:
@@ -86,3 +108,75 @@ async def test_rest_of_a_batch_that_never_gets_its_turn_is_told_apart_from_its_f
     first, *others = await appending
     assert first == Position("0", None)
     assert [type(each) for each in others] == [Unavailable, Unavailable]
+
+
+@pytest.mark.parametrize(("groups", "kind"), [(("a",), Unavailable), (("a", "b"), Uncertain)])
+async def test_what_a_queue_refuses_is_told_apart_from_what_it_took(
+    link: Link, groups: tuple[str, ...], kind: type[Exception]
+) -> None:
+    """The queue of another group may have taken it."""
+    appending = await sent(link, publisher(link, 10_000, *groups), "x", "y", "z")
+    await link.confirm(4, multiple=False)
+    await link.refuse(3)
+    assert not appending.done()
+    await link.confirm(2, multiple=False)
+    x, y, z = await appending
+    assert (x, type(y), z) == (Position("0", None), kind, Position("0", None))
+
+
+async def test_message_that_came_back_once_is_taken_when_it_is_sent_again(link: Link) -> None:
+    appends = publisher(link, 10_000)
+    appending = await sent(link, appends, "x", "y")
+    link.opened[-1]._returned["x"] += 1
+    await link.confirm(3)
+    x, y = await appending
+    assert (type(x), y) == (NoSuchTopic, Position("0", None))
+    again = await sent(link, appends, "x")
+    await link.confirm(4)
+    assert await again == [Position("0", None)]
+
+
+async def test_channel_that_is_closed_says_nothing_of_what_was_on_its_way(link: Link) -> None:
+    """But for one that was there alone: the server closed it for the sake of that one."""
+    appends = publisher(link, 10_000)
+    appending = await sent(link, appends, "x", "y", "z")
+    await link.confirm(2)
+    link.opened[-1]._ended.set_exception(ChannelNotFoundEntity("no exchange"))
+    x, *others = await appending
+    assert x == Position("0", None)
+    assert [type(each) for each in others] == [Uncertain, Uncertain]
+
+    alone = asyncio.create_task(publisher(link, 10_000).append([message("x")]))
+    await written(link)
+    link.opened[-1]._ended.set_exception(ChannelNotFoundEntity("no exchange"))
+    [outcome] = await alone
+    assert isinstance(outcome, NoSuchTopic)
+
+
+async def test_append_that_is_given_up_before_it_was_written_takes_no_number_of_the_next(link: Link) -> None:
+    """What the server confirms would be told to somebody else."""
+    appends = publisher(link, 10_000)
+    first = await sent(link, appends, "x")
+    link.connection.write_queue.put_nowait(ChannelFrame(b"of somebody else", False))
+    given_up, stays = [asyncio.create_task(appends.append([message(body)])) for body in ("y", "z")]
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    link.write()
+    await written(link)
+    await link.confirm(2)
+    assert await first == [Position("0", None)]
+    assert not stays.done()
+    await link.confirm(3)
+    assert await stays == [Position("0", None)]
+
+
+async def test_connection_of_a_server_that_stopped_reading_is_kept(link: Link) -> None:
+    """It said so, and will confirm once it has room."""
+    appends = publisher(link, 50)
+    appending = await sent(link, appends, "x")
+    link.connection.ready = asyncio.Event().wait  # type: ignore[method-assign, assignment]
+    [outcome] = await appending
+    assert isinstance(outcome, Uncertain)
+    assert not link.dropped
