@@ -127,6 +127,19 @@ async def test_send_that_is_given_up_takes_no_other_with_it() -> None:
     assert sent == [*BODIES[:9], *BODIES[10:12], BODIES[9]]  # wait_for begins a turn of the loop later
 
 
+async def test_send_that_is_given_up_when_there_is_room_for_it_passes_its_turn_on() -> None:
+    """Nothing else would: the others would wait for ever."""
+    waiting: list[asyncio.Task[Position]] = []
+    queue = Counted(1)
+    async with Producer(queue, memory_bytes_max=1_000, on_outcome=lambda *_: waiting[0].cancel()) as producer:
+        producer.send_nowait(b"x" * 900)
+        waiting += [asyncio.create_task(producer.send(body * 900)) for body in (b"y", b"z")]
+        async with asyncio.timeout(10):
+            assert isinstance(await waiting[1], Position)
+        assert waiting[0].cancelled()
+    assert [body[:1] for bodies in queue.appended for body in bodies] == [b"x", b"z"]
+
+
 async def test_close_refuses_what_waits_for_room_and_settles_the_rest() -> None:
     queue = Counted(1)
     producer = Producer(queue, memory_bytes_max=3)

@@ -13,6 +13,7 @@ from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import Message, MessageFactory
 from evermq.numbering import Numbering, in_flight
 from evermq.numbers import VOID, number_of
+from evermq.policy import flights as module
 from evermq.policy.call import Call
 from evermq.policy.flights import Flights
 from evermq.position import Position
@@ -97,6 +98,58 @@ async def test_what_callers_gave_up_is_not_kept_while_nothing_lands() -> None:
     rung.may_go_on.set()
     await under_way.close()
     assert len(rung.asked) == 1
+
+
+async def test_what_its_caller_gave_up_before_it_left_does_not_leave_any_more() -> None:
+    """He was told that it is not sent, and may have sent it under another id."""
+    rung = Rung()
+    under_way, memory = flights(rung)
+    calls = [Call(1) for _ in range(3)]
+    for call, body in zip(calls, (b"first", b"given up", b"stays"), strict=True):
+        under_way.take([make(body, key="k")], call)
+    under_way.give_up([make(b"given up", key="k")], calls[1])
+    rung.may_go_on.set()
+    await calls[2].done
+    assert [message.body for messages in rung.asked for message in messages] == [b"first", b"stays"]
+    assert [calls[1].known(0), calls[2].known(0)] == [None, LANDED]
+    assert not in_flight(memory)
+    await under_way.close()
+
+
+async def test_what_is_remembered_of_calls_that_were_given_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DOUBTFUL_MAX", 10)
+    rung = Rung()
+    under_way, _ = flights(rung)
+    messages = [make(b"x", key="k") for _ in range(50)]
+    call = Call(len(messages))
+    under_way.take(messages, call)
+    under_way.give_up(messages, call)
+    assert list(under_way._doubtful) == [message.id for message in messages[-10:]]
+    again = Call(1)
+    under_way.take(messages[-1:], again)
+    rung.may_go_on.set()
+    await again.done
+    assert len(rung.asked) == 1, "the last ones are known still"
+    await under_way.close()
+
+
+async def test_sends_of_a_message_that_were_given_up_are_not_kept_while_it_is_under_way() -> None:
+    rung = Rung()
+    under_way, _ = flights(rung)
+    message, first = make(b"x", key="k"), Call(1)
+    under_way.take([message], first)
+    under_way.give_up([message], first)
+    for _ in range(100):
+        call = Call(1)
+        under_way.take([message], call)
+        under_way.give_up([message], call)
+    kept, todo = 0, [first]
+    while todo:
+        followers = [each for found in todo.pop().followers.values() for each, _ in found]
+        kept, todo = kept + len(followers), todo + followers
+    assert kept <= 1
+    rung.may_go_on.set()
+    await under_way.close()
 
 
 async def test_message_that_is_sent_again_very_often_holds_its_lane_up_no_longer_than_it_is_under_way() -> None:
