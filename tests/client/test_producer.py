@@ -130,8 +130,12 @@ async def test_send_that_is_given_up_takes_no_other_with_it() -> None:
 async def test_send_that_is_given_up_when_there_is_room_for_it_passes_its_turn_on() -> None:
     """Nothing else would: the others would wait for ever."""
     waiting: list[asyncio.Task[Position]] = []
+
+    def give_up(message: Message, outcome: object) -> None:
+        waiting[0].cancel()
+
     queue = Counted(1)
-    async with Producer(queue, memory_bytes_max=1_000, on_outcome=lambda *_: waiting[0].cancel()) as producer:
+    async with Producer(queue, memory_bytes_max=1_000, on_outcome=give_up) as producer:
         producer.send_nowait(b"x" * 900)
         waiting += [asyncio.create_task(producer.send(body * 900)) for body in (b"y", b"z")]
         async with asyncio.timeout(10):

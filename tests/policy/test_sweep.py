@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from evermq.errors import Unavailable
-from evermq.message import MessageFactory
+from evermq.message import Message, MessageFactory
+from evermq.numbers import SEQ
 from evermq.policy.gate import Gate
 from evermq.policy.lane import Lane
 from evermq.policy.read_to import ReadTo
@@ -22,6 +23,35 @@ make = MessageFactory()
 def delivery(offset: int) -> Delivery:
     position = Position("0", offset, ("primary",))
     return Delivery(make(b"x", key="k"), position, position, 1)
+
+
+class Well:
+    """See `Reader`: fails with these errors, and then does what it is told. Has something behind all that goes back."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.acked: list[int | None] = []
+        self.released: list[int | None] = []
+        self.behind: list[Delivery] = []
+
+    async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
+        return []
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.acked += [each.position.offset for each in deliveries]
+
+    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.released += [each.position.offset for each in deliveries]
+
+    def take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        behind, self.behind = self.behind, []
+        return behind
+
+    async def close(self) -> None: ...
 
 
 class Rung:
@@ -75,3 +105,90 @@ async def test_what_is_to_go_back_goes_back_although_the_acknowledgement_fails()
     with pytest.raises(Unavailable):
         await swept(rung).turn()
     assert [each.position.offset for each in rung.released] == [2]
+
+
+def dropping() -> tuple[Gate, Lane]:
+    """A lane with a double to be acknowledged."""
+    gate = Gate()
+    lane = gate.lanes[0] = Lane(0, claimed=True, drops=[delivery(1)])
+    gate.is_dropping = True
+    return gate, lane
+
+
+async def test_double_is_acknowledged_once_what_makes_it_one_is_written_down() -> None:
+    rung, (gate, lane) = Well(), dropping()
+    is_away = True
+
+    async def write() -> None:
+        if is_away:
+            raise Unavailable("the store is away")
+        assert not rung.acked
+
+    sweep = Sweep(gate, rung, ReadTo(), write)
+    with pytest.raises(Unavailable):
+        await sweep.turn()
+    assert (rung.acked, len(lane.drops)) == ([], 1)
+    is_away = False
+    await sweep.turn()
+    assert (rung.acked, rung.released) == ([1], [])
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_double_of_a_lane_that_is_lost_meanwhile_goes_back(is_written: bool) -> None:
+    """What makes it one was not written down, so that it may be the only one there is."""
+    rung, (gate, lane) = Well(), dropping()
+
+    async def write() -> None:
+        if lane.claimed:
+            gate.lost(lane.number)
+            if not is_written:
+                raise Unavailable("the store is away")
+
+    sweep = Sweep(gate, rung, ReadTo(), write)
+    if not is_written:
+        with pytest.raises(Unavailable):
+            await sweep.turn()
+    await sweep.turn()
+    assert (rung.acked, rung.released, lane.drops) == ([], [1], [])
+
+
+async def test_what_a_rung_did_not_take_is_acknowledged_and_given_back_the_next_time() -> None:
+    rung, (gate, _) = Well(Unavailable("down"), Unavailable("down")), dropping()
+
+    async def write() -> None: ...
+
+    sweep = Sweep(gate, rung, ReadTo(), write)
+    sweep.give_back([delivery(2)])
+    with pytest.raises(Unavailable):
+        await sweep.turn()
+    await sweep.turn()
+    assert (rung.acked, rung.released) == ([1], [2])
+    await sweep.turn()
+    assert (rung.acked, rung.released) == ([1], [2])
+
+
+def test_what_is_to_go_back_was_not_read() -> None:
+    """Whoever gets it may end without a word: nobody may take it for settled."""
+
+    async def write() -> None: ...
+
+    read_to = ReadTo()
+    read_to.saw([delivery(1), delivery(2)])
+    assert read_to.report() == {"primary/0": 3}
+    Sweep(Gate(), Well(), read_to, write).give_back([delivery(2)])
+    assert read_to.report() == {"primary/0": 2}
+
+
+async def test_what_goes_back_with_others_is_on_its_way_and_not_nowhere() -> None:
+    rung, gate = Well(), Gate()
+
+    async def write() -> None: ...
+
+    number = Message("id", b"k", b"x", {SEQ: "s.1.0 7 1 0"}, 0)
+    position = Position("0", 3, ("primary",))
+    rung.behind = [Delivery(number, position, position, 1)]
+    sweep = Sweep(gate, rung, ReadTo(), write)
+    sweep.give_back([delivery(2)])
+    await sweep.turn()
+    assert rung.released == [2, 3]
+    assert [(each.stream, each.seq) for each in gate.held(0)] == [("s.1.0", 7)]
