@@ -8,7 +8,7 @@ import pytest
 
 from evermq import Message, MessageFactory, Position, Queue
 from evermq.adapters.memory import MemoryQueue
-from evermq.errors import TooLarge, Unavailable
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Rejected, TooLarge, Unavailable
 from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.pump import Pump
@@ -139,6 +139,68 @@ async def test_nothing_is_sent_past_a_message_of_its_chain_when_the_target_is_as
     assert await bodies(target, 4) == [b"0", b"1", b"2", b"3"]
     await pump.close()
     assert await target.backlog("g") == 0
+
+
+class Answers(MemoryQueue):
+    """Answers the first appends so."""
+
+    def __init__(self, *answers: Exception) -> None:
+        super().__init__("t", lanes=1)
+        self.answers = list(answers)
+        self.asked: list[list[bytes]] = []
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        self.asked.append([message.body for message in messages])
+        if self.answers:
+            raise self.answers.pop(0)
+        return await super().append(messages)
+
+
+async def test_what_landed_behind_a_message_of_its_key_that_did_not_is_sent_again_behind_it() -> None:
+    source, landed = MemoryQueue("s", lanes=1), Position("0", 0)
+    await source.append([make(body, key=key) for body, key in (("1", "k"), ("2", "k"), ("3", "l"))])
+    target = Answers(Partial([Unavailable("no"), landed, landed]))
+    pump = Pump(source, target)
+    pump.start()
+    assert await bodies(target, 2) == [b"1", b"2"]
+    await pump.close()
+    assert target.asked == [[b"1", b"2", b"3"], [b"1", b"2"]]
+    assert await source.backlog("pump") == 0
+
+
+@pytest.mark.parametrize("kind", [Denied, NoSuchTopic])
+async def test_target_that_may_not_be_used_refuses_no_message(kind: type[EvermqError]) -> None:
+    """It would all be among the dead letters by the time somebody has mended it."""
+    source, dead = MemoryQueue("s", lanes=1), MemoryQueue("dead")
+    await source.append([make("1", key="k"), make("2", key="k")])
+    target = Answers(kind("no right"), kind("no right"), Partial([kind("no right")] * 2))
+    pump = Pump(source, target, dead=dead)
+    pump.start()
+    assert await bodies(target, 2) == [b"1", b"2"]
+    await pump.close()
+    assert await dead.backlog("g") == 0
+    assert pump.counts.dead == 0
+
+
+async def test_message_is_among_the_dead_letters_once_however_often_its_void_is_sent() -> None:
+    source, dead = MemoryQueue("s", lanes=1), MemoryQueue("dead")
+    await source.append([make("refused", key="k", id="a")])
+    refused, away = Rejected("for ever"), Unavailable("no")
+    target = Answers(refused, away, refused, away, refused)
+    pump = Pump(source, target, dead=dead, void_of=lambda message: message._replace(body=b"void"))
+    pump.start()
+    assert await bodies(target, 1) == [b"void"]
+    async with asyncio.timeout(10):
+        while await source.backlog("pump"):
+            await asyncio.sleep(0.01)
+    assert (await dead.backlog("g"), pump.counts.dead) == (1, 1)
+    # The same message may be refused once more, when it is sent again.
+    target.answers = [refused]
+    await source.append([make("refused", key="k", id="a")])
+    async with asyncio.timeout(10):
+        while await dead.backlog("g") < 2:
+            await asyncio.sleep(0.01)
+    await pump.close()
 
 
 async def test_pump_outlives_errors_that_nobody_listed() -> None:
