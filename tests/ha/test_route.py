@@ -39,6 +39,21 @@ async def test_error_that_nobody_listed_is_uncertain_and_goes_on() -> None:
         await Route({"a": Broken("t")}).append([make("x")])
 
 
+async def test_append_that_a_rung_gave_up_by_itself_is_uncertain() -> None:
+    """A driver that cancels what it had sent, as when its connection ends."""
+
+    class GivesUp(MemoryQueue):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            await super().append(messages)
+            raise asyncio.CancelledError
+
+    queue, standby = Route({"a": GivesUp("t"), "b": Faulty(MemoryQueue("t"))}), Faulty(MemoryQueue("t"))
+    assert (await queue.append([make("x")]))[0].via == ("b",)
+    standby.down()
+    with pytest.raises(Uncertain, match="gave the append up"):
+        await Route({"a": GivesUp("t"), "b": standby}).append([make("x")])
+
+
 async def test_uncertain_stays_uncertain_whatever_a_later_rung_says() -> None:
     for later in (Fault.REFUSE, Fault.REJECT):
         queue, primary, standby = ladder()
