@@ -145,6 +145,29 @@ async def test_value_written_by_hand_has_no_version_and_is_replaced(tmp_path: Pa
     await coordinator.close()
 
 
+async def test_value_is_on_the_device_before_it_takes_the_place_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves the one or the other: an empty one would be read as never written."""
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(fd: int) -> None:
+        sync(fd)
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(f"rename {self.name}")
+        return rename(self, target)
+
+    coordinator = await FileCoordinator.open(tmp_path / "switch")
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    await coordinator.put(b"x", version=0)
+    assert done == ["sync .value", "rename .value", "sync switch"]
+    await coordinator.close()
+
+
 async def test_directory_that_vanishes_is_unavailable(tmp_path: Path) -> None:
     coordinator = await FileCoordinator.open(tmp_path / "switch")
     (tmp_path / "switch").rename(tmp_path / "moved")
