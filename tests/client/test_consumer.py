@@ -17,6 +17,7 @@ from evermq.errors import Rejected
 from evermq.message import Message, MessageFactory
 from evermq.port import Delivery
 from evermq.position import Position
+from evermq.testing.faulty import Fault, Faulty, Verb
 
 QUICK = Backoff(first_ms=1, max_ms=5)
 
@@ -147,6 +148,22 @@ async def test_acknowledgement_that_a_stop_interrupts_is_repeated(monkeypatch: p
         while not acks:
             await asyncio.sleep(0.001)
     assert await queue.backlog("g") == 0
+
+
+async def test_acknowledgement_that_failed_is_repeated() -> None:
+    """Else the reader would hold the message, and what is behind it, for ever."""
+    inner = await filled(1)
+    queue = Faulty(inner)
+    queue.next(Fault.REFUSE, verb=Verb.ACK)
+    handled = 0
+
+    async def handler(delivery: Delivery) -> None:
+        nonlocal handled
+        handled += 1
+
+    async with Consumer(queue, "g", handler):
+        await settled(inner)
+    assert handled == 1
 
 
 async def test_handler_that_ends_with_the_cancellation_of_something_else_has_failed() -> None:

@@ -130,6 +130,37 @@ def test_what_was_settled_and_is_not_written_down_counts_as_held_once_the_lane_i
     assert {each.seq for each in gate.held(0)} == {1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("is_written", [False, True])
+def test_copies_of_a_lane_that_was_lost_go_back_unless_what_makes_them_copies_is_written_down(is_written: bool) -> None:
+    gate = claimed()
+    gate.settle([each.receipt for each in gate.offer([delivery(2)], 0)])
+    copy = delivery(2, rung="standby")
+    assert gate.offer([copy], 0) == []
+    [taken] = gate.take_drops()
+    assert gate.offer([copy], 0) == []
+    assert gate.lost(LANE, is_written=is_written) == ([] if is_written else [copy])
+    assert taken.are_due is is_written
+    assert [each.deliveries for each in gate.take_drops()] == ([[copy]] if is_written else [])
+
+
+def test_what_was_handed_out_before_its_lane_was_lost_settles_nothing_in_it() -> None:
+    """It is another reader's, or was meanwhile: what that one settled would be written over."""
+    gate = claimed()
+    lane = gate.lanes[LANE]
+    [first] = gate.offer([delivery(2)], 0)
+    lane.is_doubted = True
+    assert [each.position.offset for each in gate.lost(LANE)] == [2]
+    for states in (None, {}):
+        if states is not None:
+            gate.claimed(LANE, states)
+        assert gate.settle([first.receipt]) == []
+        assert gate.release([first.receipt]) == []
+        gate.owe([first.receipt])
+        assert gate.take_drops() == []
+        assert (lane.out, lane.changed) == (0, set())
+    assert not lane.is_doubted, "it would be given up at once, again and again"
+
+
 def test_what_was_written_down_does_not_count_as_held() -> None:
     gate = claimed()
     [stream] = gate.lanes[LANE].streams.values()
