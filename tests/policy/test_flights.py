@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from evermq.clock import SYSTEM
-from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
+from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import Message, MessageFactory
 from evermq.numbering import Numbering, in_flight
 from evermq.numbers import VOID, number_of
@@ -69,6 +69,22 @@ async def test_no_number_of_which_a_caller_was_told_that_it_landed_would_be_void
     await under_way.close()
 
 
+@pytest.mark.parametrize("later", [Unavailable("no"), Rejected("never")])
+async def test_what_may_have_landed_stays_uncertain_whatever_is_said_of_it_later(later: EvermqError) -> None:
+    """Told that it is refused, its caller would send it in another way."""
+    rung = Rung([Uncertain("perhaps")], [later])
+    under_way, memory = flights(rung)
+    call = Call(1)
+    under_way.take([make(b"x", key="k")], call)
+    await rung.waits.wait()
+    rung.may_go_on.set()
+    while in_flight(memory):
+        await asyncio.sleep(0.01)
+    outcome = call.known(0)
+    assert isinstance(outcome, Uncertain) if isinstance(later, Rejected) else outcome is LANDED
+    await under_way.close()
+
+
 async def test_what_landed_is_not_sent_again_with_what_did_not() -> None:
     rung = Rung([LANDED, Unavailable("no"), LANDED], [Uncertain("perhaps")])
     under_way, _ = flights(rung)
@@ -114,6 +130,37 @@ async def test_what_its_caller_gave_up_before_it_left_does_not_leave_any_more() 
     assert [calls[1].known(0), calls[2].known(0)] == [None, LANDED]
     assert not in_flight(memory)
     await under_way.close()
+
+
+async def test_call_does_not_pass_an_earlier_one_that_waits_for_one_of_its_lanes() -> None:
+    rung = Rung()
+    numbering = Numbering(memoryview(bytearray(Numbering.size_bytes(2))), lanes=2, incarnation=1, token=SYSTEM.token)
+    under_way = Flights(numbering, rung.append, batch_count_max=2, clock=SYSTEM)
+    made = [make(b"", key=b"%d" % number) for number in range(20)]
+    keys = {lane: message.key for message, (lane, _) in zip(made, numbering.places(made), strict=True)}
+    sent = [make(body, key=keys[lane]) for body, lane in ((b"1", 0), (b"2", 0), (b"3", 1), (b"4", 1))]
+    calls = [Call(1), Call(2), Call(1)]
+    for call, messages in zip(calls, (sent[:1], sent[1:3], sent[3:]), strict=True):
+        under_way.take(messages, call)
+    await rung.waits.wait()
+    rung.may_go_on.set()
+    await asyncio.gather(*(call.done for call in calls))
+    assert [message.body for messages in rung.asked for message in messages] == [b"1", b"2", b"3", b"4"]
+    assert max(map(len, rung.asked)) <= 2
+    await under_way.close()
+
+
+async def test_what_waits_when_the_queue_is_closed_is_told_that_it_did_not_leave() -> None:
+    rung = Rung()
+    under_way, _ = flights(rung)
+    calls = [Call(1), Call(1)]
+    for call in calls:
+        under_way.take([make(b"x", key="k")], call)
+    await rung.waits.wait()
+    rung.may_go_on.set()
+    await under_way.close()
+    assert [type(call.known(0)) for call in calls] == [Position, Closed]
+    assert len(rung.asked) == 1
 
 
 async def test_what_is_remembered_of_calls_that_were_given_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
