@@ -13,7 +13,7 @@ from evermq.adapters.rocketmq.login import Login
 from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable, Unsupported
 from evermq.traits import Durable
 
-SAFE = {"flushDiskType": "SYNC_FLUSH", "brokerRole": "ASYNC_MASTER"}
+SAFE = {"flushDiskType": "SYNC_FLUSH", "brokerRole": "ASYNC_MASTER", "popConsumerKVServiceEnable": "true"}
 LATE = {"flushDiskType": "ASYNC_FLUSH", "brokerRole": "ASYNC_MASTER"}
 
 
@@ -43,6 +43,17 @@ async def test_broker_that_flushes_late_is_warned_of_by_name_with_the_setting_to
     assert "broker-b keeps process only" in caplog.text
     assert "SYNC_FLUSH" in caplog.text
     assert "broker-a" not in caplog.text
+
+
+@pytest.mark.parametrize("setting", [{"popConsumerKVServiceEnable": "false"}, {}])
+async def test_broker_that_may_keep_a_message_from_a_group_is_warned_of(
+    setting: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = {name: value for name, value in SAFE.items() if name != "popConsumerKVServiceEnable"}
+    with caplog.at_level(logging.WARNING, "evermq.rocketmq"):
+        assert await judge(Brokers({"broker-a": {**found, **setting}}), Durable.DISK, "here") == Durable.DISK
+    said = setting.get("popConsumerKVServiceEnable", "unknown")
+    assert f"broker-a: popConsumerKVServiceEnable = {said}: make it true" in caplog.text
 
 
 async def test_brokers_that_flush_first_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:

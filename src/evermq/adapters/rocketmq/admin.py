@@ -27,6 +27,7 @@ _SYSTEM = re.compile(
     r"%|rmq_sys_|RMQ_SYS_|SCHEDULE_TOPIC|.*_REPLY_TOPIC$|.*HeartBeatSyncerTopic$|TRANS_CHECK|BenchmarkTest$"
     r"|OFFSET_MOVED_EVENT$|SELF_TEST_TOPIC$"
 )
+_TOOLS = "TOOLS_CONSUMER"
 _ATTEMPTS_MAX = 1_000_000_000  # how often a message is tried is the reader's business
 
 
@@ -204,10 +205,11 @@ class Admin:
         return int((found.get("timingCount") or {}).get(topic, {}).get("count", 0))
 
     @staticmethod
-    async def stored_ms(server: Remoting, topic: str, group: str, queue: int, offset: int) -> int | None:
-        """When the message at an offset was stored; None where there is none."""
+    async def stored_ms(server: Remoting, topic: str, queue: int, offset: int) -> int | None:
+        """When the message at an offset was stored; None where there is none. As RocketMQ's own tools look: in the name
+        of a group it would move that group, where brokers keep records of what they handed out."""
         fields = {
-            "consumerGroup": group,
+            "consumerGroup": _TOOLS,
             "topic": topic,
             "queueId": queue,
             "queueOffset": offset,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from evermq.adapters.rocketmq.admin import Admin
 from evermq.adapters.rocketmq.remoting import Distrusted
-from evermq.adapters.rocketmq.topic import durable_of, weaknesses
+from evermq.adapters.rocketmq.topic import durable_of, hazards, weaknesses
 from evermq.errors import Denied, Misconfigured, Unavailable, Unsupported
 from evermq.traits import Durable
 
@@ -43,11 +43,12 @@ class Version(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """who: a broker. why: it keeps no more."""
+    """who: a broker. why: it keeps no more. hazard: what else is to be known of it, empty where nothing is."""
 
     who: str
     durable: Durable
     why: str
+    hazard: str = ""
 
 
 async def judge(admin: Admin, required: Durable, where: str) -> Durable:
@@ -61,7 +62,7 @@ async def judge(admin: Admin, required: Durable, where: str) -> Durable:
             raise Unsupported(f"rocketmq {where}: {name} is {version}: {version.advice}")
         if version.advice:
             _log.warning("rocketmq %s: %s is %s: %s", where, name, version, version.advice)
-    for who, durable, why in kept:
+    for who, durable, why, hazard in kept:
         said = durable.name.lower()
         if durable < required:
             raise Misconfigured(
@@ -69,6 +70,8 @@ async def judge(admin: Admin, required: Durable, where: str) -> Durable:
             )
         if durable < Durable.DISK:
             _log.warning("rocketmq %s: %s keeps %s only: %s", where, who, said, why)
+        if hazard:
+            _log.warning("rocketmq %s: %s: %s", where, who, hazard)
     return min(each.durable for each in kept)
 
 
@@ -88,7 +91,10 @@ async def _kept(admin: Admin) -> list[_Kept]:
         raise
     except (Denied, Unavailable) as error:
         return [_unseen(str(error))]
-    found = [_Kept(name, durable_of(settings), _wrong(settings)) for name, settings in every.items()]
+    found = [
+        _Kept(name, durable_of(each), _wrong(each, weaknesses(each)), _wrong(each, hazards(each)))
+        for name, each in every.items()
+    ]
     return found or [_unseen("the name servers know no broker")]
 
 
@@ -97,5 +103,5 @@ def _unseen(reason: str) -> _Kept:
     return _Kept("a broker, perhaps,", Durable.MEMORY, why)
 
 
-def _wrong(settings: Mapping[str, str]) -> str:
-    return "; ".join(f"{name} = {settings.get(name)}: make it {way}" for name, way in weaknesses(settings).items())
+def _wrong(settings: Mapping[str, str], ways: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} = {settings.get(name, 'unknown')}: make it {way}" for name, way in ways.items())

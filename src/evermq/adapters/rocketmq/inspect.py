@@ -13,7 +13,7 @@ from evermq.adapters.rocketmq.options import RocketOptions
 from evermq.adapters.rocketmq.place import RocketPlace
 from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.adapters.rocketmq.remoting import Distrusted
-from evermq.adapters.rocketmq.topic import SETTINGS, durable_of, weaknesses
+from evermq.adapters.rocketmq.topic import SETTINGS, durable_of, hazards, weaknesses
 from evermq.errors import Denied, NoSuchTopic
 from evermq.traits import Durable
 
@@ -50,6 +50,7 @@ async def _brokers(admin: Admin) -> tuple[Durable, list[Finding]]:
         weak = weaknesses(settings)
         shown = [name for name in SETTINGS if name in settings]
         findings += [Finding(f"{broker} {name}", settings[name], weak.get(name, "")) for name in shown]
+        findings += [Finding(f"{broker} {n}", settings.get(n, "unknown"), way) for n, way in hazards(settings).items()]
         automatic = settings.get("autoCreateTopicEnable", "")
         advice = "false: else a topic that is misspelt is made" if automatic == "true" else ""
         findings.append(Finding(f"{broker} autoCreateTopicEnable", automatic, advice))

@@ -90,7 +90,7 @@ class Standing(NamedTuple):
         offset = await self.admin.offset(server, topic, group, queue)
         if offset is None or offset >= await self.admin.bound(server, topic, queue, end=True):
             return None
-        return await self.admin.stored_ms(server, topic, group, queue, offset)
+        return await self.admin.stored_ms(server, topic, queue, offset)
 
     def check_lane(self, lane: str) -> None:
         """Raises Misconfigured."""

@@ -11,7 +11,7 @@ from evermq.errors import Misconfigured
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
 
-__all__ = ["SETTINGS", "Topic", "durable_of", "shown", "topic_of", "weaknesses", "wire_topic"]
+__all__ = ["SETTINGS", "Topic", "durable_of", "hazards", "shown", "topic_of", "weaknesses", "wire_topic"]
 
 _NAME_MAX = 127 - len("%RETRY%_")  # of topic and group together, in the topic of what comes again
 _ORDERED = "%fifo"
@@ -26,6 +26,7 @@ SETTINGS = (
     "allAckInSyncStateSet",
     "enableControllerMode",
 )
+_POP_RECORDS = "popConsumerKVServiceEnable"
 # Those that say how its topics are kept. fileReservedTime: hours.
 _SHOWN = ("fileReservedTime", "flushDiskType", "brokerRole", "inSyncReplicas", "minInSyncReplicas", "maxMessageSize")
 
@@ -124,3 +125,16 @@ def weaknesses(settings: Mapping[str, str]) -> dict[str, str]:
     if settings.get("transientStorePoolEnable") == "true":
         found["transientStorePoolEnable"] = "false: else what was acknowledged is lost with the process"
     return found
+
+
+def hazards(settings: Mapping[str, str]) -> dict[str, str]:
+    """What may keep a stored message from a group, by the name of the setting.
+
+    Without records of its own, a batch that was handed out is known by its first offset and a time in milliseconds. A
+    proxy gives back what it cannot pass on to a reader whose connection broke; where that happens within the same
+    millisecond, both are taken for one, and the first message never comes again.
+    """
+    if not settings or settings.get(_POP_RECORDS) == "true":
+        return {}
+    advice = "true, with popConsumerKVServiceInit, from RocketMQ 5.4 on: else a group may miss a message when the "
+    return {_POP_RECORDS: advice + "connection of a reader that waits breaks"}

@@ -74,6 +74,8 @@ _STORE = {
     "transactionOpBatchInterval": "500",
     "registerNameServerPeriod": "10000",
 }
+# Else a reader whose connection breaks may cost its group a message.
+_RECORDS = {"popConsumerKVServiceInit": "true", "popConsumerKVServiceEnable": "true"}
 _AUTH = "org.apache.rocketmq.auth"
 
 
@@ -117,7 +119,7 @@ class RocketMQ(Engine):
         proxy = self.proxy_file(where, self.grpc_port, "LOCAL")
         broker = self.broker_settings(where, self.broker_port)
         own = {"brokerName": "broker-a", "brokerId": "0", "brokerRole": "ASYNC_MASTER", **self.broker_security()}
-        conf = written(where / "broker.conf", {**broker, **own, **self.given})
+        conf = written(where / "broker.conf", {**broker, **_RECORDS, **own, **self.given})
         main = ["org.apache.rocketmq.proxy.ProxyStartup", "-pc", str(proxy), "-pm", "local", "-bc", str(conf)]
         main += ["-n", self.name_servers]
         self.nodes = {
