@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from brokers.arena import Arena
+from brokers.broker_bound import prepared
+from brokers.frameworks import faststream_publish
 from brokers.least import Numbered, least_reading, least_sending
-from brokers.peers import aiokafka_send, confluent_consume
+from brokers.peers import aiokafka_send, confluent_consume, confluent_produce
 from embedded.least import least_awaiting, least_blocking, least_consumer, least_group_reader
 from embedded.raw import raw
 from embedded.reading import plain_read, sqlite_consumer
 from embedded.servers import redis_list
 from embedded.stores import lmdb_store, rocksdb_store, sqlite_store
 from embedded.workbench import Workbench
-from engines import STOCK
+from engines import STOCK, TASKS
 from ladder.healthy import there_and_back
 from ladder.rungs import Rungs
 from lanes.least import least_consumer as popping
@@ -32,7 +34,7 @@ from rig.environment import disk, machine, versions
 
 KB = 1024
 OF_THE_LOG = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B12", "B13", "B14", "B15", "B16", "B20", "B21"]
-OVER_KAFKA = ["D3", "D5", "F6"]
+OVER_KAFKA = ["D1", "D2", "D3", "D4", "D5", "F6"]
 OVER_REDIS = ["F3", "F4"]
 
 
@@ -65,7 +67,11 @@ def over_kafka(rungs: Rungs) -> list[Case]:
     async def numbered() -> Numbered:
         return Numbered(await rungs.primary())
 
+    large = prepared(rungs.kafka, KB)
     return [
+        Case("D1", large, confluent_produce(rungs.kafka, KB)),
+        Case("D2", prepared(rungs.kafka, 100), confluent_produce(rungs.kafka, 100)),
+        Case("D4", large, faststream_publish(rungs.kafka, KB, TASKS)),
         Case("D3", least_sending(rungs.kafka, KB, 256), aiokafka_send(rungs.kafka, KB, 256)),
         Case("D5", least_reading(rungs.kafka, STOCK), confluent_consume(rungs.kafka, STOCK)),
         Case(
