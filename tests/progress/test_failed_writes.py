@@ -206,6 +206,24 @@ async def test_write_that_failed_is_fenced_the_next_time_where_another_reader_ha
 
 
 @pytest.mark.parametrize("at", [0, "commit", "after the commit"])
+async def test_lane_that_was_lost_stays_so_where_a_write_of_another_lane_failed_and_is_made_again(
+    at: int | str, tmp_path: Path
+) -> None:
+    setting = await Setting.at(tmp_path, is_gone=True)
+    states = await setting.two.claim([1])
+    other_lane = {2: AFTER[2]}
+    with failing(setting, at), pytest.raises((Unavailable, Uncertain)):
+        await setting.one.settle(other_lane)
+    await setting.one.settle(other_lane)
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            await setting.one.settle({1: AFTER[1]})
+    assert await setting.two.look([1]) == states
+    await setting.one.settle(other_lane)
+    await setting.progress.close()
+
+
+@pytest.mark.parametrize("at", [0, "commit", "after the commit"])
 async def test_reader_hears_once_that_it_lost_its_lanes_though_its_next_word_fails(
     at: int | str, tmp_path: Path
 ) -> None:

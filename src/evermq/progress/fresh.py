@@ -1,9 +1,10 @@
 """The latest states of a reader's lanes, in one row: to write many lanes down costs what one costs.
 
-The row has a generation, which changes when another reader takes a lane over. So a write under the generation that
-this reader knows proves by itself that every lane of it is still its own. What is in the row is newer than the table of
-states, and true of the lanes that its reader has claimed. Whoever moves a lane writes its states to that table first,
-and takes them out of the row, all in one transaction.
+The row has a generation, which changes when another reader takes a lane over. So a write under a generation proves by
+itself that those lanes are still this reader's which were so under that one: these are trusted, and of each other lane
+the claim is looked at first, as it is of all where the row is another one by now. What is in the row is newer than the
+table of states, and true of the lanes that its reader has claimed. Whoever moves a lane writes its states to that table
+first, and takes them out of the row, all in one transaction.
 """
 
 from __future__ import annotations
@@ -43,23 +44,31 @@ class Fresh:
         self._reader = reader
         self._generation: int | None = None
         self._states: States = {}
+        self._trusted: set[int] = set()
 
     def forget(self) -> None:
         """What is in the row is not known any more."""
         self._generation = None
 
     def load(self, connection: Connection) -> None:
-        """Read the row, or make it."""
+        """Read the row, or make it. No lane is trusted where it is not the one that was known."""
         found = _row(connection, self._own, self._reader)
         if found is None:
             row = {**self._own, "reader": self._reader, "generation": 1, "states": "{}"}
             connection.execute(put_new(fresh, connection.dialect), row)
-            found = 1, {}
+            self._generation, found = None, (1, {})
+        if found[0] != self._generation:
+            self._trusted.clear()
         self._generation, self._states = found
 
+    def trust(self, lanes: Collection[int]) -> None:
+        """These are this reader's, as the claims say that it has locked, or taken, in this transaction."""
+        self._trusted.update(lanes)
+
     def write(self, connection: Connection, found: States) -> bool:
-        """Add these to the row; False where it is not known, or another reader has taken a lane: nothing is written."""
-        if self._generation is None:
+        """Add these to the row; False where that is not known, a lane is not trusted, or another reader has taken one:
+        nothing is written."""
+        if self._generation is None or not self._trusted.issuperset(found):
             return False
         merged = {**self._states}
         for lane, streams in found.items():
@@ -75,6 +84,7 @@ class Fresh:
 
     def move_out(self, connection: Connection, lanes: Collection[int]) -> None:
         """Before others may have these lanes: their states go to the table."""
+        self._trusted.difference_update(lanes)
         if self._generation is None:
             self.load(connection)
         while True:
@@ -88,7 +98,7 @@ class Fresh:
 
     def remove(self, connection: Connection, streams: Mapping[int, Collection[str]]) -> bool:
         """These are forgotten; False as of `write`."""
-        if self._generation is None:
+        if self._generation is None or not self._trusted.issuperset(streams):
             return False
         rest = {
             lane: {name: state for name, state in states.items() if name not in streams.get(lane, ())}

@@ -44,7 +44,6 @@ class SqlPart:
         self._left = False
         self._is_there = False  # has a row among the readers, unless others took it for gone
         self._fresh = Fresh(self._own, self._reader)
-        self._claimed: set[int] = set()
         self._recorded: set[str] = set()  # streams of which numbers were settled in a handler's own transaction
         self._turn = asyncio.Lock()
         self._reports: dict[str, tuple[str, Report]] = {}  # of each reader: what it says, and that as it was read
@@ -52,9 +51,7 @@ class SqlPart:
     async def claim(self, lanes: Collection[int]) -> States:
         if lanes and not self._is_there:
             raise Unavailable("this reader lost its lanes, and has to be heard of again before it claims others")
-        found = await self._run(partial(self._claim, lanes)) if lanes else {}
-        self._claimed.update(found)
-        return found
+        return await self._run(partial(self._claim, lanes)) if lanes else {}
 
     async def give_back(self, lanes: Collection[int]) -> None:
         if lanes:
@@ -63,7 +60,6 @@ class SqlPart:
     async def settle(self, found: States) -> None:
         if found:
             await self._run(partial(self._settle, found))
-            self._claimed.update(found)
 
     async def look(self, lanes: Collection[int], streams: Collection[str] | None = None) -> States:
         return await self._database.run(partial(self._look, lanes, streams))
@@ -112,20 +108,19 @@ class SqlPart:
             row = {**self._own, "lane": lane, "owner": self._reader, "asking": None}
             if connection.execute(put_new(claims, connection.dialect), row).rowcount:
                 mine.add(lane)
+        self._fresh.trust(mine)
         return self._states(connection, dict.fromkeys(mine, self._reader))
 
     def _settle(self, found: States, connection: Connection) -> None:
-        if not (self._claimed.issuperset(found) and self._fresh.write(connection, found)):
-            self._check_claims(connection, set(found))
-            self._fresh.load(connection)
+        if not self._fresh.write(connection, found):
+            self._hold(connection, found)
             if not self._fresh.write(connection, found):
                 raise Fenced("what this reader settles could not be written: its row is another one by now")
         if self._recorded:
             self._forget_settled(connection, found)
 
     def _collect(self, streams: Mapping[int, Collection[str]], day: int, connection: Connection) -> Collection[str]:
-        self._check_claims(connection, set(streams))
-        self._fresh.load(connection)
+        self._hold(connection, streams)
         names = {name for each in streams.values() for name in each}
         alive = alive_since(connection, self._own, {producer_of(name) for name in names}, day)
         gone = {name for name in names if producer_of(name) not in alive}
@@ -190,6 +185,12 @@ class SqlPart:
             one = delete(settled).where(of_stream, settled.c.seq == bindparam("n"))
             connection.execute(one, [{"s": row.stream, "n": row.seq} for row in done])
 
+    def _hold(self, connection: Connection, lanes: Collection[int]) -> None:
+        """These stay this reader's until the commit, and may be written. Raises Fenced."""
+        self._check_claims(connection, set(lanes))
+        self._fresh.load(connection)
+        self._fresh.trust(lanes)
+
     def _check_claims(self, connection: Connection, lanes: set[int]) -> None:
         held = select(claims.c.lane).where(self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader)
         # Locked until the commit, so that nobody takes the lane over in between.
@@ -221,7 +222,6 @@ class SqlPart:
         """Whoever asked has the lane from now on."""
         if not lanes:
             return
-        self._claimed.difference_update(lanes)
         self._fresh.move_out(connection, lanes)
         held = select(claims.c.lane, claims.c.asking).where(
             self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader

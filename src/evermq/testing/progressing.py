@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from evermq.clock import Clock
 from evermq.errors import Fenced
@@ -206,6 +207,34 @@ async def _states_go_with_a_lane_to_whoever_has_it_next_and_back(progress: Progr
     await one.settle({1: {"s.1": packed(1, 2, 3)}})
     await one.leave()
     assert await two.claim([1, 2]) == {1: {"s.1": packed(1, 2, 3)}, 2: {"s.2": packed(1, 2, 3)}}
+
+
+@_check
+async def _reader_that_lost_a_lane_does_not_write_it_whatever_it_does_in_its_others(
+    progress: Progress, clock: HandClock
+) -> None:
+    """It may not have heard of the loss yet: its renewal hangs, say, while its other calls go through."""
+    lost = {1: {"s.1": packed(1, 2)}}
+    acts: list[Callable[[Part], Awaitable[object]]] = [
+        lambda part: part.settle({2: {"s.2": packed(1, 2)}}),
+        lambda part: part.collect({2: ["s.2"]}, 90),
+        lambda part: part.give_back([2, 3]),
+        lambda part: part.claim([4]),
+    ]
+    for number, act in enumerate(acts):
+        one, two = await progress.join(f"g{number}"), await progress.join(f"g{number}")
+        await one.claim([1, 2, 3])
+        await one.settle({lane: {f"s.{lane}": packed(1)} for lane in (1, 2, 3)})
+        await two.renew(Report())
+        await passes(SILENT_MS + 1, clock, two)
+        assert await two.claim([1]) == {1: {"s.1": packed(1)}}
+        with suppress(Fenced):  # a store may take all that a silent reader has
+            await act(one)
+        for _ in range(2):
+            await _fenced(one.settle(lost))
+        await two.settle({1: {"s.1": packed(1, 2, 3)}})
+        await _fenced(one.settle(lost))
+        assert await two.look([1]) == {1: {"s.1": packed(1, 2, 3)}}
 
 
 @_check
