@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay, stand_still
+from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, stand_still
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -18,6 +18,13 @@ async def test_progress_in_mariadb_conforms(name: str, mariadb_server: Engine, t
 
 async def test_effect_and_mark_share_the_transaction_of_the_handler(mariadb_server: Engine, topic: str) -> None:
     await pay(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic)
+
+
+@pytest.mark.parametrize("loses_lane", [False, True])
+async def test_handler_that_waited_for_its_pool_does_not_settle_what_was_handed_out_again(
+    loses_lane: bool, mariadb_server: Engine, topic: str
+) -> None:
+    await pay_late(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic, loses_lane=loses_lane)
 
 
 async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(

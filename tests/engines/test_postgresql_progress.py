@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay, stand_still
+from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, stand_still
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -19,6 +19,13 @@ async def test_progress_in_postgresql_conforms(name: str, postgresql_server: Eng
 
 async def test_effect_and_mark_share_the_transaction_of_the_handler(postgresql_server: Engine, topic: str) -> None:
     await pay(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
+
+
+@pytest.mark.parametrize("loses_lane", [False, True])
+async def test_handler_that_waited_for_its_pool_does_not_settle_what_was_handed_out_again(
+    loses_lane: bool, postgresql_server: Engine, topic: str
+) -> None:
+    await pay_late(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic, loses_lane=loses_lane)
 
 
 async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, inspect, select, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.util import await_only
 from tests.drills.ladders import SHORT, ladder
 
@@ -22,12 +22,14 @@ from evermq.errors import Fenced, Unavailable, Uncertain
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
+from evermq.policy.ordered_reader import OrderedReader
+from evermq.port import Delivery
 from evermq.progress.database import Database
 from evermq.progress.fresh import fresh_of
 from evermq.progress.sql import SqlProgress
 from evermq.progress.tables import metadata
 from evermq.settled import Settled
-from evermq.settling import States
+from evermq.settling import Progress, States
 from evermq.testing.checker import Expect
 from evermq.testing.progressing import packed
 
@@ -46,15 +48,20 @@ class InMemory:
         return memoryview(self.cells)[:size_bytes]
 
 
-async def pay(url: str, topic: str) -> None:
-    """Deliveries take effect in the transaction that settles them. url: of a database, with an asynchronous driver."""
-    progress = SqlProgress(url, topic)
+def ordered(topic: str, progress: Progress) -> Ordered:
+    """A queue in memory whose progress is kept there."""
     rung, slot = MemoryQueue(topic), InMemory()
 
     async def take() -> InMemory:
         return slot
 
-    queue = Ordered(Route({"primary": rung}), progress=progress, slot=take, rungs={"primary": rung})
+    return Ordered(Route({"primary": rung}), progress=progress, slot=take, rungs={"primary": rung})
+
+
+async def pay(url: str, topic: str) -> None:
+    """Deliveries take effect in the transaction that settles them. url: of a database, with an asynchronous driver."""
+    progress = SqlProgress(url, topic)
+    queue = ordered(topic, progress)
     shop = create_async_engine(url)
     session_of = async_sessionmaker(shop)
     async with session_of() as session:
@@ -83,6 +90,44 @@ async def pay(url: str, topic: str) -> None:
     assert await queue.backlog("billing") == 0
     await queue.close()
     await shop.dispose()
+
+
+async def pay_late(url: str, topic: str, *, loses_lane: bool) -> None:
+    """A handler waits for a connection of its pool, and its message is handed out again meanwhile, and is paid.
+
+    loses_lane: the reader lost its lane and claimed it anew; else the delivery was given back."""
+    progress = SqlProgress(url, topic)
+    queue = ordered(topic, progress)
+    shop, full = create_async_engine(url), create_async_engine(url, pool_size=1, max_overflow=0)
+
+    async def settle(delivery: Delivery, engine: AsyncEngine) -> bool | type[Fenced]:
+        async with AsyncSession(engine) as session:
+            try:
+                is_first = await progress.settle(delivery, session)
+            except Fenced:
+                return Fenced
+            await session.commit()
+            return is_first
+
+    await queue.append([make("order", key="k")])
+    reader = await queue.reader("billing")
+    assert isinstance(reader, OrderedReader)
+    [early] = await reader.read(count_max=1, wait_ms=5_000)
+    async with full.connect():
+        late = asyncio.create_task(settle(early, full))
+        await asyncio.sleep(0)
+        await (reader._lose([early.receipt.lane]) if loses_lane else reader.release([early]))
+        assert await settle(early, shop) is Fenced
+        [again] = await reader.read(count_max=1, wait_ms=5_000)
+        assert await settle(again, shop) is True
+        assert await settle(again, shop) is False
+        await reader.ack([again])
+        assert await settle(again, shop) is False
+    assert await late is (Fenced if loses_lane else False)
+    assert not early.receipt.lane.is_doubted
+    await queue.close()
+    await shop.dispose()
+    await full.dispose()
 
 
 async def die(server: Engine, topic: str) -> None:

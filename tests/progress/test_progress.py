@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
-from tests.progress.shop import pay
+from tests.progress.shop import make, ordered, pay, pay_late
 
 from evermq.clock import Clock
 from evermq.errors import Fenced, Misconfigured, Unavailable, Uncertain
@@ -150,6 +150,30 @@ async def test_mark_outlives_an_older_state_that_is_written_after_it(clock: Hand
 
 async def test_effect_and_mark_share_the_transaction_of_the_handler(tmp_path: Path) -> None:
     await pay(f"sqlite+aiosqlite:///{tmp_path}/shop", "orders")
+
+
+@pytest.mark.parametrize("loses_lane", [False, True])
+async def test_handler_that_waited_for_its_pool_does_not_settle_what_was_handed_out_again(
+    loses_lane: bool, tmp_path: Path
+) -> None:
+    await pay_late(f"sqlite+aiosqlite:///{tmp_path}/shop", "orders", loses_lane=loses_lane)
+
+
+async def test_delivery_that_was_given_back_or_acknowledged_takes_no_effect_in_memory() -> None:
+    progress = MemoryProgress()
+    queue = ordered("orders", progress)
+    await queue.append([make("order", key="k")])
+    reader = await queue.reader("billing")
+    [early] = await reader.read(count_max=1, wait_ms=5_000)
+    await reader.release([early])
+    with pytest.raises(Fenced):
+        progress.settle(early)
+    [again] = await reader.read(count_max=1, wait_ms=5_000)
+    assert progress.settle(again)
+    await reader.ack([again])
+    assert not progress.settle(again)
+    assert not progress.settle(early)
+    await queue.close()
 
 
 async def test_database_that_is_away_is_unavailable(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evermq.errors import Fenced
 from evermq.message import Message
 from evermq.numbers import Number
 from evermq.policy.waiting import Parked, Waiting
@@ -124,6 +125,19 @@ class Ticket:
     def is_settled(self) -> bool:
         """Whether the engine may forget it."""
         return self.stream is None or (self.is_live and self.seq in self.stream.settled)
+
+    def is_due(self) -> bool:
+        """Whether a handler may let it take effect now; False: it is settled. Raises Fenced where it is another's by
+        now: another reader's, or that of who was handed it again."""
+        if self.lane is None or self.stream is None:
+            return True
+        if not self.is_live:
+            raise Fenced(f"lane {self.lane.number} was another reader's since")
+        if self.is_out:
+            return True
+        if self.seq in self.stream.settled:
+            return False
+        raise Fenced("this delivery was given back, and may have been handed out again")
 
     def count(self) -> None:
         """This attempt failed, as far as is known."""

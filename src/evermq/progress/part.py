@@ -91,10 +91,14 @@ class SqlPart:
             await self._run(self._leave)
             self._left = True
 
-    async def record(self, session: AsyncSession, lane: int, stream: str, seq: int) -> bool:
-        """One number is settled in a transaction of the handler; False if it was already. Raises Fenced."""
+    async def record(
+        self, session: AsyncSession, lane: int, stream: str, seq: int, is_due: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """One number is settled in a transaction of the handler; False if it was already. Raises Fenced.
+
+        is_due: asked once nobody else may take the lane before the transaction ends; False as well if it was not."""
         connection = await session.connection()
-        return await connection.run_sync(partial(self._record, lane, stream, seq))
+        return await connection.run_sync(partial(self._record, lane, stream, seq, is_due))
 
     def _claim(self, lanes: Collection[int], connection: Connection) -> States:
         mine, free, held, asked = self._who_has(connection, lanes)
@@ -156,8 +160,10 @@ class SqlPart:
         connection.execute(delete(readers).where(self._mine(readers), readers.c.reader == self._reader))
         self._fresh.drop(connection)
 
-    def _record(self, lane: int, stream: str, seq: int, connection: Connection) -> bool:
+    def _record(self, lane: int, stream: str, seq: int, is_due: Callable[[], bool], connection: Connection) -> bool:
         self._check_claims(connection, {lane})
+        if not is_due():
+            return False
         self._recorded.add(stream)
         row = {**self._own, "stream": stream, "seq": seq, "lane": lane}
         return bool(connection.execute(put_new(settled, connection.dialect), row).rowcount)

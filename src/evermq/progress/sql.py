@@ -49,17 +49,17 @@ class SqlProgress:
         """Settle a delivery in the transaction of its handler; False: it was settled before, so do nothing more.
 
         Call it before the commit, in the database of `progress`, and acknowledge after it. Raises Fenced where the
-        delivery is another reader's by now: roll back. A delivery without a number, of a foreign sender, passes."""
+        delivery is another reader's by now, or was given back, which may have been while this waited for the database:
+        roll back. A delivery without a number, of a foreign sender, passes."""
         ticket = delivery.receipt
         if ticket.lane is None:
             return True
-        if not ticket.is_live:
-            raise Fenced(f"lane {ticket.lane.number} was another reader's since")
         part = cast(SqlPart, ticket.lane.part)
         try:
-            return await part.record(session, ticket.lane.number, ticket.stream.name, ticket.seq)
+            return await part.record(session, ticket.lane.number, ticket.stream.name, ticket.seq, ticket.is_due)
         except Fenced:
-            ticket.lane.is_doubted = True
+            # Of one that was given back, or that came before the lane was lost, nothing is known of the lane as it is.
+            ticket.lane.is_doubted |= ticket.is_live and ticket.is_out
             raise
 
     async def drop(self, group: str = "") -> None:
