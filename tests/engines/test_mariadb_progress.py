@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, stand_still
+from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, stand_still, write_beside
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -31,6 +31,12 @@ async def test_what_is_settled_is_seen_while_its_mark_is_taken_away(
     mariadb_server: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await overlap(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic, monkeypatch)
+
+
+async def test_what_is_settled_is_written_while_a_handler_of_the_stream_is_slow(
+    mariadb_server: Engine, topic: str
+) -> None:
+    await write_beside(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic)
 
 
 async def test_server_that_stands_still_is_not_waited_for(mariadb_server: Engine, topic: str) -> None:

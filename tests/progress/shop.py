@@ -27,7 +27,7 @@ from evermq.port import Delivery
 from evermq.progress.database import Database
 from evermq.progress.fresh import fresh_of
 from evermq.progress.sql import SqlProgress
-from evermq.progress.tables import metadata
+from evermq.progress.tables import metadata, settled
 from evermq.settled import Settled
 from evermq.settling import Progress, States
 from evermq.testing.checker import Expect
@@ -165,6 +165,32 @@ async def overlap(url: str, topic: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("evermq.progress.part.fresh_of", settled_behind_it)
     looked = (await two.look([1]))[1]["s.1"]
     assert Settled.unpack(looked).pack() in (packed(1, 2, 4), packed(1, 2, 4, 5))
+    await progress.close()
+    await shop.dispose()
+
+
+async def write_beside(url: str, topic: str) -> None:
+    """What is settled of a stream is written down while a handler of it has its transaction open."""
+    progress = SqlProgress(url, topic)
+    part = await progress.join("g")
+    await part.claim([1])
+    shop = create_async_engine(url)
+    async with AsyncSession(shop) as done, AsyncSession(shop) as slow:
+        for number in (1, 2, 3, 6):
+            assert await part.record(done, 1, "s.1", number)
+        await done.commit()
+        await part.settle({1: {"s.1": packed(1)}})
+        assert await part.record(slow, 1, "s.1", 4)
+        await part.settle({1: {"s.1": packed(1, 2)}})
+        await part.settle({1: {"s.1": packed(1, 2, 3)}})
+        await part.settle({1: {"s.1": packed(1, 2, 3, 6)}})
+        await slow.commit()
+    assert await part.look([1]) == {1: {"s.1": packed(1, 2, 3, 4, 6)}}
+
+    def marks(connection: Connection) -> list[int]:
+        return list(connection.execute(select(settled.c.seq).where(settled.c.topic == topic)).scalars())
+
+    assert await progress.database.run(marks) == [4]
     await progress.close()
     await shop.dispose()
 

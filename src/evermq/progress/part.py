@@ -178,18 +178,12 @@ class SqlPart:
         }
         if not known:
             return
-        of_stream = and_(self._mine(settled), settled.c.stream == bindparam("s"))
-        below = delete(settled).where(of_stream, settled.c.seq < bindparam("n"))
-        connection.execute(below, [{"s": name, "n": state.next} for name, state in known.items()])
-        # A number that never comes ends what is settled without a gap for ever.
-        beyond = [name for name, state in known.items() if state.holes]
-        if not beyond:
-            return
-        left = select(settled.c.stream, settled.c.seq).where(self._mine(settled), settled.c.stream.in_(beyond))
+        left = select(settled.c.stream, settled.c.seq).where(self._mine(settled), settled.c.stream.in_(known))
         done = [row for row in connection.execute(left) if row.seq in known[row.stream]]
         if done:
-            one = delete(settled).where(of_stream, settled.c.seq == bindparam("n"))
-            connection.execute(one, [{"s": row.stream, "n": row.seq} for row in done])
+            # Each by its whole key: a range locks what is next to it as well, which an open handler may have.
+            key = and_(self._mine(settled), settled.c.stream == bindparam("s"), settled.c.seq == bindparam("n"))
+            connection.execute(delete(settled).where(key), [{"s": row.stream, "n": row.seq} for row in done])
 
     def _hold(self, connection: Connection, lanes: Collection[int]) -> None:
         """These stay this reader's until the commit, and may be written. Raises Fenced."""
