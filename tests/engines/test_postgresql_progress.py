@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, stand_still, write_beside
+from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, share, stand_still, write_beside
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -38,6 +38,10 @@ async def test_what_is_settled_is_written_while_a_handler_of_the_stream_is_slow(
     postgresql_server: Engine, topic: str
 ) -> None:
     await write_beside(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
+
+
+async def test_slow_handler_stops_no_other_lane_and_none_of_its_own_lane(postgresql_server: Engine, topic: str) -> None:
+    await share(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
 
 
 async def test_server_that_stands_still_is_not_waited_for(postgresql_server: Engine, topic: str) -> None:

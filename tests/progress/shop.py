@@ -29,7 +29,7 @@ from evermq.progress.fresh import fresh_of
 from evermq.progress.sql import SqlProgress
 from evermq.progress.tables import metadata, settled
 from evermq.settled import Settled
-from evermq.settling import Progress, States
+from evermq.settling import Progress, Report, States
 from evermq.testing.checker import Expect
 from evermq.testing.progressing import packed
 
@@ -191,6 +191,30 @@ async def write_beside(url: str, topic: str) -> None:
         return list(connection.execute(select(settled.c.seq).where(settled.c.topic == topic)).scalars())
 
     assert await progress.database.run(marks) == [4]
+    await progress.close()
+    await shop.dispose()
+
+
+async def share(url: str, topic: str) -> None:
+    """A handler of a lane has its transaction open: what concerns others, or others of its lane, goes on."""
+    progress = SqlProgress(url, topic)
+    one, two = await progress.join("g"), await progress.join("g")
+    await one.claim([1, 2])
+    shop = create_async_engine(url)
+    async with AsyncSession(shop) as slow, AsyncSession(shop) as quick:
+        assert await one.record(slow, 1, "s.1", 1)
+        assert await two.claim([1, 2, 3]) == {3: {}}
+        assert (await one.renew(Report())).wanted == {2}
+        assert await one.record(quick, 1, "s.1", 2)
+        await quick.commit()
+        await one.settle({1: {"s.1": packed(2)}, 2: {"s.2": packed(1)}})  # the first write, which looks at the claims
+        await one.give_back([2])
+        assert await two.claim([1, 2]) == {2: {"s.2": packed(1)}}
+        await slow.commit()
+    assert await two.claim([1]) == {}
+    assert (await one.renew(Report())).wanted == {1}
+    await one.give_back([1])
+    assert await two.claim([1]) == {1: {"s.1": packed(1, 2)}}
     await progress.close()
     await shop.dispose()
 

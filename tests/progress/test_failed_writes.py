@@ -62,10 +62,10 @@ class Setting:
             await self.time_passes()
         return self
 
-    async def record(self, seq: int) -> bool:
+    async def record(self, seq: int, is_due: Callable[[], bool] = lambda: True) -> bool:
         engine = create_async_engine(self.url.replace("sqlite:", "sqlite+aiosqlite:"))
         async with AsyncSession(engine) as session:
-            is_new = await self.one.record(session, 1, "s.1", seq)
+            is_new = await self.one.record(session, 1, "s.1", seq, is_due)
             await session.commit()
         await engine.dispose()
         return is_new
@@ -249,6 +249,18 @@ async def test_number_of_a_handler_is_settled_once_whatever_fails(at: int | str,
     assert await setting.record(3)
     assert not await setting.record(3)
     assert (await setting.two.look([1])) == {1: {"s.1": written(1, 2, 3)}}
+    await setting.progress.close()
+
+
+@pytest.mark.parametrize("answers", [[False], [True, False]], ids=["before the mark", "behind it"])
+async def test_number_that_was_settled_before_its_mark_was_there_takes_no_effect(
+    answers: list[bool], tmp_path: Path
+) -> None:
+    setting = await Setting.at(tmp_path)
+    assert not await setting.record(3, iter(answers).__next__)
+    await setting.one.settle({1: {"s.1": written(1, 2, 3)}})
+    assert await setting.two.look([1]) == {1: {"s.1": written(1, 2, 3)}}
+    assert not (await setting.view())[1][1]
     await setting.progress.close()
 
 

@@ -96,7 +96,7 @@ class SqlPart:
     ) -> bool:
         """One number is settled in a transaction of the handler; False if it was already. Raises Fenced.
 
-        is_due: asked once nobody else may take the lane before the transaction ends; False as well if it was not."""
+        is_due: asked once nobody else may take the lane before the transaction ends; False as well if it is not."""
         connection = await session.connection()
         return await connection.run_sync(partial(self._record, lane, stream, seq, is_due))
 
@@ -166,7 +166,9 @@ class SqlPart:
             return False
         self._recorded.add(stream)
         row = {**self._own, "stream": stream, "seq": seq, "lane": lane}
-        return bool(connection.execute(put_new(settled, connection.dialect), row).rowcount)
+        is_new = bool(connection.execute(put_new(settled, connection.dialect), row).rowcount)
+        # Whoever is handed the same number waits for this mark from here on; until it was there, he did not.
+        return is_new and is_due()
 
     def _forget_settled(self, connection: Connection, found: States) -> None:
         """The numbers of handlers' own transactions that these states include."""
@@ -193,19 +195,24 @@ class SqlPart:
 
     def _check_claims(self, connection: Connection, lanes: set[int]) -> None:
         held = select(claims.c.lane).where(self._mine(claims), claims.c.lane.in_(lanes), claims.c.owner == self._reader)
-        # Locked until the commit, so that nobody takes the lane over in between.
-        found = set((connection.execute(held.with_for_update())).scalars())
+        # Locked until the commit, so that nobody takes the lane over in between. Shared, since nothing of the row is
+        # changed then: handlers that have it do not wait for each other, nor does what this reader writes.
+        found = set((connection.execute(held.with_for_update(read=True))).scalars())
         if lanes - found:
             raise Fenced(f"lanes {sorted(lanes - found)} are another reader's by now")
 
     def _who_has(
         self, connection: Connection, lanes: Collection[int]
     ) -> tuple[set[int], set[int], dict[int, str], dict[int, str | None]]:
-        query = select(claims).where(self._mine(claims), claims.c.lane.in_(lanes))
-        rows = connection.execute(query.order_by(claims.c.lane).with_for_update()).all()
+        """Which of these lanes are this reader's, free, or another's, and who asked for them. One that is locked, as by
+        a handler for as long as its transaction takes, is none of these: it is to be asked for again."""
+        of_group = and_(self._mine(claims), claims.c.lane.in_(lanes))
+        there = set(connection.execute(select(claims.c.lane).where(of_group)).scalars())
+        query = select(claims).where(of_group).order_by(claims.c.lane)
+        rows = connection.execute(query.with_for_update(skip_locked=True)).all()
         mine = {row.lane for row in rows if row.owner == self._reader}
         held = {row.lane: row.owner for row in rows if row.owner != self._reader}
-        return mine, set(lanes) - mine - held.keys(), held, {row.lane: row.asking for row in rows}
+        return mine, set(lanes) - there - mine - held.keys(), held, {row.lane: row.asking for row in rows}
 
     def _take_over(self, connection: Connection, held: Mapping[int, str]) -> set[int]:
         """Of the lanes of readers that are gone, those that nobody else has taken meanwhile."""
