@@ -15,13 +15,13 @@ from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.frame import Entry, Kind
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, TopicLanes
 from evermq.adapters.log.reading import LaneScan, Reading, bytes_of
-from evermq.errors import EvermqError, Overloaded
+from evermq.errors import EvermqError, Unavailable
 from evermq.message import Message
 
 __all__ = ["Delays"]
 
 _MOVE_COUNT_MAX = 500
-_PAUSE_MS = 1_000  # after a move for which there was no room
+_PAUSE_MS = 1_000  # after a move that was refused
 
 
 class Delays:
@@ -72,7 +72,8 @@ class Delays:
         return max(moved, default=-1) + 1
 
     async def move_due(self, now_ms: int) -> None:
-        """Append to their lanes what is due by now; where there is no room for it, later: readers make room."""
+        """Append to their lanes what is due by now; where there is no room for it, later: readers make room.
+        Raises Unavailable where the log is closed."""
         if abs(now_ms - self._refused_ms) < _PAUSE_MS:
             return
         while self._heap and self._heap[0][0] <= now_ms:
@@ -83,7 +84,8 @@ class Delays:
                 task.add_done_callback(_see)
                 try:
                     await asyncio.shield(task)
-                except Overloaded:
+                except Unavailable:
+                    self._reading.check()
                     self._refused_ms = now_ms
                     return
 

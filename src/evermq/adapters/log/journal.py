@@ -6,6 +6,7 @@ Not thread-safe by itself: `write`, `forget` and `close` belong to whoever has t
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -25,6 +26,7 @@ from evermq.errors import Overloaded, TooLarge, Unavailable, Uncertain
 __all__ = ["Journal"]
 
 _END = Location(1 << 64, 0)
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(slots=True)
@@ -91,9 +93,10 @@ class Journal:
     def write(self, pieces: Sequence[Piece]) -> int:
         """Append one group, whole, as durable as the policy says; returns the number of its segment.
 
-        Raises Overloaded (disk full, nothing written), TooLarge, Unavailable (closed by an earlier error),
-        Uncertain (the write or flush failed: the log is closed for good, since a flush that failed once may
-        succeed the next time without having written anything).
+        Raises Overloaded (disk full, nothing written), TooLarge, Unavailable (no descriptor left for a segment, or the
+        directory may not be written to just now, nothing written; or closed by an earlier error), Uncertain (the write
+        or flush failed: the log is closed for good, since a flush that failed once may succeed the next time without
+        having written anything).
         """
         if self.failure:
             self.check()
@@ -202,6 +205,9 @@ class Journal:
             if is_full(error):
                 self.on_full()
                 raise Overloaded(f"no room for another segment: {error.strerror}; free space on the disk") from error
+            if error.errno in _PASSING:
+                # No frame was written. A file that has the name of the segment by now is replaced by the next attempt.
+                raise Unavailable(f"no segment can be made: {error.strerror}; nothing was written") from error
             raise self._fail(error) from error
         try:
             if self.segments:

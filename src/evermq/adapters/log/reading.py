@@ -34,6 +34,10 @@ class Reading:
         self._decoded: OrderedDict[tuple[int, int, int], list[Message]] = OrderedDict()
         self._decoded_count = 0
 
+    def check(self) -> None:
+        """Raise Unavailable where the log is closed to appends."""
+        self._journal.check()
+
     def find(self, topic: int, lane: int, offset: int) -> Location | None:
         with self._journal.lock:
             found = self._journal.state.index.lanes.get((topic, lane))

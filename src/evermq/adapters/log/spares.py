@@ -75,12 +75,12 @@ class Spares:
         file = self._disk.create(f"{name}-unready", self.segment_bytes)
         try:
             file.sync()
+            self._disk.rename(f"{name}-unready", name)
         except OSError:
             self._disk.remove(f"{name}-unready")
             raise
         finally:
             file.close()
-        self._disk.rename(f"{name}-unready", name)
         with self._lock:
             self._names.append(name)
 
@@ -88,9 +88,10 @@ class Spares:
         """A file under its new name, with its header; the name and the header are durable. OSError if none."""
         if not self._names:
             self.prepare(number)
-        with self._lock:
-            spare = self._names.pop()
+        spare = self._names[-1]
         self._disk.rename(spare, name)
+        with self._lock:
+            self._names.remove(spare)
         file = self._disk.open(name)
         write_header(file, number, now_ms)
         self._disk.sync_names()
