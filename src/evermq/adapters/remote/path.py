@@ -1,13 +1,14 @@
-"""Socket paths of any length: the kernel takes 107 bytes, directories may be deeper."""
+"""Socket paths: of any length, though the kernel takes 107 bytes, and whose the socket there is."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["socket_address"]
+__all__ = ["BoundSocket", "socket_address"]
 
 _PATH_BYTES_MAX = 100
 
@@ -23,3 +24,28 @@ def socket_address(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+class BoundSocket:
+    """The socket that this process has just bound to `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._file = _file_at(path)
+
+    @property
+    def is_mine(self) -> bool:
+        """Not in a forked child."""
+        return os.getpid() == self._pid
+
+    def remove(self) -> None:
+        """Unless another one is at its path by now: the directory may have been moved, and be another owner's."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.is_mine and _file_at(self._path) == self._file:
+                self._path.unlink()
+
+
+def _file_at(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino

@@ -14,7 +14,7 @@ from typing import Any
 from evermq.adapters.remote import wire
 from evermq.adapters.remote.agreed import HasDamages, HasSettings, Resets
 from evermq.adapters.remote.fitting import fit
-from evermq.adapters.remote.path import socket_address
+from evermq.adapters.remote.path import BoundSocket, socket_address
 from evermq.adapters.remote.wire import (
     VERSION,
     Malformed,
@@ -47,7 +47,7 @@ class Server:
         self._lease_ms = lease_ms
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._path: Path | None = None
+        self._socket: BoundSocket | None = None
 
     @classmethod
     async def start(cls, place: Place, path: Path, *, lease_ms: int = 30_000) -> Server:
@@ -57,16 +57,19 @@ class Server:
         with socket_address(path) as address:
             server._server = await asyncio.start_unix_server(server._connected, address, limit=1 << 20)
         os.chmod(path, 0o600)
-        server._path = path
+        server._socket = BoundSocket(path)
         return server
 
     async def close(self) -> None:
-        """Stop listening, end all connections, give back what their readers hold."""
+        """Stop listening, end all connections, give back what their readers hold. In a forked child all of that is its
+        parent's."""
+        if self._socket and not self._socket.is_mine:
+            return
         if self._server:
             self._server.close()
             self._server = None
-            if self._path:
-                self._path.unlink(missing_ok=True)
+            if self._socket:
+                self._socket.remove()
         for connection in list(self._connections):
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
