@@ -131,3 +131,18 @@ def test_killed_owner_is_replaced_and_appends_under_way_are_uncertain(
     bodies = other.do("bodies", "g")
     assert set(acknowledged) | {"by the next owner"} <= set(bodies)
     assert len(bodies) - len(acknowledged) <= 2, "of what was uncertain there was one"
+
+
+def test_owner_that_is_closed_in_order_leaves_no_append_uncertain(tmp_path: Path, pair: tuple[Puppet, Puppet]) -> None:
+    owner, other = pair
+    for turn in range(5):
+        directory = tmp_path / str(turn)
+        assert owner.do("open", directory) is True
+        assert other.do("open", directory) is False
+        other.tell("append_many", 500)
+        time.sleep(0.1)
+        assert owner.do("close") is None
+        acknowledged, error = other.hear()
+        assert error == ""
+        assert sorted(other.do("bodies", "g")) == sorted(acknowledged)
+        assert other.do("close") is None

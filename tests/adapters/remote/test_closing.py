@@ -1,21 +1,40 @@
-"""An owner that is closed in order: the socket that it leaves."""
+"""An owner that is closed in order: what it was asked, what it had not taken yet, and the socket it leaves."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from evermq.adapters.memory import MemoryPlace
+from evermq.adapters.memory import MemoryPlace, MemoryQueue
+from evermq.adapters.remote import server as serving
 from evermq.adapters.remote.client import RemotePlace, RemoteQueue
+from evermq.adapters.remote.connection import ConnectionLost
 from evermq.adapters.remote.server import Server
-from evermq.message import MessageFactory
+from evermq.message import Message, MessageFactory
+from evermq.position import Position
 
 make = MessageFactory()
+
+
+class Slow:
+    """A queue in memory that takes nothing before it is let to. `begun`: how many appends came to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = asyncio.Semaphore(0)
+        self.may_go = asyncio.Event()
+        real = MemoryQueue.append
+
+        async def append(queue: MemoryQueue, messages: Sequence[Message]) -> Sequence[Position]:
+            self.begun.release()
+            await self.may_go.wait()
+            return await real(queue, messages)
+
+        monkeypatch.setattr(MemoryQueue, "append", append)
 
 
 @asynccontextmanager
@@ -26,6 +45,89 @@ async def served(path: Path) -> AsyncIterator[tuple[Server, RemoteQueue]]:
         yield server, await place.queue("orders")
     await place.close()
     await server.close()
+
+
+async def test_append_under_way_is_done_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    async with served(tmp_path / "socket") as (server, queue):
+        appending = asyncio.create_task(queue.append([make("a book")]))
+        await slow.begun.acquire()
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)
+        slow.may_go.set()
+        await closing
+        assert len(await appending) == 1
+
+
+async def test_acknowledgement_and_release_under_way_are_done_and_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path / "socket") as (server, queue):
+        await queue.append([make("one"), make("two")])
+        reader = await queue.reader("g")
+        found: list[object] = []
+        while len(found) < 2:
+            found += await reader.read(count_max=2, wait_ms=1_000)
+        begun, may_go = asyncio.Semaphore(0), asyncio.Event()
+        for verb in ("ack", "release"):
+            real = serving._VERBS[verb]
+
+            async def late(*arguments: object, real: object = real) -> None:
+                begun.release()
+                await may_go.wait()
+                await real(*arguments)  # type: ignore[operator]
+
+            monkeypatch.setitem(serving._VERBS, verb, late)
+        asked = [asyncio.create_task(reader.ack(found[:1])), asyncio.create_task(reader.release(found[1:]))]  # type: ignore[arg-type]
+        for _ in asked:
+            await begun.acquire()
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)
+        may_go.set()
+        await closing
+        await asyncio.gather(*asked)
+
+
+async def test_read_that_waits_keeps_nobody_from_closing(tmp_path: Path) -> None:
+    async with served(tmp_path / "socket") as (server, queue):
+        reading = asyncio.create_task((await queue.reader("g")).read(count_max=1, wait_ms=3_600_000))
+        await asyncio.sleep(0.05)
+        await server.close()
+        with pytest.raises(ConnectionLost):
+            await reading
+
+
+async def test_append_that_was_not_taken_any_more_is_known_not_to_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_REQUESTS_MAX", 1)
+    slow = Slow(monkeypatch)
+    async with served(tmp_path / "socket") as (server, queue):
+        first = asyncio.create_task(queue.append([make("taken")]))
+        await slow.begun.acquire()
+        others = [asyncio.create_task(queue.append([make("not taken")])) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)
+        slow.may_go.set()
+        await closing
+        assert len(await first) == 1
+        for other in others:
+            with pytest.raises(ConnectionLost) as caught:
+                await other
+            assert not caught.value.sent
+
+
+async def test_append_that_does_not_end_keeps_nobody_from_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch)
+    monkeypatch.setattr(serving, "_END_MS_MAX", 50)
+    async with served(tmp_path / "socket") as (server, queue):
+        appending = asyncio.create_task(queue.append([make("a book")]))
+        await slow.begun.acquire()
+        await server.close()
+        assert "Uncertain" in repr((await asyncio.gather(appending, return_exceptions=True))[0])
 
 
 async def test_socket_of_another_owner_at_the_same_path_is_left_to_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evermq.adapters.remote.path import socket_address
-from evermq.adapters.remote.wire import VERSION, Malformed, decode, decode_error, frame, read_frame
+from evermq.adapters.remote.wire import GOODBYE, VERSION, Malformed, decode, decode_error, frame, read_frame
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Unavailable
 
@@ -101,6 +101,9 @@ class Connection:
         try:
             while True:
                 number, error, result = decode(await read_frame(self._stream))
+                if number == GOODBYE:
+                    self._lose(f"the owner of {self._path} (process {self.pid}) ended", taken=result)
+                    return
                 self._heard_ms = self._clock.monotonic_ms()
                 answer = self._waiting.pop(number, None)
                 if answer and not answer.done():
@@ -130,15 +133,16 @@ class Connection:
             f"let it go on (kill -CONT {self.pid}) or end it (kill -9 {self.pid}), then another process takes over"
         )
 
-    def _lose(self, why: str, *, silent: bool = False) -> None:
+    def _lose(self, why: str, *, silent: bool = False, taken: int | None = None) -> None:
+        """taken: the last request that the owner says it looked at; where it says nothing, that may be any."""
         if self._lost:
             return
         self._lost = why
         self._writer.transport.abort()  # `close` would wait for the owner to take what is still to be sent
         waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
+        for number, answer in waiting.items():
             if not answer.done():
-                answer.set_exception(ConnectionLost(why, silent=silent))
+                answer.set_exception(ConnectionLost(why, sent=taken is None or number <= taken, silent=silent))
                 answer.exception()  # seen, whoever still waits
 
 

@@ -16,6 +16,7 @@ from evermq.adapters.remote.agreed import HasDamages, HasSettings, Resets
 from evermq.adapters.remote.fitting import fit
 from evermq.adapters.remote.path import BoundSocket, socket_address
 from evermq.adapters.remote.wire import (
+    GOODBYE,
     VERSION,
     Malformed,
     decode,
@@ -33,7 +34,8 @@ __all__ = ["Server"]
 
 _TOO_LARGE_MS = 30_000
 _REQUESTS_MAX = 1_000  # of one connection at a time: beyond it nothing more is read from the socket
-_FLUSH_MS_MAX = 1_000  # how long an ending connection waits for its client to take the last answers
+_CHUNK_BYTES = 1 << 16
+_END_MS_MAX = 1_000  # how long an ending connection waits for what it was asked, and for its client to take the answers
 
 
 class Server:
@@ -48,6 +50,7 @@ class Server:
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._socket: BoundSocket | None = None
+        self._closed = False
 
     @classmethod
     async def start(cls, place: Place, path: Path, *, lease_ms: int = 30_000) -> Server:
@@ -61,10 +64,11 @@ class Server:
         return server
 
     async def close(self) -> None:
-        """Stop listening, end all connections, give back what their readers hold. In a forked child all of that is its
-        parent's."""
+        """Stop listening, take no further requests, do and answer those that were taken but for reads that wait, end
+        all connections, give back what their readers hold. In a forked child all of that is its parent's."""
         if self._socket and not self._socket.is_mine:
             return
+        self._closed = True
         if self._server:
             self._server.close()
             self._server = None
@@ -75,12 +79,15 @@ class Server:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:  # between its coming and now
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        connection = _Connection(self._place, writer)
+        connection = _Connection(self._place, reader, writer)
         try:
-            await connection.serve(reader, self._lease_ms)
+            await connection.serve(self._lease_ms)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, Malformed, asyncio.CancelledError):
             pass  # it went, fell silent, or does not speak this protocol: its readers are closed either way
         finally:
@@ -89,20 +96,22 @@ class Server:
 
 
 class _Connection:
-    def __init__(self, place: Place, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, place: Place, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._place = place
+        self._stream = stream
         self._writer = writer
         self._queues: dict[str, Queue] = {}
         self._readers: dict[int, tuple[Reader, dict[int, Delivery]]] = {}
         self._owed: dict[int, TooLarge] = {}  # what the next read of a reader raises
         self._numbers = count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}  # and their verbs
+        self._taken = 0  # the number of the last request that was
         self._room = asyncio.Semaphore(_REQUESTS_MAX)
 
-    async def serve(self, reader: asyncio.StreamReader, lease_ms: int) -> None:
+    async def serve(self, lease_ms: int) -> None:
         while True:
             async with asyncio.timeout(lease_ms / 1000):
-                body = await read_frame(reader)
+                body = await read_frame(self._stream)
             request = decode(body)
             if not isinstance(request, list) or len(request) != 3:
                 raise Malformed("a request is [number, verb, arguments]")
@@ -113,27 +122,45 @@ class _Connection:
                 continue
             await self._room.acquire()
             task = asyncio.create_task(self._handle(number, verb, arguments))
-            self._tasks.add(task)
+            self._tasks[task] = verb
+            self._taken = number
             task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._room.release()
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        until = asyncio.get_running_loop().time() + _END_MS_MAX / 1000
+        await self._finish(until)
         for reader, _ in self._readers.values():
             with contextlib.suppress(EvermqError):
                 await reader.close()
-        self._writer.close()
+        self._writer.write(frame([GOODBYE, None, self._taken]))
         try:
             with contextlib.suppress(OSError):  # TimeoutError is one
-                async with asyncio.timeout(_FLUSH_MS_MAX / 1000):
-                    await asyncio.shield(self._writer.wait_closed())
+                self._writer.write_eof()
+                async with asyncio.timeout_at(until):
+                    # Closed before the client has read that, a socket to which it writes would take it away unread.
+                    while await self._stream.read(_CHUNK_BYTES):
+                        pass
         finally:
             self._writer.transport.abort()
+
+    async def _finish(self, until: float) -> None:
+        """Let handlers do and answer what they were asked; whoever reads asks the next owner."""
+        for task, verb in self._tasks.items():
+            if verb == "read":
+                task.cancel()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    while self._tasks:
+                        await asyncio.wait(self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _handle(self, number: int, verb: str, arguments: list[Any]) -> None:
         verbs: dict[str, Callable[..., Awaitable[Any]]] = _VERBS

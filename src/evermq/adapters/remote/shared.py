@@ -1,7 +1,8 @@
 """One directory, several processes: the first one owns it and serves the others; when it dies, another takes over.
 
 What an application holds goes on working over a change of owner: queues and readers are opened again at the new one.
-Appends under way at that moment are Uncertain; what was handed out and not acknowledged comes again.
+Appends under way when an owner dies are Uncertain, one that is closed answers them; what was handed out and not
+acknowledged comes again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What crosses the socket: length-prefixed msgpack, batches as columns, errors by name.
 
-A request is [number, verb, arguments], an answer [number, error or None, result]. Text that came in by
-surrogateescape (ids, headers) is no UTF-8, which msgpack text must be; such a batch carries those columns as bytes.
+A request is [number, verb, arguments], an answer [number, error or None, result]. An owner that ends the connection
+says [0, None, number of the last request that it took] when it has answered; those behind it were not looked at.
+Text that came in by surrogateescape (ids, headers) is no UTF-8, which msgpack text must be; such a batch carries those
+columns as bytes.
 """
 
 from __future__ import annotations
@@ -23,11 +25,22 @@ from evermq.message import NO_HEADERS, Message
 from evermq.port import Delivery
 from evermq.position import Position
 
-__all__ = ["FRAME_BYTES_MAX", "VERSION", "Malformed", "decode", "decode_error", "encode", "encode_error", "frame"]
+__all__ = [
+    "FRAME_BYTES_MAX",
+    "GOODBYE",
+    "VERSION",
+    "Malformed",
+    "decode",
+    "decode_error",
+    "encode",
+    "encode_error",
+    "frame",
+]
 __all__ += ["pack_deliveries", "pack_messages", "pack_positions", "read_frame", "unpack_deliveries", "unpack_messages"]
 __all__ += ["unpack_positions"]
 
 VERSION = 1
+GOODBYE = 0  # the number that no request has
 FRAME_BYTES_MAX = 256 << 20
 _LENGTH = Struct("<I")
 _NO_VALUE = (TypeError, AttributeError, LookupError, OverflowError, ValueError)
