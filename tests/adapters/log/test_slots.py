@@ -1,8 +1,11 @@
 """Slots of a host: their memory survives a kill and not a power loss, and names find their own again."""
 
+import asyncio
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +20,20 @@ from evermq.message import MessageFactory
 
 OPTIONS = LogOptions(segment_bytes=1 << 20)
 BOOT, LATER = b"a" * 16, b"b" * 16
+FORKING = """
+import asyncio, os, sys
+from pathlib import Path
+from evermq.adapters.log.options import LogOptions
+from evermq.adapters.log.slots import LogSlots
+from evermq.adapters.open import open_log
+
+slot = asyncio.run(LogSlots(Path(sys.argv[1]), "orders", open_log, options=LogOptions(), producer="till/7").own())
+if os.fork() == 0:
+    slot.mark(empty=False)
+    print("forked", flush=True)
+    sys.stdin.read()
+os._exit(0)
+"""
 
 
 def slots(directory: Path, producer: str | None = None) -> LogSlots:
@@ -124,6 +141,21 @@ async def test_name_that_another_process_has_is_refused_and_free_again_after_it(
     await first.close()
     assert (await second.own()).is_named
     await second.close()
+
+
+async def take_over(found: LogSlots) -> None:
+    slot = await found.own()
+    assert slot.is_empty, "a worker has nothing to say about the slot of its parent"
+    await found.close()
+
+
+def test_slot_is_free_when_its_process_is_gone_though_a_worker_that_it_forked_lives_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"forked\n"
+        process.wait()
+        asyncio.run(take_over(slots(tmp_path, "till/7")))
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "é" * 100])

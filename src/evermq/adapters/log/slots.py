@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Collection
 from itertools import count
 from pathlib import Path
@@ -156,6 +157,7 @@ class _Slot:
         self._place: Place | None = None
         self._opening = asyncio.Lock()
         self.is_named = path.name.startswith(_NAMED)
+        _held.add(self)
 
     @property
     def name(self) -> str:
@@ -225,3 +227,15 @@ class _Slot:
             self._memory.close()
             os.close(self._fd)
             self._fd = -1
+
+
+_held: weakref.WeakSet[_Slot] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """The lock belongs to the parent, and is free when that is gone, however long the child lives."""
+    for slot in list(_held):
+        slot.unlock()
+
+
+os.register_at_fork(after_in_child=_forked)
