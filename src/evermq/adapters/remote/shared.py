@@ -21,7 +21,7 @@ from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
 from evermq.adapters.remote.server import Server
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Unavailable, Unsupported
+from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Unsupported
 from evermq.message import Message
 from evermq.port import AppendsBlocking, Delivery, Place, Queue, Reader, Start, TopicState
 from evermq.position import Position
@@ -202,7 +202,8 @@ def _is_lost(place: Place) -> bool:
 
 
 class SharedQueue:
-    """See `Queue`; also `AppendsBlocking`: in the owning process the calling thread writes itself."""
+    """See `Queue`; also `AppendsBlocking`: in the owning process the calling thread writes itself, in the others it is
+    Misconfigured in the loop that the append needs."""
 
     def __init__(self, shared: SharedPlace, place: Place, queue: Queue) -> None:
         self._shared = shared
@@ -248,6 +249,11 @@ class SharedQueue:
             raise Closed(f"queue {self.name} was closed: open it again")
         if self._blocking:
             return self._blocking.append_blocking(messages)
+        if asyncio._get_running_loop() is self._shared.loop:
+            raise Misconfigured(
+                f"queue {self.name} was appended to without asyncio in its own loop, by a handler that is a coroutine "
+                "function, say, and would wait for itself: make that a plain function, or await `append`"
+            )
         return asyncio.run_coroutine_threadsafe(self.append(messages), self._shared.loop).result()
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> SharedReader:
