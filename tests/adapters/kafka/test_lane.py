@@ -233,3 +233,37 @@ def test_nothing_is_lost_doubled_or_reordered(seed: int) -> None:
         mine = [offset for offset in settled if keys[offset] == key]
         assert mine == sorted(mine)
     assert lane.done.low > offsets[-1]
+
+
+def test_log_that_lost_its_end_takes_nothing_else_with_it() -> None:
+    """What is below the new end stays as it is; of what comes from there on anew nothing is passed over."""
+    lane = lane_at()
+    lane.add([(offset, message(offset)) for offset in range(12)])
+    assert handed_out(lane, 9) == list(range(9))
+    lane.settle([0, 1, 3, 7, 8])
+    lane.release([4, 6], 50)
+    lane.cut(6)
+    assert (lane.next, lane.done.low, sorted(lane.out), lane.parked) == (6, 2, [2, 5], 1)
+    lane.add([(offset, message(offset)) for offset in range(6, 12)])
+    assert handed_out(lane, now_ms=50) == [4, *range(6, 12)]
+    assert lane.settle([2, 4, 5, *range(6, 11)]) == 8
+    assert lane.snapshot(ID, bytes_max=4_096)[0] == 11
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lane_that_is_cut_hands_out_all_that_was_not_settled_below_and_all_beyond(seed: int) -> None:
+    random = Random(seed)
+    lane = lane_at()
+    lane.add([(offset, message(offset, random.choice([None, b"a", b"b"]))) for offset in range(40)])
+    taken = handed_out(lane, random.randint(1, 40))
+    settled = random.sample(taken, random.randint(1, len(taken)))
+    lane.settle(settled)
+    lane.release(random.sample(taken, random.randint(0, len(taken))), 10)
+    end = random.randint(0, 40)
+    lane.cut(end)
+    lane.add([(offset, message(offset)) for offset in range(end, 50)])
+    lane.give_back()
+    again = handed_out(lane, now_ms=10) + handed_out(lane, now_ms=10)
+    assert sorted(again) == sorted({*range(50)} - {offset for offset in settled if offset < end})
+    lane.settle(again)
+    assert lane.snapshot(ID, bytes_max=4_096)[0] == 50

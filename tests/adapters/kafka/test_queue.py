@@ -11,12 +11,19 @@ import pytest
 from evermq.adapters.kafka.queue import KafkaQueue
 from evermq.settling import Relaned
 
+TOPIC: Any = SimpleNamespace(lanes=1, batch_bytes=1, name="orders", names=["0"], keeps_timestamps=True, traits=None)
+
 
 class Reader:
     closed = False
 
     async def close(self) -> None:
         self.closed = True
+
+
+async def look(topic: Any) -> Any:
+    """It is the very same."""
+    return topic
 
 
 async def test_reader_that_was_opened_for_a_caller_who_gave_up_is_closed() -> None:
@@ -27,9 +34,8 @@ async def test_reader_that_was_opened_for_a_caller_who_gave_up_is_closed() -> No
         opened.append(Reader())
         return opened[-1]
 
-    place: Any = SimpleNamespace(read=read, check=lambda: None)
-    topic: Any = SimpleNamespace(lanes=1, batch_bytes=1, name="orders", traits=None)
-    opening = asyncio.create_task(KafkaQueue(place, topic).reader("billing"))
+    place: Any = SimpleNamespace(read=read, look=look, check=lambda: None)
+    opening = asyncio.create_task(KafkaQueue(place, TOPIC).reader("billing"))
     while not opened:
         await asyncio.sleep(0)
     opening.cancel()
@@ -45,9 +51,8 @@ async def test_group_is_told_that_somebody_above_drops_what_comes_again() -> Non
         told.append(at_once)
         return Reader()
 
-    place: Any = SimpleNamespace(read=read, check=lambda: None)
-    topic: Any = SimpleNamespace(lanes=1, batch_bytes=1, name="orders", traits=None)
-    queue = KafkaQueue(place, topic)
+    place: Any = SimpleNamespace(read=read, look=look, check=lambda: None)
+    queue = KafkaQueue(place, TOPIC)
     assert isinstance(queue, Relaned)
     await queue.reader("billing")
     queue.read_at_once()

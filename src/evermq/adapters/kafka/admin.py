@@ -76,8 +76,7 @@ class Admin:
 
     async def topic(self, name: str) -> Topic:
         """What there is to know of a topic. Raises NoSuchTopic."""
-        futures = self._client.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)
-        found: Any = await self._controlled(futures[name], f"topic {name}")
+        found = await self._described(name)
         return Topic(
             name=name,
             id=str(found.topic_id),
@@ -85,6 +84,11 @@ class Admin:
             replicas=min((len(each.replicas) for each in found.partitions), default=0),
             config=await self._config(ConfigResource(ResourceType.TOPIC, name)),
         )
+
+    async def identity(self, name: str) -> tuple[str, int]:
+        """The id of a topic, and how many lanes it has by now. Raises NoSuchTopic."""
+        found = await self._described(name)
+        return str(found.topic_id), len(found.partitions)
 
     async def create(self, name: str, *, lanes: int, replicas: int, config: Mapping[str, str]) -> None:
         """0 lanes or replicas: as the brokers have it. Harmless where the topic exists."""
@@ -126,6 +130,10 @@ class Admin:
         for error in found.errors:
             raise self._error(error, "groups of one of the brokers")
         return sorted(each.group_id for each in found.valid)
+
+    async def _described(self, name: str) -> Any:
+        futures = self._client.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)
+        return await self._controlled(futures[name], f"topic {name}")
 
     async def _cluster(self) -> Any:
         """Its metadata; not by describe_cluster: librdkafka ends the process by a failed assertion where the answer

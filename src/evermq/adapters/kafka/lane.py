@@ -113,6 +113,23 @@ class Lane:
             self.next = offset
             self.dirty = True
 
+    def cut(self, end: int) -> None:
+        """The log ends at `end` now, or may have other records from there on: of those nothing is fetched, and nothing
+        done. What readers have of them is theirs no more."""
+        done = Done(min(self.done.low, end))
+        for start, stop in self.done.ranges():
+            done.mark_range(start, min(stop, end))
+        self.done, self.next = done, min(self.next, end)
+        self.fresh, self.fresh_at = [row for row in self.fresh[self.fresh_at :] if row[0] < end], 0
+        self.out = {offset: message for offset, message in self.out.items() if offset < end}
+        self.returned = [row for row in self.returned if row[0] < end]
+        kept = {key: Park(park.due_ms, [row for row in park.rows if row[0] < end]) for key, park in self.parks.items()}
+        self.parks = {key: park for key, park in kept.items() if park.rows}
+        self.parked = sum(len(park.rows) for park in self.parks.values())
+        self.attempts = {offset: attempt for offset, attempt in self.attempts.items() if offset < end}
+        self.dues = {offset: due_ms for offset, due_ms in self.dues.items() if offset < end}
+        self.open_to, self.is_full, self.dirty = 0, False, True
+
     def take(
         self, count_max: int, now_ms: int, window: int, untold_max: int | None = None
     ) -> tuple[list[Row], list[int] | None]:

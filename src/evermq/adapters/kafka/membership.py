@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,7 @@ from evermq.adapters.kafka.group import Group
 from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.making import made
 from evermq.adapters.kafka.offsets import Offsets
-from evermq.adapters.kafka.progress import is_of_another_topic, unpack
+from evermq.adapters.kafka.restoring import Restorer
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
@@ -41,17 +41,19 @@ _COUNT_MAX = 2_000  # decoded in one go, while commits and the loop wait for the
 _PAUSE_AT, _RESUME_AT = 4_000, 1_000
 _ANSWER_S = 4.0
 _END_S_MAX = 30.0
-_TRIES = 3
+_LOOK_MS = 5_000  # how often the topic is looked at: whether it is the very one that was joined
 
 
 class Membership:
-    """Open it with `open`; it ends by itself when its last reader leaves. starts: where lanes begin that the group
-    has committed nothing of; others begin at their oldest message. at_once: see `Group`."""
+    """Open it with `open`; it ends by itself when its last reader leaves. look: returns the topic as it is by now, see
+    `KafkaPlace.look`. starts: where lanes begin that the group has committed nothing of; others begin at their oldest
+    message. at_once: see `Group`."""
 
     def __init__(
         self,
         settings: Settings,
         topic: Topic,
+        look: Callable[[Topic], Awaitable[Topic]],
         group: str,
         starts: Mapping[int, int],
         offsets: Offsets,
@@ -64,18 +66,21 @@ class Membership:
         self._clock = clock
         self._settings = settings
         self._topic = topic
-        self._starts = starts
+        self._look_at_topic = look
         self._offsets = offsets
         self._member = ""  # as the coordinator knows it, where the driver has not left the group
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, f"evermq-kafka-{group}")
         self._consumer = made(Consumer, {**settings.consumer(group), "error_cb": self._on_error})
+        self._restorer = Restorer(self._consumer, self.group, topic, starts, clock)
+        self._lost: list[tuple[Lane, str]] = []  # lanes whose offset is not there, and what the driver says of it
         self._wanted = asyncio.Event()
         self._joined = asyncio.Event()
         self._failure: EvermqError | None = None
         self._ending: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Join the group. Raises Denied, Unsupported, or Unavailable where that takes too long."""
@@ -87,6 +92,7 @@ class Membership:
             self._fetching = asyncio.create_task(self._fetch_all())
             self._committing = asyncio.create_task(self.commits.run())
             self._committing.add_done_callback(self._on_no_commits)
+            self._looking = asyncio.create_task(self._look_on())
             self._wanted.set()
             await asyncio.wait_for(self._joined.wait(), _JOIN_S_MAX)
             self.check()
@@ -113,6 +119,18 @@ class Membership:
         if self.group.is_short:
             self._wanted.set()
 
+    def end_before(self, topic_id: str) -> None:
+        """The topic has this id by now: end if another one was joined, what readers have is none of it."""
+        if topic_id != self._topic.id and not self.is_ending:
+            said = f"topic {self._topic.name} was made anew, what this reader had is of the one before"
+            _log.error("group %s: %s: the new one is read from its oldest message", self.group.name, said)
+            self._fail(Closed(f"group {self.group.name}: {said}: open another one"))
+
+    @property
+    def topic_id(self) -> str:
+        """Of the topic that was joined."""
+        return self._topic.id
+
     @property
     def is_ending(self) -> bool:
         """Whether it serves no more readers."""
@@ -134,6 +152,7 @@ class Membership:
         self._wanted.set()
         self._joined.set()  # who waits for that is told
         self.group.end()
+        await _stop(self._looking)
         await _stop(self._fetching)
         self._thread.shutdown(wait=False)
         leaving = asyncio.wrap_future(in_thread(self._leave))
@@ -176,6 +195,15 @@ class Membership:
                 self.group.wake()
                 self.fetch_ahead()
 
+    async def _look_on(self) -> None:
+        """A topic that is made anew is none that the driver would tell of: it reads on in the new one."""
+        while True:
+            await self._clock.sleep(_LOOK_MS)
+            try:
+                await self._look_at_topic(self._topic)
+            except EvermqError as error:
+                _log.info("group %s: whether its topic is the same is not known: %s", self.group.name, error)
+
     def _fail(self, error: EvermqError) -> None:
         """End; readers are told why."""
         self._failure = self._failure or error
@@ -193,6 +221,7 @@ class Membership:
 
     def _poll(self, wait_s: float) -> bool:
         """Take what the consumer has, or wait for a first record; True where readers should look again."""
+        self._lost = [each for each in self._lost if not self._go_on(*each)]
         self._pause_and_resume()
         messages = self._consumer.consume(_COUNT_MAX, 0)
         if not messages and wait_s:
@@ -215,35 +244,32 @@ class Membership:
         return bool(fetched.rows)
 
     def _look_at(self, fetched: Fetched) -> None:
-        for error, lane in fetched.errors:
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                self._reset(lane)
-            else:
+        for error, number in fetched.errors:
+            if error.code() != KafkaError._AUTO_OFFSET_RESET:
                 self._on_error(error)
+            elif lane := self.group.lanes.get(number):
+                self._lost.append((lane, error.str()))
 
-    def _reset(self, number: int) -> None:
-        """What the group stands at is not there: retention deleted it, or the log ends before it."""
-        lane = self.group.lanes.get(number)
-        if lane is None:
-            return
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic.name, number), timeout=_ANSWER_S)
-        where = f"group {self.group.name}, {self._topic.name}, lane {number}"
-        if lane.next < low:
-            _log.error(
-                "%s: offsets %d to %d were deleted before the group had read them: it goes on at %d",
-                where,
-                lane.next,
-                low - 1,
-                low,
-            )
-            with self.group.lock:
-                lane.reach(low)
-        else:
-            _log.error("%s: it stands at %d, and the log ends at %d: it goes on there", where, lane.next, high)
-            self.group.assign([Lane.restore(number, lane.name, high, unpack("", 0, ""))])
-            low = high
-        self._consumer.incremental_unassign([TopicPartition(self._topic.name, number)])
-        self._consumer.incremental_assign([TopicPartition(self._topic.name, number, low)])
+    def _go_on(self, lane: Lane, said: str) -> bool:
+        """What the group stands at is not there: retention deleted it, the log lost its end, or the topic is another
+        one. False where that is not known yet."""
+        if self.group.lanes.get(lane.number) is not lane:
+            return True
+        looking = asyncio.run_coroutine_threadsafe(_result(self._look_at_topic(self._topic)), self._loop)
+        try:
+            if looking.result(_ANSWER_S) is not self._topic:
+                return True  # and it ends
+            if not self._restorer.go_on(lane, said):
+                error = Closed(
+                    f"{self._topic.name}: lane {lane.name} lost its end, and what this reader had: open another"
+                )
+                self._loop.call_soon_threadsafe(self._fail, error)
+        except (TimeoutError, CancelledError, EvermqError, KafkaException) as error:
+            looking.cancel()
+            _log.info("group %s: where lane %s goes on is not known yet: %r", self.group.name, lane.name, error)
+            return False
+        self._loop.call_soon_threadsafe(self.commits.soon)
+        return True
 
     def _pause_and_resume(self) -> None:
         """A lane that nobody empties does not fill the memory."""
@@ -274,40 +300,11 @@ class Membership:
         self.commits.generation = generation_of(self._consumer.consumer_group_metadata())
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        lanes = [self._restore(each) for each in self._committed(partitions)] if partitions else []
+        lanes = self._restorer.restore(partitions)
         self._loop.call_soon_threadsafe(self._topic.reach, 1 + max((lane.number for lane in lanes), default=-1))
         self.group.assign(lanes)
         consumer.incremental_assign([TopicPartition(self._topic.name, lane.number, lane.next) for lane in lanes])
         self._loop.call_soon_threadsafe(self._joined.set)
-
-    def _committed(self, partitions: list[TopicPartition]) -> list[Any]:
-        for attempt in range(_TRIES):
-            try:
-                return list(self._consumer.committed(partitions, timeout=_ANSWER_S))
-            except KafkaException as error:
-                _log.info("group %s: %s", self.group.name, error.args[0].str())
-                if attempt == _TRIES - 1:
-                    raise
-        return []
-
-    def _restore(self, found: Any) -> Lane:
-        """A lane as the group left it."""
-        number, offset, metadata = found.partition, found.offset, found.metadata or ""
-        if offset >= 0 and is_of_another_topic(self._topic.id, metadata):
-            offset = -1
-        if offset < 0:
-            offset, metadata = self._start(number), ""
-        progress = unpack(self._topic.id, offset, metadata)
-        ahead_ms = self._clock.now_ms() - self._clock.monotonic_ms()
-        lane = Lane.restore(number, str(number), offset, progress, ahead_ms=ahead_ms)
-        lane.dirty = found.offset < 0
-        return lane
-
-    def _start(self, number: int) -> int:
-        if number in self._starts:
-            return self._starts[number]
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(self._topic.name, number), timeout=_ANSWER_S)
-        return int(low)
 
     def _on_revoke(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Hand over: wait a little for what is being handled, then leave word of the rest."""
@@ -339,6 +336,10 @@ class Membership:
             )
         else:
             _log.info("group %s: %s", self.group.name, error.str())
+
+
+async def _result(found: Awaitable[Topic]) -> Topic:
+    return await found
 
 
 async def _stop(task: asyncio.Task[None] | None) -> None:

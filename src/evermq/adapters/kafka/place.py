@@ -145,20 +145,23 @@ class KafkaPlace:
             if membership is None or membership.is_ending:
                 if membership:
                     await membership.end()
-                await self.look(topic)
-                starts = await self._starts(topic, group, start)
-                membership = Membership(self.settings, topic, group, starts, self.offsets, self.clock, at_once=at_once)
-                self._memberships[key] = membership
-                await membership.open()
+                    if membership.topic_id != topic.id:
+                        start = Start.OLDEST  # the group is as old as the topic
+                membership = await self._member(topic, group, start, at_once=at_once)
             return KafkaReader(membership, self.clock)
 
-    async def end(self, topic: Topic, lane: int) -> int:
-        """The offset that the next record of the lane will get. Raises Unavailable once there are more lanes than the
-        queue appends to: others put the messages of a key elsewhere."""
-        await self.look(topic)
-        if len(topic.known) != topic.lanes:
-            raise Unavailable(f"{topic.name} has more partitions than it had: which would have a message is not known")
-        return (await self.admin.bounds(topic.name, [lane], OffsetSpec.latest()))[lane]
+    async def end(self, topic: Topic, lane: int, lanes: int) -> int:
+        """The offset that the next record of the lane will get. Raises Unavailable where there are other lanes than the
+        `lanes` that the queue appends to, since others put the messages of a key elsewhere, and where the topic was
+        made anew, until it is read: what was read before is none of it."""
+        end = (await self.admin.bounds(topic.name, [lane], OffsetSpec.latest()))[lane]
+        if await self.look(topic) is not topic:  # asked afterwards: the end is of this topic
+            raise Unavailable(f"{topic.name} was made anew: where it ends says nothing of what was read before")
+        if len(topic.known) != lanes:
+            raise Unavailable(
+                f"{topic.name} has not the {lanes} partitions that it had: which has a message is unknown"
+            )
+        return end
 
     async def backlog(self, topic: Topic, group: str, lane: int | None) -> int:
         """See `Queue.backlog`; offsets without a record, left by compaction and transactions, count until read past."""
@@ -170,9 +173,26 @@ class KafkaPlace:
         stands = {each: committed.get(each, Committed(starts.get(each, 0), "")) for each in lanes}
         return sum(_left(topic, stands[each], ends[each]) for each in lanes)
 
-    async def look(self, topic: Topic) -> None:
-        """Let the topic know how many lanes it has by now."""
-        topic.reach(await self.admin.lanes(topic.name))
+    async def look(self, topic: Topic) -> Topic:
+        """The topic as it is by now: the very same, which knows then how many lanes it has, or another one that was
+        made under its name; readers of the one before have ended then."""
+        found, lanes = await self.admin.identity(topic.name)
+        for (name, _), membership in list(self._memberships.items()):
+            if name == topic.name:
+                membership.end_before(found)
+        if found != topic.id:
+            return topic.anew(found, lanes)
+        topic.reach(lanes)
+        return topic
+
+    async def _member(self, topic: Topic, group: str, start: Start, *, at_once: bool) -> Membership:
+        starts = await self._starts(topic, group, start)
+        membership = Membership(
+            self.settings, topic, self.look, group, starts, self.offsets, self.clock, at_once=at_once
+        )
+        self._memberships[topic.name, group] = membership
+        await membership.open()
+        return membership
 
     def _judge(self, topic: Topic) -> None:
         """Warn of what is weak, once. Raises Misconfigured where it is less than the URL requires."""

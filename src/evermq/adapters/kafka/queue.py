@@ -41,12 +41,14 @@ class KafkaQueue:
         self._batch_bytes = topic.batch_bytes
         self._sending = 0
         self._quiet = asyncio.Event()
+        self._names = topic.names
+        self._keeps_timestamps = topic.keeps_timestamps
         self.name = topic.name
         self.traits = topic.traits
 
     @property
     def topic_id(self) -> str:
-        """See `evermq.settling.Identified`. Of when it was opened."""
+        """See `evermq.settling.Identified`. Of when a reader was opened last, or the queue."""
         return self._topic.id
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
@@ -66,8 +68,8 @@ class KafkaQueue:
         if any(share.error for share in shares):
             raise self._error(shares, len(messages))
         if len(shares) == 1:
-            return run(shares[0], self._topic.names)
-        return Positions(shares, self._topic.names, len(messages))
+            return run(shares[0], self._names)
+        return Positions(shares, self._names, len(messages))
 
     async def reader(self, group: str, *, start: Start = Start.OLDEST) -> KafkaReader:
         self._check()
@@ -90,11 +92,11 @@ class KafkaQueue:
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
-        await self._place.look(self._topic)
-        lanes = self._topic.known
+        topic = await self._place.look(self._topic)
+        lanes = topic.known
         if lane is not None and (not lane.isdecimal() or int(lane) not in lanes):
             raise Misconfigured(f'lane "{lane}": {self.name} has lanes 0 to {len(lanes) - 1}')
-        return await self._place.backlog(self._topic, check_group(group), None if lane is None else int(lane))
+        return await self._place.backlog(topic, check_group(group), None if lane is None else int(lane))
 
     def read_at_once(self) -> None:
         """See `evermq.settling.Relaned`."""
@@ -103,7 +105,7 @@ class KafkaQueue:
     async def end(self, lane: str) -> int:
         """See `evermq.settling.Bounded`."""
         self._check()
-        return await self._place.end(self._topic, int(lane))
+        return await self._place.end(self._topic, int(lane), self.traits.lanes)
 
     async def close(self) -> None:
         if not self._closed:
@@ -117,6 +119,7 @@ class KafkaQueue:
                 await self._quiet.wait()
 
     async def _open(self, group: str, start: Start) -> KafkaReader:
+        self._topic = await self._place.look(self._topic)
         reader = await self._place.read(self._topic, group, start, at_once=self._at_once)
         self._readers = [each for each in self._readers if not each.closed]
         self._readers.append(reader)
@@ -124,16 +127,15 @@ class KafkaQueue:
 
     def _next_turn(self) -> int:
         """The lane of what has no key: the next one that takes it, or merely the next where none does."""
-        first = self._turn = (self._turn + 1) % self._topic.lanes
+        first = self._turn = (self._turn + 1) % self.traits.lanes
         takes = self._place.sender.takes
         while not takes(self.name, self._turn):
-            self._turn = (self._turn + 1) % self._topic.lanes
+            self._turn = (self._turn + 1) % self.traits.lanes
             if self._turn == first:
                 break
         return self._turn
 
     def _ticket(self, messages: Sequence[Message]) -> Ticket:
-        topic = self._topic
         if len(messages) > self.traits.batch_count_max:
             raise Unsupported(f"a batch of {len(messages)} messages: at most {self.traits.batch_count_max} fit")
         now_ms = self._place.clock.now_ms()
@@ -142,7 +144,7 @@ class KafkaQueue:
         return Ticket(
             batch,
             batch.columns,
-            stamp_ms=None if topic.keeps_timestamps and is_near(batch.columns, now_ms) else now_ms,
+            stamp_ms=None if self._keeps_timestamps and is_near(batch.columns, now_ms) else now_ms,
             bytes_max=self._batch_bytes,
             compression=self._place.compression,
         )
@@ -154,7 +156,7 @@ class KafkaQueue:
             return errors[0]
         outcomes: list[Position | EvermqError] = [Uncertain("no outcome")] * count
         for share in shares:
-            found: Sequence[Position | EvermqError] = run(share, self._topic.names)
+            found: Sequence[Position | EvermqError] = run(share, self._names)
             if share.error:
                 found = [share.error] * len(share.rows)
             for row, outcome in zip(share.rows, found, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evermq.traits import Ack, Durable, Groups, Order, Traits
 
@@ -52,6 +52,10 @@ class Topic:
             lanes,
             self.lanes,
         )
+
+    def anew(self, topic_id: str, lanes: int) -> Topic:
+        """Another topic that was made under this name, as far as readers go: its settings are those of this one."""
+        return replace(self, id=topic_id, lanes=lanes, names=[])
 
     @property
     def batch_bytes(self) -> int:
