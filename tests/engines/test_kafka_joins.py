@@ -8,13 +8,14 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from confluent_kafka import ConsumerGroupState
+from confluent_kafka import Consumer, ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
 from evermq.adapters.address import parse
 from evermq.adapters.kafka.place import KafkaPlace
 from evermq.adapters.open import open_place
 from evermq.drills.engines.engine import Engine
+from evermq.errors import Misconfigured
 from evermq.lanes import lane_of
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Queue, Reader
@@ -108,6 +109,21 @@ async def test_what_is_acknowledged_is_committed_as_everybody_sees(
     await reader.ack(found)
     await place.close()
     assert await watching.backlog("g") == 0
+
+
+async def test_foreign_member_that_shares_lanes_by_another_rule_is_told_of(
+    kafka_server: Engine, places: list[KafkaPlace], topic: str
+) -> None:
+    foreign = Consumer({"bootstrap.servers": parse(kafka_server.url("x")).place, "group.id": "g"})
+    foreign.subscribe([topic])
+    try:
+        async with asyncio.timeout(60):
+            while not foreign.assignment():
+                await asyncio.to_thread(foreign.poll, 0.1)
+        with pytest.raises(Misconfigured, match=r"partition\.assignment\.strategy"):
+            await (await places[0].queue(topic)).reader("g")
+    finally:
+        foreign.close()
 
 
 async def begun(server: Engine) -> None:

@@ -20,12 +20,13 @@ from tests.adapters.kafka.played import (
     within_limit,
 )
 
+from evermq.adapters.kafka import membership as module
 from evermq.adapters.kafka.committing import Commits
 from evermq.adapters.kafka.membership import Membership
 from evermq.adapters.kafka.progress import unpack
 from evermq.adapters.kafka.reader import KafkaReader
 from evermq.clock import SYSTEM
-from evermq.errors import Closed, Unavailable
+from evermq.errors import Closed, Misconfigured, Unavailable
 
 pytestmark = pytest.mark.usefixtures("consumers")
 
@@ -238,3 +239,48 @@ async def test_read_that_waits_for_a_commit_when_its_reader_is_closed_gets_nothi
     found = await read(other)
     assert [each.attempt for each in found] == [1] * COUNT  # nobody has seen them before
     await other.close()
+
+
+REFUSED = KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL)
+
+
+async def test_client_that_shares_the_lanes_by_another_rule_is_named_where_it_keeps_a_reader_out() -> None:
+    membership = membership_of()
+    consumer: Any = membership._consumer
+    consumer.joins = False
+    consumer.events.put(lambda: membership._on_error(REFUSED))
+    with pytest.raises(Misconfigured, match=r"billing.*partition\.assignment\.strategy"):
+        async with within_limit():
+            await membership.open()
+
+
+async def test_such_a_client_does_not_end_who_has_joined() -> None:
+    membership, _, reader = await opened()
+    membership._on_error(REFUSED)
+    await asyncio.sleep(0)
+    assert len(await read(reader)) == COUNT
+    await reader.close()
+
+
+async def test_reader_that_does_not_join_says_what_the_driver_said_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_JOIN_S_MAX", 0.1)
+    membership = membership_of()
+    consumer: Any = membership._consumer
+    consumer.joins = False
+    consumer.events.put(lambda: membership._on_error(KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE)))
+    with pytest.raises(Unavailable, match=r"not joined.*Coordinator not available"):
+        await membership.open()
+
+
+async def test_reader_that_has_ended_says_why_in_the_same_words_however_often_it_is_asked() -> None:
+    membership, _, reader = await opened()
+    membership._fail(Unavailable("lightning"))
+    said = []
+    for _ in range(4):
+        with pytest.raises(Unavailable) as raised:
+            await read(reader)
+        said.append(str(raised.value))
+    assert said[0] == "lightning"
+    assert "lightning" in said[1]
+    assert said[1:] == [said[1]] * 3
+    await reader.close()

@@ -28,7 +28,7 @@ from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Unavailable
+from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable
 
 __all__ = ["Membership"]
 
@@ -41,6 +41,10 @@ _COUNT_MAX = 2_000  # decoded in one go, while commits and the loop wait for the
 _PAUSE_AT, _RESUME_AT = 4_000, 1_000
 _ANSWER_S = 4.0
 _END_S_MAX = 30.0
+_OTHER_RULE = (
+    "another client of the group shares its lanes by another rule: set its partition.assignment.strategy to "
+    "cooperative-sticky, or use a group of its own"
+)
 _LOOK_MS = 5_000  # how often the topic is looked at: whether it is the very one that was joined
 
 
@@ -77,6 +81,7 @@ class Membership:
         self._wanted = asyncio.Event()
         self._joined = asyncio.Event()
         self._failure: EvermqError | None = None
+        self._said = "the driver says nothing of why"
         self._ending: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
@@ -98,7 +103,9 @@ class Membership:
             self.check()
         except TimeoutError:
             await self.end()
-            raise Unavailable(f"group {self.group.name}: not joined within {_JOIN_S_MAX} s, try again") from None
+            raise Unavailable(
+                f"group {self.group.name}: not joined within {_JOIN_S_MAX} s ({self._said}): try again"
+            ) from None
         except BaseException:
             await self.end()
             raise
@@ -106,8 +113,10 @@ class Membership:
     def check(self) -> None:
         """Raise what ended this membership; then that it has ended, so that callers open another one."""
         if self._failure:
-            error, name = self._failure, self.group.name
-            self._failure = Closed(f"this reader of group {name} has ended ({error}): open another one")
+            error, said = self._failure, str(self._failure)
+            if not isinstance(error, Closed):
+                said = f"this reader of group {self.group.name} has ended ({said}): open another one"
+            self._failure = Closed(said)
             raise error
 
     def fetch(self) -> None:
@@ -330,11 +339,13 @@ class Membership:
         _log.warning("group %s: this process was taken for dead, its lanes went to others", self.group.name)
 
     def _on_error(self, error: KafkaError) -> None:
+        where = f"group {self.group.name}, topic {self._topic.name}"
         if error.code() in ENDING:
-            self._loop.call_soon_threadsafe(
-                self._fail, of_librdkafka(error, f"group {self.group.name}, topic {self._topic.name}")
-            )
+            self._loop.call_soon_threadsafe(self._fail, of_librdkafka(error, where))
+        elif error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL and not self._joined.is_set():
+            self._loop.call_soon_threadsafe(self._fail, Misconfigured(f"{where}: {_OTHER_RULE}"))
         else:
+            self._said = error.str()
             _log.info("group %s: %s", self.group.name, error.str())
 
 
