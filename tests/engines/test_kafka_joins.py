@@ -111,6 +111,25 @@ async def test_what_is_acknowledged_is_committed_as_everybody_sees(
     assert await watching.backlog("g") == 0
 
 
+async def test_process_with_a_name_of_its_own_reads_two_topics_in_one_group(kafka_server: Engine, topic: str) -> None:
+    place = await open_place(f"{kafka_server.url()}?group.instance.id=one")
+    readers = []
+    for name in (topic, f"{topic}-other"):
+        await place.create(name, groups=["g"], lanes=LANES)
+        queue = await place.queue(name)
+        await queue.append([make(name, key=key) for key in KEYS])
+        readers.append((name, queue, await queue.reader("g")))
+    for name, queue, reader in readers:
+        found: list[Delivery] = []
+        async with asyncio.timeout(60):
+            while len(found) < len(KEYS):
+                found += await reader.read(count_max=1_000, wait_ms=100)
+        assert {delivery.message.body for delivery in found} == {name.encode()}
+        await reader.ack(found)
+        assert await queue.backlog("g") == 0
+    await place.close()
+
+
 async def test_foreign_member_that_shares_lanes_by_another_rule_is_told_of(
     kafka_server: Engine, places: list[KafkaPlace], topic: str
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 from confluent_kafka import KafkaError
 from tests.adapters.error_tables import cases, check_complete, exceptions_of
 
-from evermq.adapters.kafka.errors import AGAIN, CLASSES, CLIENT_CLASSES, class_of, of_aiokafka
+from evermq.adapters.kafka.errors import AGAIN, CLASSES, CLIENT_CLASSES, class_of, of_aiokafka, of_librdkafka
 from evermq.errors import Denied, EvermqError, Fenced, NoSuchTopic, Overloaded, TooLarge, Unavailable, Uncertain
 
 NAMES = [name for name in dir(KafkaError) if isinstance(getattr(KafkaError, name), int) and name != "NO_ERROR"]
@@ -54,3 +54,12 @@ def test_codes_that_matter_are_told_apart(error: str, expected: type[EvermqError
 
 def test_nothing_that_was_refused_for_good_is_sent_again() -> None:
     assert all(issubclass(CLASSES[code], Unavailable | Uncertain | NoSuchTopic) for code in AGAIN)
+
+
+def test_member_whose_name_another_process_took_is_fenced_and_told_by_which_setting() -> None:
+    """The driver has no code for it but the one of whatever ends it."""
+    said = f"Fatal error: {KafkaError(KafkaError.FENCED_INSTANCE_ID).str()}: Fatal consumer error"
+    error = of_librdkafka(KafkaError(KafkaError._FATAL, said), "group billing")
+    assert type(error) is Fenced
+    assert "group.instance.id" in str(error)
+    assert type(of_librdkafka(KafkaError(KafkaError._FATAL, "Fatal error: other"), "group billing")) is Uncertain

@@ -272,6 +272,17 @@ async def test_reader_that_does_not_join_says_what_the_driver_said_last(monkeypa
         await membership.open()
 
 
+async def test_lanes_of_another_topic_are_none_of_a_membership() -> None:
+    membership, consumer, reader = await opened()
+    lane = membership.group.lanes[0]
+    other = [TopicPartition("returns", 0)]
+    consumer._on["on_revoke"](consumer, other)
+    consumer._on["on_lost"](consumer, other)
+    consumer._on["on_assign"](consumer, other)
+    assert membership.group.lanes == {0: lane}
+    await reader.close()
+
+
 async def test_reader_that_has_ended_says_why_in_the_same_words_however_often_it_is_asked() -> None:
     membership, _, reader = await opened()
     membership._fail(Unavailable("lightning"))

@@ -22,7 +22,7 @@ def test_hosts_get_the_default_port() -> None:
 def test_dotted_settings_reach_both_drivers() -> None:
     settings = settings_of("client.id=shop&client.rack=dc1&group_prefix=team-")
     assert settings.aiokafka["client_id"] == "shop"
-    consumer = settings.consumer("billing")
+    consumer = settings.consumer("billing", "orders")
     assert (consumer["client.id"], consumer["client.rack"], consumer["group.id"]) == ("shop", "dc1", "team-billing")
 
 
@@ -110,3 +110,11 @@ async def test_client_that_sends_says_which_setting_it_does_not_take() -> None:
 def test_wrong_ca_file_is_told() -> None:
     with pytest.raises(Misconfigured, match=r"ssl\.ca\.location"):
         _ = settings_of("ssl.ca.location=/nowhere/ca.pem").aiokafka
+
+
+def test_process_that_reads_two_topics_is_a_member_of_its_own_in_each() -> None:
+    """By one name the second would take the lanes of the first for its own, and end it."""
+    settings = Settings.of(parse("kafka://a/orders?group.instance.id=host-1"))
+    names = [settings.consumer("billing", topic)["group.instance.id"] for topic in ("orders", "returns")]
+    assert names == ["host-1-orders", "host-1-returns"]
+    assert "group.instance.id" not in Settings.of(parse("kafka://a/orders")).consumer("billing", "orders")

@@ -116,6 +116,8 @@ CLIENT_CLASSES: dict[str, type[EvermqError]] = {
     "UnsupportedCodecError": Unsupported,
 }
 
+_FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()  # the driver tells it as _FATAL, with this in its words
+
 
 def class_of(code: int) -> type[EvermqError]:
     """The class of a code; a code that nobody listed is Uncertain."""
@@ -124,6 +126,10 @@ def class_of(code: int) -> type[EvermqError]:
 
 def of_librdkafka(error: Any, doing: str) -> EvermqError:
     """The error of evermq for a KafkaError of confluent-kafka; `doing` says what was tried, and where."""
+    if error.code() == KafkaError._FATAL and _FENCED in error.str():
+        return Fenced(
+            f"{doing}: another process has the same group.instance.id, and took over: give each a name of its own"
+        )
     return class_of(error.code())(f"{doing}: {error.str()} ({error.name()})")
 
 

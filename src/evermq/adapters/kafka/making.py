@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def check(settings: Settings) -> None:
     """Let the driver look at what a URL says of readers, before anything is connected. Raises Misconfigured."""
-    alone = {name: value for name, value in settings.consumer("check").items() if name != "bootstrap.servers"}
+    alone = {name: value for name, value in settings.consumer("check", "check").items() if name != "bootstrap.servers"}
     made(Consumer, alone).close()
 
 

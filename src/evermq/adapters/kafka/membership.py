@@ -75,7 +75,7 @@ class Membership:
         self._member = ""  # as the coordinator knows it, where the driver has not left the group
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, f"evermq-kafka-{group}")
-        self._consumer = made(Consumer, {**settings.consumer(group), "error_cb": self._on_error})
+        self._consumer = made(Consumer, {**settings.consumer(group, topic.name), "error_cb": self._on_error})
         self._restorer = Restorer(self._consumer, self.group, topic, starts, clock)
         self._lost: list[tuple[Lane, str]] = []  # lanes whose offset is not there, and what the driver says of it
         self._wanted = asyncio.Event()
@@ -309,7 +309,7 @@ class Membership:
         self.commits.generation = generation_of(self._consumer.consumer_group_metadata())
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        lanes = self._restorer.restore(partitions)
+        lanes = self._restorer.restore(self._of_topic(partitions))
         self._loop.call_soon_threadsafe(self._topic.reach, 1 + max((lane.number for lane in lanes), default=-1))
         self.group.assign(lanes)
         consumer.incremental_assign([TopicPartition(self._topic.name, lane.number, lane.next) for lane in lanes])
@@ -318,7 +318,7 @@ class Membership:
     def _on_revoke(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Hand over: wait a little for what is being handled, then leave word of the rest."""
         wait_s = self._settings.handover_ms_max / 1000
-        lanes = self.group.withdraw([each.partition for each in partitions], wait_s=wait_s)
+        lanes = self.group.withdraw([each.partition for each in self._of_topic(partitions)], wait_s=wait_s)
         self._look_around()
         self._hand_over(lanes)
 
@@ -335,8 +335,11 @@ class Membership:
 
     def _on_lost(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Others may have these already: what readers still acknowledge of them is ignored."""
-        self.group.withdraw([each.partition for each in partitions])
+        self.group.withdraw([each.partition for each in self._of_topic(partitions)])
         _log.warning("group %s: this process was taken for dead, its lanes went to others", self.group.name)
+
+    def _of_topic(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return [each for each in partitions if each.topic == self._topic.name]
 
     def _on_error(self, error: KafkaError) -> None:
         where = f"group {self.group.name}, topic {self._topic.name}"

@@ -139,8 +139,10 @@ class Settings:
             **{name: value for name, value in self.dotted.items() if name != "compression.type"},
         }
 
-    def consumer(self, group: str) -> dict[str, Any]:
-        """For the one consumer of a group in this process."""
+    def consumer(self, group: str, topic: str) -> dict[str, Any]:
+        """For the one consumer of a group and a topic in this process. Its name, if it has one, is of this topic alone:
+        the group takes two members of one name for one that came back."""
+        instance = self.dotted.get("group.instance.id")
         classic = {
             "session.timeout.ms": 10_000,
             "heartbeat.interval.ms": 500,
@@ -152,6 +154,7 @@ class Settings:
             "topic.metadata.refresh.interval.ms": 30_000,  # how long partitions that are added wait for a reader
             "fetch.queue.backoff.ms": 10,  # how long a full queue keeps it from fetching more
             **self.librdkafka,
+            **({"group.instance.id": f"{instance}-{topic}"} if instance else {}),
             "group.id": self.group_prefix + group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
