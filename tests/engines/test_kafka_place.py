@@ -173,6 +173,25 @@ async def test_group_that_is_not_there_is_not_made_by_its_reset(
     assert await asyncio.wait_for(process.wait(), 60) == 2
 
 
+async def test_what_was_deleted_before_it_was_read_is_no_backlog(place: KafkaPlace, topic: str) -> None:
+    await place.create(topic, lanes=1, groups=["g"])
+    queue = await place.queue(topic)
+    await queue.append([message(str(i), key="k") for i in range(10)])
+    reader = await queue.reader("g")
+    found = await reader.read(count_max=10, wait_ms=10_000)
+    await reader.ack([found[1], found[4], found[7]])
+    await reader.close()
+    assert await queue.backlog("g") == 7
+    for before, left in ((4, 4), (5, 4), (8, 2), (10, 0)):
+        deleted = place.admin._client.delete_records([TopicPartition(topic, 0, before)])
+        await asyncio.gather(*map(asyncio.wrap_future, deleted.values()))
+        assert await queue.backlog("g") == left
+        assert (await place.describe(topic)).groups["g"].backlog == left
+    await queue.append([message("new", key="k")])
+    assert await queue.backlog("g", "0") == 1
+    assert await queue.backlog("unknown") == 1
+
+
 async def test_what_retention_deleted_is_told_and_passed(
     place: KafkaPlace, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:

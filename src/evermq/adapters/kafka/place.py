@@ -96,11 +96,13 @@ class KafkaPlace:
 
     async def describe(self, topic: str) -> TopicState:
         found = await self._find(topic)
+        first = await self._bounds(found, OffsetSpec.earliest())
         ends = await self._bounds(found, OffsetSpec.latest())
+        bounds = {lane: (first[lane], end) for lane, end in ends.items()}
         groups: dict[str, GroupState] = {}
         prefix = self.settings.group_prefix
         for name in await self.admin.groups():
-            if name.startswith(prefix) and (state := await self._state(found, name.removeprefix(prefix), ends)):
+            if name.startswith(prefix) and (state := await self._state(found, name.removeprefix(prefix), bounds)):
                 groups[name.removeprefix(prefix)] = state
         return TopicState(found.lanes, groups, sum(ends.values()), found.settings)
 
@@ -167,11 +169,9 @@ class KafkaPlace:
         """See `Queue.backlog`; offsets without a record, left by compaction and transactions, count until read past."""
         committed = await self._committed(topic, group)
         lanes = topic.known if lane is None else [lane]
+        first = await self.admin.bounds(topic.name, lanes, OffsetSpec.earliest())
         ends = await self.admin.bounds(topic.name, lanes, OffsetSpec.latest())
-        missing = [each for each in lanes if each not in committed]
-        starts = await self.admin.bounds(topic.name, missing, OffsetSpec.earliest())
-        stands = {each: committed.get(each, Committed(starts.get(each, 0), "")) for each in lanes}
-        return sum(_left(topic, stands[each], ends[each]) for each in lanes)
+        return sum(_left(topic, committed.get(each), first[each], ends[each]) for each in lanes)
 
     async def look(self, topic: Topic) -> Topic:
         """The topic as it is by now: the very same, which knows then how many lanes it has, or another one that was
@@ -261,21 +261,23 @@ class KafkaPlace:
     async def _bounds(self, topic: Topic, at: OffsetSpec) -> dict[int, int]:
         return await self.admin.bounds(topic.name, topic.known, at)
 
-    async def _state(self, topic: Topic, group: str, ends: Mapping[int, int]) -> GroupState | None:
+    async def _state(self, topic: Topic, group: str, bounds: Mapping[int, tuple[int, int]]) -> GroupState | None:
         committed = await self._committed(topic, group)
         if not committed:
             return None
-        left = {lane: _left(topic, each, ends[lane]) for lane, each in committed.items() if lane in ends}
-        heads = {lane: committed[lane].offset for lane, count in left.items() if count}
+        left = {lane: _left(topic, each, *bounds[lane]) for lane, each in committed.items() if lane in bounds}
+        heads = {lane: max(committed[lane].offset, bounds[lane][0]) for lane, count in left.items() if count}
         written = await timestamps(self.settings, topic.name, heads)
         oldest_ms = max(0, self.clock.now_ms() - min(written.values())) if written else None
         return GroupState(sum(left.values()), oldest_ms)
 
 
-def _left(topic: Topic, stands: Committed, end: int) -> int:
-    """How much of a lane a group has still to settle."""
-    progress = unpack(topic.id, stands.offset, stands.metadata)
-    return max(0, end - stands.offset - sum(stop - start for start, stop in progress.done))
+def _left(topic: Topic, stands: Committed | None, first: int, end: int) -> int:
+    """How much a group has still to settle of a lane that has the offsets from `first` to, without, `end`."""
+    offset, metadata = stands or Committed(first, "")
+    start = max(offset, first)
+    done = unpack(topic.id, offset, metadata).done
+    return max(0, end - start - sum(max(0, stop - max(each, start)) for each, stop in done))
 
 
 def _said(found: Iterable[tuple[str, str, str]]) -> str:
