@@ -3,7 +3,18 @@
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, share, stand_still, write_beside
+from tests.progress.shop import (
+    die,
+    drill,
+    outlive,
+    overlap,
+    pay,
+    pay_late,
+    refuse_long_names,
+    share,
+    stand_still,
+    write_beside,
+)
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
@@ -67,3 +78,7 @@ async def test_effects_happen_once_while_consumers_and_the_server_die(
 
 async def test_drill_is_judged_there_and_leaves_nothing(mariadb_server: Engine, tmp_path: Path) -> None:
     await drill(mariadb_server, tmp_path)
+
+
+async def test_name_that_is_too_long_is_refused(mariadb_server: Engine) -> None:
+    await refuse_long_names(mariadb_server.url())

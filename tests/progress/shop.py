@@ -18,7 +18,7 @@ from evermq.drills.conduct import hold
 from evermq.drills.engines.engine import Engine
 from evermq.drills.load import Load, run_load
 from evermq.drills.stage import Stage
-from evermq.errors import Fenced, Unavailable, Uncertain
+from evermq.errors import Fenced, Misconfigured, Unavailable, Uncertain
 from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
@@ -289,3 +289,15 @@ async def outlive(server: Engine, url: str, directory: Path) -> None:
     verdict = await run_load("orders", fault=kill, config=config, directory=run, effects=url, load=load)
     assert verdict.verdict == "PASS", verdict
     assert verdict.handled >= verdict.acknowledged
+
+
+async def refuse_long_names(url: str) -> None:
+    """Columns take so many characters, and no more."""
+    progress = SqlProgress(url, "t" * 120)
+    await (await progress.join("é" * 120)).leave()
+    with pytest.raises(Misconfigured, match=r"group 'ggg.* has 121 characters: .* 120 at most"):
+        await progress.join("g" * 121)
+    await progress.drop()
+    await progress.close()
+    with pytest.raises(Misconfigured, match=r"topic 'ttt.* has 200 characters: .* 120 at most"):
+        SqlProgress(url, "t" * 200)

@@ -58,6 +58,11 @@ class Database:
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise Misconfigured(f"progress = {_without_password(url)!r}: {_said(error)}") from error
 
+    @property
+    def has_lengths(self) -> bool:
+        """Whether it takes no longer texts than its columns say."""
+        return self._own is None
+
     async def run(self, work: Callable[[Connection], T], *, answer_ms_max: int = _ANSWER_MS_MAX) -> T:
         """Do this in a transaction. Raises Unavailable where the database does not answer, Uncertain where it did not
         say whether it was done, Denied where it refuses this user. answer_ms_max: does not hold for SQLite."""

@@ -11,11 +11,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Fenced, Unavailable, Uncertain
+from evermq.errors import Fenced, Misconfigured, Unavailable, Uncertain
 from evermq.port import Delivery
 from evermq.progress.database import LONG_MS_MAX, Database
 from evermq.progress.part import SqlPart
-from evermq.progress.tables import metadata
+from evermq.progress.tables import NAME_CHARS_MAX, metadata
 from evermq.settling import Report
 
 __all__ = ["SqlProgress"]
@@ -27,7 +27,8 @@ class SqlProgress:
     """See `Progress`. url: as SQLAlchemy writes it; where it names no driver, an asynchronous one is taken.
 
     silent_ms_max: a reader that is silent for so long, as others of its group see it by their own clocks, loses what it
-    has claimed. The tables are made where they are missing; `evermq_` begins their names.
+    has claimed. The tables are made where they are missing; `evermq_` begins their names. Names of topics and groups
+    have 120 characters at most, but in SQLite. Raises Misconfigured.
     """
 
     def __init__(self, url: str, topic: str, *, silent_ms_max: int = _SILENT_MS_MAX, clock: Clock = SYSTEM) -> None:
@@ -35,9 +36,11 @@ class SqlProgress:
         self.silent_ms_max = silent_ms_max
         self.clock = clock
         self.database = Database(url)
+        self._check("topic", topic)
         self._made: asyncio.Task[None] | None = None
 
     async def join(self, group: str) -> SqlPart:
+        self._check("group", group)
         if self._made is None or (self._made.done() and self._made.exception()):
             self._made = asyncio.create_task(self._make())
         await asyncio.shield(self._made)
@@ -68,6 +71,12 @@ class SqlProgress:
 
     async def close(self) -> None:
         await self.database.close()
+
+    def _check(self, what: str, name: str) -> None:
+        if self.database.has_lengths and len(name) > NAME_CHARS_MAX:
+            raise Misconfigured(
+                f"{what} {name!r} has {len(name)} characters: progress in this database takes {NAME_CHARS_MAX} at most"
+            )
 
     def _drop(self, group: str, connection: Connection) -> None:
         for table in metadata.sorted_tables:

@@ -8,7 +8,9 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Tex
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-__all__ = ["claims", "fresh", "metadata", "put", "put_new", "readers", "settled", "states"]
+__all__ = ["NAME_CHARS_MAX", "claims", "fresh", "metadata", "put", "put_new", "readers", "settled", "states"]
+
+NAME_CHARS_MAX = 120  # of a topic or group: a key of several columns must fit an index of every engine
 
 metadata = MetaData()
 _EXACT = "utf8mb4_bin"  # else MySQL takes A for a, and names that differ are one
@@ -20,7 +22,7 @@ def _text(count_max: int) -> String:
     return String(count_max).with_variant(mysql.VARCHAR(count_max, collation=_EXACT), *_ENGINES)
 
 
-_NAME = _text(120)  # of a topic or group: a key of several columns must fit an index of every engine
+_NAME = _text(NAME_CHARS_MAX)
 _TOKEN = _text(40)  # of a stream or reader
 
 
