@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.progress.shop import (
+    commit_alone,
     die,
     drill,
     outlive,
@@ -78,6 +79,10 @@ async def test_effects_happen_once_while_consumers_and_the_server_die(
 
 async def test_drill_is_judged_there_and_leaves_nothing(mariadb_server: Engine, tmp_path: Path) -> None:
     await drill(mariadb_server, tmp_path)
+
+
+async def test_session_that_commits_each_statement_is_refused(mariadb_server: Engine, topic: str) -> None:
+    await commit_alone(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic)
 
 
 async def test_name_that_is_too_long_is_refused(mariadb_server: Engine) -> None:

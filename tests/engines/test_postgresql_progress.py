@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.progress.shop import (
+    commit_alone,
     die,
     drill,
     outlive,
@@ -79,6 +80,10 @@ async def test_effects_happen_once_while_consumers_and_the_server_die(
 
 async def test_drill_is_judged_there_and_leaves_nothing(postgresql_server: Engine, tmp_path: Path) -> None:
     await drill(postgresql_server, tmp_path)
+
+
+async def test_session_that_commits_each_statement_is_refused(postgresql_server: Engine, topic: str) -> None:
+    await commit_alone(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
 
 
 async def test_name_that_is_too_long_is_refused(postgresql_server: Engine) -> None:

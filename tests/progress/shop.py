@@ -291,6 +291,23 @@ async def outlive(server: Engine, url: str, directory: Path) -> None:
     assert verdict.handled >= verdict.acknowledged
 
 
+async def commit_alone(url: str, topic: str) -> None:
+    """A session that commits each statement is refused, since the mark would stay where its handler fails. url: of a
+    database, with an asynchronous driver."""
+    progress = SqlProgress(url, topic)
+    part = await progress.join("g")
+    await part.claim([1])
+    for of_engine, of_session in (({"isolation_level": "AUTOCOMMIT"}, None), ({}, {"isolation_level": "AUTOCOMMIT"})):
+        shop = create_async_engine(url, **of_engine)
+        async with async_sessionmaker(shop)() as session:
+            await session.connection(execution_options=of_session)
+            with pytest.raises(Misconfigured, match="AUTOCOMMIT"):
+                await part.record(session, 1, "s.1", 1)
+        await shop.dispose()
+    assert await part.look([1]) == {1: {}}
+    await progress.close()
+
+
 async def refuse_long_names(url: str) -> None:
     """Columns take so many characters, and no more."""
     progress = SqlProgress(url, "t" * 120)

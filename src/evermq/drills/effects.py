@@ -33,8 +33,7 @@ class Effects:
         self._table = _table_of(run)
         self._database = Database(url)
         self._engine = create_async_engine(with_driver(url), pool_pre_ping=True)
-        if self._engine.dialect.name == "sqlite":
-            tame(self._engine.sync_engine)
+        tame(self._engine)
         self._sessions = async_sessionmaker(self._engine)
         self._is_made = False
 

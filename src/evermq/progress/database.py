@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable, Uncertain
 
-__all__ = ["LONG_MS_MAX", "Database", "tame", "with_driver"]
+__all__ = ["LONG_MS_MAX", "Database", "is_tame", "tame", "with_driver"]
 
 T = TypeVar("T")
 LONG_MS_MAX = 60_000  # for what reads or removes much, and nothing waits for
@@ -31,6 +31,7 @@ _ASYNC = {
 # No such user, password, right or database. SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html,
 # and numbers of https://mariadb.com/kb/en/mariadb-error-code-reference/
 _DENIED = frozenset({"28000", "28P01", "42501", "3D000", 1044, 1045, 1049, 1142, 1227})
+_TAME = "evermq_tame"
 
 
 class Database:
@@ -166,19 +167,32 @@ def _without_password(url: str) -> str:
         return "an URL that is none"
 
 
-def tame(engine: Engine) -> None:
-    """Make writers of SQLite wait for each other from the start of a transaction: one that only finds out when it
-    writes fails. What a power loss takes is handled again; a kill takes nothing."""
+def tame(engine: Engine | AsyncEngine) -> None:
+    """What an engine needs whose sessions settle deliveries; before its first connection.
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = NORMAL")
-        cursor.execute("PRAGMA busy_timeout = 10000")
-        cursor.close()
+    SQLite: a session is one transaction from its start, savepoints and all, and writers wait for each other there: one
+    that only finds out when it writes fails. What a power loss takes is handled again; a kill takes nothing. Others
+    need nothing."""
+    engine = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+def is_tame(connection: Connection) -> bool:
+    """Whether it is of such an engine of SQLite."""
+    return _TAME in connection.info
+
+
+def _prepare(connection: Any, record: Any) -> None:
+    record.info[_TAME] = True
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA busy_timeout = 10000")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

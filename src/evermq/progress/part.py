@@ -19,6 +19,7 @@ from evermq.progress.collecting import alive_since
 from evermq.progress.database import LONG_MS_MAX, Database
 from evermq.progress.fresh import Fresh, drop_empty, fresh_of
 from evermq.progress.tables import claims, put, put_new, readers, settled, states
+from evermq.progress.transaction import begin
 from evermq.settled import Settled
 from evermq.settling import Held, Renewed, Report, States, Wanted
 
@@ -94,10 +95,12 @@ class SqlPart:
     async def record(
         self, session: AsyncSession, lane: int, stream: str, seq: int, is_due: Callable[[], bool] = lambda: True
     ) -> bool:
-        """One number is settled in a transaction of the handler; False if it was already. Raises Fenced.
+        """One number is settled in a transaction of the handler; False if it was already. Raises Fenced, and
+        Misconfigured where this session would not undo it with the rest.
 
         is_due: asked once nobody else may take the lane before the transaction ends; False as well if it is not."""
         connection = await session.connection()
+        await connection.run_sync(begin)
         return await connection.run_sync(partial(self._record, lane, stream, seq, is_due))
 
     def _claim(self, lanes: Collection[int], connection: Connection) -> States:

@@ -53,7 +53,8 @@ class SqlProgress:
 
         Call it before the commit, in the database of `progress`, and acknowledge after it. Raises Fenced where the
         delivery is another reader's by now, or was given back, which may have been while this waited for the database:
-        roll back. A delivery without a number, of a foreign sender, passes."""
+        roll back; and Misconfigured where the session would not undo it with the rest. A delivery without a number, of
+        a foreign sender, passes."""
         ticket = delivery.receipt
         if ticket.lane is None:
             return True
