@@ -1,5 +1,8 @@
 """Progress in a real MariaDB: the suite, handlers' own transactions, a server that dies."""
 
+import asyncio
+import getpass
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ from tests.progress.shop import (
     commit_alone,
     die,
     drill,
+    leave,
     outlive,
     overlap,
     pay,
@@ -87,3 +91,13 @@ async def test_session_that_commits_each_statement_is_refused(mariadb_server: En
 
 async def test_name_that_is_too_long_is_refused(mariadb_server: Engine) -> None:
     await refuse_long_names(mariadb_server.url())
+
+
+async def test_server_that_became_read_only_is_left(mariadb_server: Engine, topic: str) -> None:
+    socket = next(mariadb_server.directory.rglob("socket"))
+    command = ["mariadb", "--no-defaults", f"--socket={socket}", f"--user={getpass.getuser()}", "--execute"]
+
+    async def read_only(is_set: bool) -> None:
+        await asyncio.to_thread(subprocess.run, [*command, f"SET GLOBAL read_only = {int(is_set)}"], check=True)
+
+    await leave(mariadb_server, topic, "SELECT connection_id()", "", read_only)

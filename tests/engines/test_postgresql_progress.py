@@ -8,6 +8,7 @@ from tests.progress.shop import (
     commit_alone,
     die,
     drill,
+    leave,
     outlive,
     overlap,
     pay,
@@ -88,3 +89,8 @@ async def test_session_that_commits_each_statement_is_refused(postgresql_server:
 
 async def test_name_that_is_too_long_is_refused(postgresql_server: Engine) -> None:
     await refuse_long_names(postgresql_server.url())
+
+
+async def test_server_that_became_read_only_is_left(postgresql_server: Engine, topic: str) -> None:
+    become = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+    await leave(postgresql_server, topic, "SELECT pg_backend_pid()", become)

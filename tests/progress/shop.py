@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event, inspect, select, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.util import await_only
 from tests.drills.ladders import SHORT, ladder
@@ -24,7 +27,7 @@ from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery
-from evermq.progress.database import Database
+from evermq.progress.database import Database, tame, with_driver
 from evermq.progress.fresh import fresh_of
 from evermq.progress.sql import SqlProgress
 from evermq.progress.tables import metadata, settled
@@ -306,6 +309,44 @@ async def commit_alone(url: str, topic: str) -> None:
         await shop.dispose()
     assert await part.look([1]) == {1: {}}
     await progress.close()
+
+
+Switch = Callable[[bool], Awaitable[object]]
+
+
+async def leave(server: Engine, topic: str, connection_id: str, become: str, switch: Switch | None = None) -> None:
+    """A server that has become read-only is the primary no more: what comes next has connections of its own.
+
+    connection_id: SQL that tells connections apart. become: SQL that makes one read-only; switch does so with all."""
+    progress = SqlProgress(server.url(), topic)
+    shop = create_async_engine(with_driver(server.url()))
+    tame(shop)
+
+    def done(what: str, connection: Connection) -> Any:
+        found = connection.execute(text(what))
+        return found.scalar() if found.returns_rows else None
+
+    async def each(what: str) -> tuple[Any, Any]:
+        async with shop.begin() as connection:
+            return await progress.database.run(partial(done, what)), await connection.run_sync(partial(done, what))
+
+    part = await progress.join("g")
+    await part.claim([1])
+    before = await each(connection_id)
+    assert await each(connection_id) == before
+    await (switch(True) if switch else each(become))
+    try:
+        with pytest.raises(Unavailable, match=r"read.only"):
+            await part.renew(Report())
+        async with async_sessionmaker(shop)() as session:
+            with pytest.raises(DBAPIError, match=r"read.only"):
+                await session.execute(text("DELETE FROM evermq_settled"))
+        assert not set(before) & set(await each(connection_id))
+    finally:
+        await (switch(False) if switch else each("SELECT 1"))
+    await part.renew(Report())
+    await progress.close()
+    await shop.dispose()
 
 
 async def refuse_long_names(url: str) -> None:

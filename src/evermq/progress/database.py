@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -31,6 +31,7 @@ _ASYNC = {
 # No such user, password, right or database. SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html,
 # and numbers of https://mariadb.com/kb/en/mariadb-error-code-reference/
 _DENIED = frozenset({"28000", "28P01", "42501", "3D000", 1044, 1045, 1049, 1142, 1227})
+_READ_ONLY = frozenset({"25006", 1290, 1836})
 _TAME = "evermq_tame"
 
 
@@ -56,6 +57,7 @@ class Database:
                 parsed = with_driver(parsed)
                 # Not MySQL's own level, which locks the gaps where rows are missing: readers would end each other.
                 self._shared = create_async_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED")
+                tame(self._shared)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise Misconfigured(f"progress = {_without_password(url)!r}: {_said(error)}") from error
 
@@ -146,13 +148,17 @@ def with_driver(url: str | URL) -> URL:
 
 
 def _named(error: Exception) -> EvermqError:
-    cause = getattr(error, "orig", None) or error
-    first = cause.args[0] if cause.args else None
-    if _DENIED & {getattr(cause, "sqlstate", None), first if isinstance(first, int) else None}:
+    if _DENIED & _codes_of(error):
         return Denied(
             f"progress: {_said(error)}: give the user of its URL this database, with the right to make tables"
         )
     return Unavailable(f"progress: {_said(error)}")
+
+
+def _codes_of(error: BaseException) -> set[str | int | None]:
+    cause = getattr(error, "orig", None) or error
+    first = cause.args[0] if cause.args else None
+    return {getattr(cause, "sqlstate", None), first if isinstance(first, int) else None}
 
 
 def _said(error: Exception) -> str:
@@ -171,12 +177,14 @@ def tame(engine: Engine | AsyncEngine) -> None:
     """What an engine needs whose sessions settle deliveries; before its first connection.
 
     SQLite: a session is one transaction from its start, savepoints and all, and writers wait for each other there: one
-    that only finds out when it writes fails. What a power loss takes is handled again; a kill takes nothing. Others
-    need nothing."""
+    that only finds out when it writes fails. What a power loss takes is handled again; a kill takes nothing. Others: a
+    server that has become read-only is left, with all connections to it: it is the primary no more, and stays up."""
     engine = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
+    else:
+        event.listen(engine, "handle_error", _leave_read_only)
 
 
 def is_tame(connection: Connection) -> bool:
@@ -196,3 +204,8 @@ def _prepare(connection: Any, record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    if _READ_ONLY & _codes_of(context.original_exception):
+        context.is_disconnect = True
