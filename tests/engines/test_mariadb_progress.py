@@ -11,6 +11,7 @@ from tests.progress.shop import (
     die,
     drill,
     leave,
+    outlast,
     outlive,
     overlap,
     pay,
@@ -87,6 +88,10 @@ async def test_drill_is_judged_there_and_leaves_nothing(mariadb_server: Engine, 
 
 async def test_session_that_commits_each_statement_is_refused(mariadb_server: Engine, topic: str) -> None:
     await commit_alone(mariadb_server.url().replace("mariadb:", "mariadb+asyncmy:"), topic)
+
+
+async def test_server_that_is_away_brings_no_message_among_the_dead_letters(mariadb_server: Engine, topic: str) -> None:
+    await outlast(mariadb_server, topic)
 
 
 async def test_name_that_is_too_long_is_refused(mariadb_server: Engine) -> None:

@@ -9,12 +9,14 @@ from tests.progress.shop import (
     die,
     drill,
     leave,
+    outlast,
     outlive,
     overlap,
     pay,
     pay_late,
     refuse_long_names,
     share,
+    spoil,
     stand_still,
     write_beside,
 )
@@ -87,6 +89,12 @@ async def test_session_that_commits_each_statement_is_refused(postgresql_server:
     await commit_alone(postgresql_server.url().replace("postgresql:", "postgresql+asyncpg:"), topic)
 
 
+async def test_server_that_is_away_brings_no_message_among_the_dead_letters(
+    postgresql_server: Engine, topic: str
+) -> None:
+    await outlast(postgresql_server, topic)
+
+
 async def test_name_that_is_too_long_is_refused(postgresql_server: Engine) -> None:
     await refuse_long_names(postgresql_server.url())
 
@@ -94,3 +102,7 @@ async def test_name_that_is_too_long_is_refused(postgresql_server: Engine) -> No
 async def test_server_that_became_read_only_is_left(postgresql_server: Engine, topic: str) -> None:
     become = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
     await leave(postgresql_server, topic, "SELECT pg_backend_pid()", become)
+
+
+async def test_transaction_that_the_handler_ended_is_its_own_failure(postgresql_server: Engine, topic: str) -> None:
+    await spoil(postgresql_server.url(), topic)

@@ -17,6 +17,7 @@ from sqlalchemy.util import await_only
 from tests.drills.ladders import SHORT, ladder
 
 from evermq.adapters.memory import MemoryQueue
+from evermq.client import Backoff, Consumer
 from evermq.drills.conduct import hold
 from evermq.drills.engines.engine import Engine
 from evermq.drills.load import Load, run_load
@@ -311,6 +312,46 @@ async def commit_alone(url: str, topic: str) -> None:
     await progress.close()
 
 
+async def outlast(server: Engine, topic: str) -> None:
+    """The database is away for longer than any number of attempts: no message is to blame for that."""
+    url = with_driver(server.url())
+    progress, rung, slot, dead = SqlProgress(server.url(), topic), MemoryQueue(topic), InMemory(), MemoryQueue("dead")
+
+    async def take() -> InMemory:
+        return slot
+
+    queue = Ordered(Route({"primary": rung}), progress=progress, slot=take, rungs={"primary": rung})
+    shop = create_async_engine(url, pool_pre_ping=True)
+    session_of = async_sessionmaker(shop)
+    handled: list[str] = []
+    errors: list[BaseException] = []
+    node = server.leader("")
+
+    async def handle(delivery: Delivery) -> None:
+        if not handled:
+            handled.append("")
+            await asyncio.to_thread(node.kill)
+        async with session_of() as session:
+            is_new = await progress.settle(delivery, session)
+            await session.commit()
+        handled.extend([delivery.message.body.decode()] * is_new)
+
+    await queue.append([make(f"{number}", key="k") for number in range(20)])
+    options = {"attempts_max": 2, "backoff": Backoff(1, 20), "dead": dead, "on_error": errors.append}
+    async with Consumer(queue, "g", handle, **options) as consumer:  # type: ignore[arg-type]
+        async with asyncio.timeout(60):
+            while len(errors) < 10:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(node.start)
+            while await queue.backlog("g"):
+                await asyncio.sleep(0.01)
+    assert handled == ["", *map(str, range(20))], errors
+    assert consumer.progress.dead == 0
+    assert {type(error) for error in errors} == {Unavailable}
+    await queue.close()
+    await shop.dispose()
+
+
 Switch = Callable[[bool], Awaitable[object]]
 
 
@@ -346,6 +387,28 @@ async def leave(server: Engine, topic: str, connection_id: str, become: str, swi
         await (switch(False) if switch else each("SELECT 1"))
     await part.renew(Report())
     await progress.close()
+    await shop.dispose()
+
+
+async def spoil(url: str, topic: str) -> None:
+    """The handler had ended its transaction by an error of its own: that is no fault of the database."""
+    progress = SqlProgress(url, topic)
+    rung, slot = MemoryQueue(topic), InMemory()
+
+    async def take() -> InMemory:
+        return slot
+
+    queue = Ordered(Route({"primary": rung}), progress=progress, slot=take, rungs={"primary": rung})
+    await queue.append([make("a")])
+    reader = await queue.reader("g")
+    shop = create_async_engine(with_driver(url))
+    (delivery,) = await reader.read(count_max=1, wait_ms=2_000)
+    async with async_sessionmaker(shop)() as session:
+        with pytest.raises(DBAPIError):
+            await session.execute(text("SELECT 1 / 0"))
+        with pytest.raises(DBAPIError, match="transaction is aborted"):
+            await progress.settle(delivery, session)
+    await queue.close()
     await shop.dispose()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from evermq.client.attempts import Attempts, is_blameless
 from evermq.client.backoff import Backoff
 from evermq.client.bounds import check_function, check_kind, check_queue, check_whole
 from evermq.client.dead_letters import DeadLetters
@@ -53,9 +54,10 @@ class Consumer:
     nothing to do.
     attempts_max: after so many failed attempts, or at once when the handler raises Rejected, the message goes to `dead`
     and then is acknowledged; without `dead` it is released for `backoff.max_ms`, with everything behind it of its key,
-    and handled again. Of earlier consumers each time that the message was handed out counts as one attempt, however
-    often it was tried then. on_error(error): told of everything that failed and is tried again, which without it
-    is logged; what it raises goes to the loop's exception handler.
+    and handled again. Unavailable, Uncertain or Misconfigured of the handler counts as no attempt, and is tried again
+    until it passes. Of earlier consumers each time that the message was handed out counts as one attempt, however often
+    it was tried then. on_error(error): told of everything that failed and is tried again, which without it is logged;
+    what it raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Consumer:
         self._acks = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._pauses: set[asyncio.Task[None]] = set()
-        self._failures: dict[Any, int] = {}
+        self._attempts: dict[Any, Attempts] = {}
         self._is_started = self._stopping = self._is_over = self._is_left = False
         self._failure: BaseException | None = None
         self._end: asyncio.Task[None] | None = None
@@ -278,15 +280,16 @@ class Consumer:
         await self._threads.handle(self._handler, delivery)
 
     def _finish(self, slot: Any, delivery: Delivery) -> None:
-        self._failures.pop(slot, None)
+        self._attempts.pop(slot, None)
         self._window.done(slot)
         self._done.append(delivery)
         self._acks.set()
 
     async def _failed(self, slot: Any, delivery: Delivery, error: BaseException) -> None:
-        failures = self._failures[slot] = self._failures.get(slot, 0) + 1
-        attempt = delivery.attempt + failures - 1
-        if isinstance(error, Rejected) or attempt >= self._attempts_max:
+        attempts = self._attempts.setdefault(slot, Attempts())
+        attempts.add(error)
+        attempt = delivery.attempt + attempts.counted - 1
+        if not is_blameless(error) and (isinstance(error, Rejected) or attempt >= self._attempts_max):
             if self._dead is None:
                 await self._give_back(slot, delivery)
                 return
@@ -294,7 +297,7 @@ class Consumer:
                 self._finish(slot, delivery)
                 return
         self.progress.retried += 1
-        self._pause(slot, self._backoff.wait_ms(failures, self._clock))
+        self._pause(slot, self._backoff.wait_ms(attempts.failed, self._clock))
 
     def _pause(self, slot: Any, wait_ms: int) -> None:
         async def wait() -> None:
@@ -318,7 +321,7 @@ class Consumer:
 
     async def _give_back(self, slot: Any, delivery: Delivery) -> None:
         """The queue holds the key up; what waits here of the key went back with it."""
-        self._failures.pop(slot, None)
+        self._attempts.pop(slot, None)
         error = await _error_of(self.release(delivery, delay_ms=self._backoff.max_ms))
         if error:
             self._tell("a message could not be given back", error, f": message {delivery.message.id}")

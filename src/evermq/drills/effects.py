@@ -51,7 +51,8 @@ class Effects:
 
     async def take(self, deliveries: Sequence[Delivery], group: str, progress: SqlProgress) -> None:
         """Let these take effect, but those that did already. Raises Fenced where one is another reader's by now: then
-        none does; and Uncertain where the database failed: what did take effect does so no more when it comes again."""
+        none does; and Unavailable or Uncertain where the database failed: what did take effect does so no more when it
+        comes again."""
         try:
             async with self._sessions() as session, session.begin():
                 fresh = [each for each in deliveries if await progress.settle(each, session)]

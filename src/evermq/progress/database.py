@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from evermq.errors import Denied, EvermqError, Misconfigured, Unavailable, Uncertain
 
-__all__ = ["LONG_MS_MAX", "Database", "is_tame", "tame", "with_driver"]
+__all__ = ["LONG_MS_MAX", "Database", "is_tame", "tame", "unavailable", "with_driver"]
 
 T = TypeVar("T")
 LONG_MS_MAX = 60_000  # for what reads or removes much, and nothing waits for
@@ -147,12 +147,17 @@ def with_driver(url: str | URL) -> URL:
     return parsed.set(drivername=_ASYNC.get(parsed.drivername, parsed.drivername))
 
 
+def unavailable(error: Exception) -> Unavailable:
+    """As whoever uses a session of his own is told that its database failed."""
+    return Unavailable(f"progress: {_said(error)}")
+
+
 def _named(error: Exception) -> EvermqError:
     if _DENIED & _codes_of(error):
         return Denied(
             f"progress: {_said(error)}: give the user of its URL this database, with the right to make tables"
         )
-    return Unavailable(f"progress: {_said(error)}")
+    return unavailable(error)
 
 
 def _codes_of(error: BaseException) -> set[str | int | None]:

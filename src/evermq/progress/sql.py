@@ -8,12 +8,14 @@ from typing import cast
 
 from sqlalchemy import delete, inspect
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Fenced, Misconfigured, Unavailable, Uncertain
 from evermq.port import Delivery
-from evermq.progress.database import LONG_MS_MAX, Database
+from evermq.progress.database import LONG_MS_MAX, Database, unavailable
 from evermq.progress.part import SqlPart
 from evermq.progress.tables import NAME_CHARS_MAX, metadata
 from evermq.settling import Report
@@ -21,6 +23,7 @@ from evermq.settling import Report
 __all__ = ["SqlProgress"]
 
 _SILENT_MS_MAX = 5_000
+_ABORTED = "25P02"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 
 class SqlProgress:
@@ -53,8 +56,8 @@ class SqlProgress:
 
         Call it before the commit, in the database of `progress`, and acknowledge after it. Raises Fenced where the
         delivery is another reader's by now, or was given back, which may have been while this waited for the database:
-        roll back; and Misconfigured where the session would not undo it with the rest. A delivery without a number, of
-        a foreign sender, passes."""
+        roll back; Unavailable where the database failed, whatever it said; and Misconfigured where the session would
+        not undo it with the rest. A delivery without a number, of a foreign sender, passes."""
         ticket = delivery.receipt
         if ticket.lane is None:
             return True
@@ -65,6 +68,10 @@ class SqlProgress:
             # Of one that was given back, or that came before the lane was lost, nothing is known of the lane as it is.
             ticket.lane.is_doubted |= ticket.is_live and ticket.is_out
             raise
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == _ABORTED:
+                raise  # by what the handler did before
+            raise unavailable(error) from error
 
     async def drop(self, group: str = "") -> None:
         """Remove what is kept of the topic, of this group or of all; the tables stay. For what is read no more."""
