@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Backoff, Consumer
 from evermq.errors import Fenced, Misconfigured, Overloaded, Partial, Rejected, Unavailable, Uncertain
+from evermq.ha.route import Route
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
+from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery
 from evermq.position import Position
+from evermq.progress.memory import MemoryPart, MemoryProgress
 
 QUICK = Backoff(first_ms=1, max_ms=5)
 make = MessageFactory()
@@ -70,3 +74,83 @@ async def test_attempts_in_between_count_as_ever(error: Exception) -> None:
     (letter,) = await (await dead.reader("ops")).read(count_max=2, wait_ms=0)
     assert letter.message.headers["evermq-dead-attempts"] == "4"
     assert (tried, consumer.progress.dead) == (12, 1)
+
+
+class Slot:
+    """A slot in memory."""
+
+    incarnation, is_empty, is_named = 1, True, False
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self.cells = bytearray(1 << 20)
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return memoryview(self.cells)[:size_bytes]
+
+
+class Setting:
+    """Two consumers of a queue in order. The first one has messages of a key, and stands still at the first of them."""
+
+    def __init__(self) -> None:
+        self.progress, self.rung, self.dead = MemoryProgress(), MemoryQueue("t"), MemoryQueue("dead")
+        self.queues = [self.queue(name) for name in ("one", "two")]
+        self.begun: tuple[list[bytes], list[bytes]] = ([], [])
+        self.errors: list[BaseException] = []
+        self.go = asyncio.Event()
+
+    def queue(self, name: str) -> Ordered:
+        slot, rungs = Slot(name), {"primary": self.rung}
+
+        async def take() -> Slot:
+            return slot
+
+        return Ordered(Route(rungs), progress=self.progress, slot=take, rungs=rungs)
+
+    def consumer(self, number: int, work: Callable[[Delivery], object]) -> Consumer:
+        async def handle(delivery: Delivery) -> None:
+            self.begun[number].append(delivery.message.body)
+            if not number:
+                await self.go.wait()
+            work(delivery)
+
+        options = {"backoff": QUICK, "dead": self.dead, "on_error": self.errors.append}
+        return Consumer(self.queues[number], "g", handle, **options)  # type: ignore[arg-type]
+
+    def take_over(self, other: Consumer) -> None:
+        """All lanes are the other one's, and the first one has not heard of that."""
+        group, reader = self.progress._groups["g"], other._reader
+        assert isinstance(reader, OrderedReader)
+        assert isinstance(reader._part, MemoryPart)
+        group.owners = dict.fromkeys(group.owners, reader._part)
+
+
+@pytest.mark.parametrize("is_hidden", [False, True], ids=["fenced", "hidden"])
+async def test_message_whose_lane_is_another_readers_is_left_to_it(is_hidden: bool) -> None:
+    setting = Setting()
+    await setting.queues[0].append([make(f"{number}", key="k") for number in range(3)])
+    await setting.rung.append([make("foreign", key="k")])
+
+    def settle(delivery: Delivery) -> None:
+        try:
+            setting.progress.settle(delivery)
+        except Fenced as error:
+            if is_hidden:
+                raise ValueError("rolled back") from error
+            raise
+
+    one, two = setting.consumer(0, settle), setting.consumer(1, setting.progress.settle)
+    async with one:
+        while one._window.count < 4:
+            await asyncio.sleep(0.001)
+        async with two:
+            setting.take_over(two)
+            setting.go.set()
+            await settled(setting.rung)
+        assert one._window.count == 0
+    assert [each for each in setting.begun[0] if each != b"foreign"] == [b"0"]
+    assert [each for each in setting.begun[1] if each != b"foreign"] == [b"0", b"1", b"2"]
+    assert (one.progress.dead, one.progress.retried) == (0, 0)
+    assert {type(each) for each in setting.errors} == {ValueError if is_hidden else Fenced}
+    for queue in setting.queues:
+        await queue.close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evermq.errors import EvermqError, Misconfigured, Partial, Unavailable, Uncertain
+from evermq.port import Delivery
 
-__all__ = ["Attempts", "is_blameless"]
+__all__ = ["Attempts", "is_blameless", "is_lost"]
 
 
 @dataclass(slots=True)
@@ -28,3 +29,8 @@ def is_blameless(error: BaseException) -> bool:
     if isinstance(error, Partial):
         return all(is_blameless(each) for each in error.outcomes if isinstance(each, EvermqError))
     return isinstance(error, Unavailable | Uncertain | Misconfigured)
+
+
+def is_lost(delivery: Delivery) -> bool:
+    """Whether another reader has it by now, as far as its reader can tell before it gives it back."""
+    return bool(getattr(delivery.receipt, "is_lost", False))

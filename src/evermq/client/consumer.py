@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from evermq.client.attempts import Attempts, is_blameless
+from evermq.client.attempts import Attempts, is_blameless, is_lost
 from evermq.client.backoff import Backoff
 from evermq.client.bounds import check_function, check_kind, check_queue, check_whole
 from evermq.client.dead_letters import DeadLetters
@@ -55,9 +55,9 @@ class Consumer:
     attempts_max: after so many failed attempts, or at once when the handler raises Rejected, the message goes to `dead`
     and then is acknowledged; without `dead` it is released for `backoff.max_ms`, with everything behind it of its key,
     and handled again. Unavailable, Uncertain or Misconfigured of the handler counts as no attempt, and is tried again
-    until it passes. Of earlier consumers each time that the message was handed out counts as one attempt, however often
-    it was tried then. on_error(error): told of everything that failed and is tried again, which without it is logged;
-    what it raises goes to the loop's exception handler.
+    until it passes; what is another reader's by then is left to it. Of earlier consumers each time that the message was
+    handed out counts as one attempt, however often it was tried then. on_error(error): told of everything that failed
+    and is tried again, which without it is logged; what it raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -286,6 +286,9 @@ class Consumer:
         self._acks.set()
 
     async def _failed(self, slot: Any, delivery: Delivery, error: BaseException) -> None:
+        if is_lost(delivery):
+            await self._leave_to_others(slot)
+            return
         attempts = self._attempts.setdefault(slot, Attempts())
         attempts.add(error)
         attempt = delivery.attempt + attempts.counted - 1
@@ -329,6 +332,14 @@ class Consumer:
             return
         self.progress.released += 1
         self._window.drop(slot)
+
+    async def _leave_to_others(self, slot: Any) -> None:
+        """Another reader handles it. What waits here of its key must not be handled before it, and goes back as far as
+        it is still this reader's."""
+        self._attempts.pop(slot, None)
+        error = await _error_of(self.release(*self._window.drop(slot)))
+        if error:
+            self._tell("messages could not be given back", error)
 
     async def _acknowledge(self) -> None:
         while True:

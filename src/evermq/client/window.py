@@ -97,9 +97,11 @@ class Window:
         self._ready.append(slot)
         self._news.set()
 
-    def drop(self, slot: _Slot) -> None:
-        """The key's deliveries went back to the queue."""
-        self._leave(len(self._keys.pop(slot)))
+    def drop(self, slot: _Slot) -> list[Delivery]:
+        """The key's deliveries, these, go back to the queue."""
+        dropped = list(self._keys.pop(slot))
+        self._leave(len(dropped))
+        return dropped
 
     def _leave(self, count: int) -> None:
         if self.count >= self._count_max:

@@ -117,6 +117,11 @@ class Ticket:
         return self.lane is None or (self.stream is not None and self.lane.streams.get(self.stream.name) is self.stream)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether another reader may have the lane by now, as far as this one or its handlers heard."""
+        return not self.is_live or (self.lane is not None and self.lane.is_doubted)
+
+    @property
     def is_out(self) -> bool:
         """Whether the application may still settle it, or give it back."""
         return self.stream is None or self.stream.out.get(self.seq) is self
