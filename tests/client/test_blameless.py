@@ -154,3 +154,24 @@ async def test_message_whose_lane_is_another_readers_is_left_to_it(is_hidden: bo
     assert {type(each) for each in setting.errors} == {ValueError if is_hidden else Fenced}
     for queue in setting.queues:
         await queue.close()
+
+
+async def test_messages_of_other_producers_go_back_with_one_of_their_key() -> None:
+    setting = Setting()
+    handled: list[bytes] = []
+    await setting.queues[0].append([make("0", key="k")])
+
+    async def handle(delivery: Delivery) -> None:
+        if delivery.message.body == b"0" and not setting.errors:
+            await setting.queues[1].append([make("another", key="k")])
+            while consumer._window.count < 2:
+                await asyncio.sleep(0.001)
+            raise ValueError("it")
+        handled.append(delivery.message.body)
+
+    options = {"attempts_max": 1, "backoff": QUICK, "on_error": setting.errors.append}
+    async with Consumer(setting.queues[0], "g", handle, **options) as consumer:  # type: ignore[arg-type]
+        await settled(setting.rung)
+    assert sorted(handled) == [b"0", b"another"]
+    for queue in setting.queues:
+        await queue.close()

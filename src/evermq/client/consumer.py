@@ -323,15 +323,18 @@ class Consumer:
         return True
 
     async def _give_back(self, slot: Any, delivery: Delivery) -> None:
-        """The queue holds the key up; what waits here of the key went back with it."""
+        """The queue holds the key up. What waits here of the key goes back with it: not by itself where another
+        producer sent it."""
         self._attempts.pop(slot, None)
-        error = await _error_of(self.release(delivery, delay_ms=self._backoff.max_ms))
+        given = self._window.held(slot)
+        error = await _error_of(self.release(*given, delay_ms=self._backoff.max_ms))
         if error:
             self._tell("a message could not be given back", error, f": message {delivery.message.id}")
             self._pause(slot, self._backoff.max_ms)
             return
         self.progress.released += 1
-        self._window.drop(slot)
+        if read_meanwhile := self._window.drop(slot)[len(given) :]:
+            await _error_of(self.release(*read_meanwhile, delay_ms=self._backoff.max_ms))
 
     async def _leave_to_others(self, slot: Any) -> None:
         """Another reader handles it. What waits here of its key must not be handled before it, and goes back as far as

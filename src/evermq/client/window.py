@@ -97,6 +97,10 @@ class Window:
         self._ready.append(slot)
         self._news.set()
 
+    def held(self, slot: _Slot) -> list[Delivery]:
+        """The key's deliveries."""
+        return list(self._keys[slot])
+
     def drop(self, slot: _Slot) -> list[Delivery]:
         """The key's deliveries, these, go back to the queue."""
         dropped = list(self._keys.pop(slot))
