@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from tests.engines.conftest import started
 
+from evermq.adapters.address import parse
 from evermq.adapters.kafka import sender
 from evermq.adapters.kafka.place import KafkaPlace
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.open import open_place
 from evermq.drills.engines.engine import Engine
 from evermq.drills.engines.kafka import Kafka
-from evermq.errors import EvermqError, Rejected, Unavailable, Uncertain
+from evermq.errors import EvermqError, Partial, Rejected, TooLarge, Unavailable, Uncertain
 from evermq.message import MessageFactory
 from evermq.port import Queue
 from evermq.position import Position
@@ -84,6 +86,38 @@ async def test_nobody_is_refused_for_what_others_append(place: KafkaPlace, topic
     assert [type(each) is Rejected for each in found] == [False, True, False]
     assert [len(found[0]), len(found[2])] == [2, 1]  # type: ignore[arg-type]
     assert await everything(queue) == [b"a", b"b", b"d"]
+
+
+async def test_limit_that_is_lowered_while_a_queue_is_open_costs_no_message_that_fits(
+    place: KafkaPlace, kafka_server: Engine, topic: str
+) -> None:
+    await place.create(topic, lanes=4)
+    queue = await place.queue(topic)
+    await limit(kafka_server, topic, 20_000)
+    given = [message(bytes(1_000), key=b"k%d" % (number % 40)) for number in range(800)]
+    large = message(bytes(30_000), key=b"k0")
+    async with asyncio.timeout(30):  # a broker answers before it goes by the new limit
+        while not isinstance(await outcome(queue, bytes(30_000)), TooLarge):
+            await asyncio.sleep(0.05)
+    before = await queue.backlog(f"everything-{topic}")
+    with pytest.raises(Partial) as caught:
+        await queue.append([*given[:400], large, *given[400:]])
+    refused = {row: type(each) for row, each in enumerate(caught.value.outcomes) if isinstance(each, EvermqError)}
+    assert refused == {400: TooLarge}
+    assert len(await everything(queue)) == before + len(given)
+    positions = await queue.append(given)
+    for key in {each.key for each in given}:
+        offsets = [at.offset or 0 for each, at in zip(given, positions, strict=True) if each.key == key]
+        assert offsets == sorted(offsets)
+
+
+async def limit(server: Engine, topic: str, bytes_max: int) -> None:
+    """As `kafka-configs --alter --add-config max.message.bytes=…`."""
+    admin = AdminClient({"bootstrap.servers": parse(server.url("x")).place})
+    entry = ConfigEntry("max.message.bytes", str(bytes_max), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([resource]).values():
+        await asyncio.wrap_future(future)
 
 
 @pytest.fixture

@@ -32,11 +32,22 @@ _CRC, _CRC_AT, _CHECKED_FROM = Struct(">I"), 17, 21
 class Ticket:
     """One append on its way.
 
-    stamp_ms: see `record_of`. bytes_max: of a batch. shares: what batches have of it. future: done when all shares are
-    settled, or nobody waits any more.
+    stamp_ms: see `record_of`. bytes_max: of a batch; batch_bytes: of one that has more than one record. shares: what
+    batches have of it. future: done when all shares are settled, or nobody waits any more.
     """
 
-    __slots__ = ("bytes_max", "columns", "compression", "future", "left", "messages", "plain", "shares", "stamp_ms")
+    __slots__ = (
+        "batch_bytes",
+        "bytes_max",
+        "columns",
+        "compression",
+        "future",
+        "left",
+        "messages",
+        "plain",
+        "shares",
+        "stamp_ms",
+    )
 
     def __init__(
         self, messages: Sequence[Message], columns: Columns, *, stamp_ms: int | None, bytes_max: int, compression: int
@@ -44,7 +55,7 @@ class Ticket:
         self.messages = messages
         self.columns = columns
         self.stamp_ms = stamp_ms
-        self.bytes_max = bytes_max
+        self.bytes_max = self.batch_bytes = bytes_max
         self.compression = compression
         self.plain = stamp_ms is None and not columns.has_headers
         self.shares: list[Share] = []
@@ -184,15 +195,27 @@ class LaneBatch:
 
     def again(self, *, apart: bool) -> list[LaneBatch]:
         """What is awaited of this batch, in new ones, which take its place; apart: one append a batch."""
+        return self._anew(self.count, apart=apart)
+
+    def halves(self) -> list[LaneBatch]:
+        """What is awaited of this batch, in new ones, which take its place, with half of its records at most."""
+        return self._anew(-(-self.count // 2), apart=False)
+
+    def _anew(self, cut: int, *, apart: bool) -> list[LaneBatch]:
+        """cut: the record with which a new batch begins."""
         self.settled = True
         batches: list[LaneBatch] = []
         for share in self.shares:
             ticket = share.ticket
             if share.error is None:
                 ticket.shares.remove(share)
-                put(batches, self.lane, ticket, share.rows)
+                here = min(max(0, cut - share.first), len(share.rows))
+                put(batches, self.lane, ticket, share.rows[:here])
+                if batches and share.first + here == cut:
+                    batches[-1].is_open = False
+                put(batches, self.lane, ticket, share.rows[here:])
                 ticket.left -= 1
-                batches[-1].is_open = not apart
+                batches[-1].is_open &= not apart
             else:
                 ticket.settled()
         if batches:
@@ -241,7 +264,7 @@ class LaneBatch:
     def _fill(self, ticket: Ticket, rows: Sequence[int]) -> int:
         append, first = self._builder.append, self.count
         taken = _fill_plain(append, ticket, rows, first) if ticket.plain else _fill(append, ticket, rows, first)
-        if taken == 1 and not first and self._builder.size() > self._bytes_max:
+        if taken == 1 and not first and self._builder.size() > ticket.bytes_max:
             id = ticket.columns.ids[rows[0]]
             raise TooLarge(f"message {id}: as a record it is over max.message.bytes of the topic")
         return taken
@@ -251,7 +274,7 @@ def put(batches: MutableSequence[LaneBatch], lane: int, ticket: Ticket, rows: Se
     """Put messages at the end of these batches of their lane: in the last, where that is open, and in new ones."""
     while rows:
         if not batches or not batches[-1].is_open:
-            batches.append(LaneBatch(lane, ticket.bytes_max, ticket.compression))
+            batches.append(LaneBatch(lane, ticket.batch_bytes, ticket.compression))
         rows = rows[batches[-1].add(ticket, rows) :]
 
 

@@ -5,7 +5,8 @@ what is ready for several lanes of a broker goes in one request. A request that 
 again with the same numbers, which lets the broker drop a second copy. Where the outcome of a batch stays open, its lane
 goes on under a new producer id, so that numbers never collide with those of a batch that may yet land. A batch that is
 refused for what is in it is sent again append by append, so that nobody is refused for what others sent; one that is
-refused for the clock of this host is sent again without its times.
+refused for its size in halves, since a broker may have got a smaller limit than it had; one that is refused for the
+clock of this host without its times.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import aiokafka.errors as driver
@@ -26,6 +26,7 @@ from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
 from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
 from evermq.adapters.kafka.link import client_of, write
 from evermq.adapters.kafka.request import Produce
+from evermq.adapters.kafka.sender_lane import SenderLane, requests
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.versions import check_versions
 from evermq.clock import SYSTEM, Clock
@@ -44,7 +45,6 @@ __all__ = ["Sender"]
 
 _BACKOFF_MS = 50
 _SEQUENCES = 1 << 31
-_REQUEST_BYTES_MAX = 4 << 20
 _PATIENCE_S = 0.5  # what may go anywhere goes to no lane that has taken nothing for so long
 _TRY_S = 2.0
 _AT_ONCE_BYTES = 64 << 10  # so much does not wait for what the turn of the loop may still bring
@@ -54,31 +54,8 @@ _DUPLICATE = KafkaError.DUPLICATE_SEQUENCE_NUMBER
 _FORGOTTEN = (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID)
 # Refused perhaps for the sake of one record, and the others of its batch with it.
 _AT_FAULT = frozenset(code for code, kind in CLASSES.items() if kind in (Rejected, TooLarge, Unsupported))
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """One lane of one topic as the sender sees it. batch: the one whose turn it is. since_s: when the first one
-    was tried that no answer followed, 0 after an answer; try_s: when what may go anywhere may try the lane again."""
-
-    partition: TopicPartition
-    waiting: deque[LaneBatch] = field(default_factory=deque)
-    batch: LaneBatch | None = None
-    producer_id: int = -1
-    epoch: int = -1
-    sequence: int = 0
-    since_s: float = 0.0
-    try_s: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.partition.topic}, lane {self.partition.partition}"
-
-    def set_sent(self, sent: bool) -> None:
-        """Whether an attempt at the batch is on its way."""
-        if self.batch is not None:
-            self.batch.sent = sent
+# Says something of the message only where it is the only one.
+_OVER_SIZE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
 class Sender:
@@ -88,8 +65,9 @@ class Sender:
         self._settings = settings
         self._clock = clock
         self.client = client_of(settings)
-        self._lanes: dict[tuple[str, int], _Lane] = {}
-        self._ready: dict[_Lane, None] = {}
+        self._lanes: dict[tuple[str, int], SenderLane] = {}
+        self._batch_bytes: dict[str, int] = {}  # by topic, where brokers refused larger ones
+        self._ready: dict[SenderLane, None] = {}
         self._pushing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._identity: tuple[int, int] | None = None
@@ -106,7 +84,8 @@ class Sender:
         await check_versions(self.client, where)
 
     def watch(self, topic: str) -> None:
-        """Keep the leaders of a topic at hand."""
+        """A queue was opened: keep the leaders of its topic at hand, and try its limit anew."""
+        self._batch_bytes.pop(topic, None)
         if not self._failure:
             self.client.add_topic(topic)
 
@@ -128,6 +107,7 @@ class Sender:
             raise Closed(self._failure)
         loop = asyncio.get_running_loop()
         ticket.future = loop.create_future()
+        ticket.batch_bytes = min(ticket.bytes_max, self._batch_bytes.get(topic, ticket.bytes_max))
         self._enter(topic, ticket, rows)
         timer = loop.call_later(self._settings.send_ms_max / 1000, self._give_up, topic, ticket)
         try:
@@ -156,7 +136,7 @@ class Sender:
             for number, mine in rows.items():
                 lane = self._lanes.get((topic, number))
                 if lane is None:
-                    lane = self._lanes[topic, number] = _Lane(TopicPartition(topic, number))
+                    lane = self._lanes[topic, number] = SenderLane(TopicPartition(topic, number))
                 put(lane.waiting, number, ticket, mine)
                 if lane.batch is None:
                     self._ready[lane] = None
@@ -192,7 +172,7 @@ class Sender:
     def _push(self) -> None:
         """Send the first batch of every lane that is ready, a request a broker."""
         self._pushing = False
-        by_node: dict[int, list[_Lane]] = {}
+        by_node: dict[int, list[SenderLane]] = {}
         for lane in self._ready:
             self._next(lane)
             if lane.batch is not None:
@@ -200,12 +180,12 @@ class Sender:
                 by_node.setdefault(-1 if leader is None else leader, []).append(lane)
         self._ready.clear()
         for node, lanes in by_node.items():
-            for some in _requests(lanes):
+            for some in requests(lanes):
                 task = asyncio.create_task(self._carry(node, some, self._write(node, some)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    def _next(self, lane: _Lane) -> None:
+    def _next(self, lane: SenderLane) -> None:
         """Choose the batch whose turn it is; what nobody waits for any more is not sent."""
         while lane.batch is None and lane.waiting:
             batch = lane.waiting.popleft()
@@ -218,7 +198,7 @@ class Sender:
             else:
                 lane.waiting.extendleft(reversed(batch.again(apart=False)))
 
-    def _write(self, node: int, lanes: list[_Lane]) -> Awaitable[Any] | None:
+    def _write(self, node: int, lanes: list[SenderLane]) -> Awaitable[Any] | None:
         """The answer to a request that is on its way already; None where something has to be waited for first."""
         answer = None
         if self._identity is not None:
@@ -230,7 +210,7 @@ class Sender:
             lane.set_sent(answer is not None)
         return answer
 
-    async def _carry(self, node: int, lanes: list[_Lane], answer: Awaitable[Any] | None) -> None:
+    async def _carry(self, node: int, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> None:
         """One request; what has to go again goes back to the head of its lane."""
         try:
             if again := await self._attempt(node, lanes, answer):
@@ -246,9 +226,9 @@ class Sender:
                 self._ready[lane] = None
         self._push_soon()
 
-    async def _attempt(self, node: int, lanes: list[_Lane], answer: Awaitable[Any] | None) -> list[_Lane]:
+    async def _attempt(self, node: int, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> list[SenderLane]:
         """Send the request, unless that is done; returns what has to go again."""
-        stale: list[_Lane] = []
+        stale: list[SenderLane] = []
         if answer is None:
             try:
                 if node < 0 or not await self.client.ready(node):
@@ -269,7 +249,7 @@ class Sender:
             return stale + self._broke(error, lanes, open_=not isinstance(error, _UNSENT))
         return stale + self._judge(said, lanes)
 
-    def _broke(self, error: driver.KafkaError, lanes: list[_Lane], *, open_: bool) -> list[_Lane]:
+    def _broke(self, error: driver.KafkaError, lanes: list[SenderLane], *, open_: bool) -> list[SenderLane]:
         """There was no answer; `open_`: the request may have arrived."""
         for lane in lanes:
             assert lane.batch
@@ -282,7 +262,7 @@ class Sender:
             self._failed(lane, type(found), str(found))
         return []
 
-    def _number(self, lane: _Lane, identity: tuple[int, int]) -> None:
+    def _number(self, lane: SenderLane, identity: tuple[int, int]) -> None:
         """Give a batch its numbers; once, for all its attempts, unless its lane has got a new producer id."""
         assert lane.batch
         if lane.producer_id < 0:
@@ -292,7 +272,7 @@ class Sender:
             return
         lane.batch.number(lane.producer_id, lane.epoch, lane.sequence)
 
-    def _request(self, lanes: list[_Lane]) -> Produce:
+    def _request(self, lanes: list[SenderLane]) -> Produce:
         batches = [(lane.partition.topic, lane.batch) for lane in lanes if lane.batch]
         return Produce(batches, self._settings.request_ms_max)
 
@@ -306,7 +286,7 @@ class Sender:
             self._identity = answer.producer_id, answer.producer_epoch
         return self._identity
 
-    def _judge(self, answer: Any, lanes: list[_Lane]) -> list[_Lane]:
+    def _judge(self, answer: Any, lanes: list[SenderLane]) -> list[SenderLane]:
         """Settle what the broker settled; returns what has to go again."""
         found = {(topic, each[0]): each for topic, partitions in answer.topics for each in partitions}
         again = []
@@ -328,29 +308,39 @@ class Sender:
                 again.append(lane)
             elif code == KafkaError.INVALID_TIMESTAMP and batch.has_times and not batch.uncertain:
                 lane.waiting.extendleft(reversed(batch.without_times()))
+            elif code in _OVER_SIZE and batch.count > 1 and not batch.uncertain:
+                self._halve(lane, batch)
             elif code in _AT_FAULT and len(batch.shares) > 1 and not batch.uncertain:
                 lane.waiting.extendleft(reversed(batch.again(apart=True)))
             else:
                 self._failed(lane, class_of(code), f"{lane.name}: {KafkaError(code).str()}")
         return again
 
-    def _failed(self, lane: _Lane, kind: type[EvermqError], said: str) -> None:
+    def _halve(self, lane: SenderLane, batch: LaneBatch) -> None:
+        """Send it again in smaller ones, and what is appended from now on in such as well."""
+        halves = batch.halves()
+        lane.waiting.extendleft(reversed(halves))
+        if halves:
+            topic, size = lane.partition.topic, max(half.size for half in halves)
+            self._batch_bytes[topic] = min(size, self._batch_bytes.get(topic, size))
+
+    def _failed(self, lane: SenderLane, kind: type[EvermqError], said: str) -> None:
         if lane.batch is not None and not lane.batch.settled:
             self._settle(lane, lane.batch, kind, said)
 
-    def _settle(self, lane: _Lane, batch: LaneBatch, kind: type[EvermqError], said: str) -> None:
+    def _settle(self, lane: SenderLane, batch: LaneBatch, kind: type[EvermqError], said: str) -> None:
         """It failed; what may have landed of it makes the lane go on under a new producer id."""
         if batch.uncertain or kind is Uncertain:
             self._reset(lane)
         batch.failed(kind, said)
 
-    def _reset(self, lane: _Lane) -> None:
+    def _reset(self, lane: SenderLane) -> None:
         """Go on under a new producer id."""
         if self._identity and lane.producer_id == self._identity[0]:
             self._identity = None
         lane.producer_id = -1
 
-    async def _refresh(self, again: list[_Lane]) -> None:
+    async def _refresh(self, again: list[SenderLane]) -> None:
         """Ask who leads now; what nobody can be asked about, or nobody waits for, is settled. After a pause, unless all
         is told to its callers at once where still nobody can be reached: they may go elsewhere."""
         if self._reached or any(lane.batch and lane.batch.uncertain for lane in again):
@@ -370,7 +360,7 @@ class Sender:
                 denied = class_of(KafkaError.TOPIC_AUTHORIZATION_FAILED)
                 self._failed(lane, denied, f"{lane.partition.topic}: this user has no right to see it")
 
-    def _refuse_unsent(self, lane: _Lane, said: str) -> None:
+    def _refuse_unsent(self, lane: SenderLane, said: str) -> None:
         """What may have landed is tried on; what waits behind it is told, and may go elsewhere."""
         head = lane.batch
         if head and not head.uncertain:
@@ -382,17 +372,3 @@ class Sender:
                 lane.waiting.append(batch)
             else:
                 self._settle(lane, batch, Unavailable, said)
-
-
-def _requests(lanes: Sequence[_Lane]) -> Iterator[list[_Lane]]:
-    """Cut so that no request is larger than brokers take in good time."""
-    some: list[_Lane] = []
-    size = 0
-    for lane in lanes:
-        assert lane.batch
-        size += lane.batch.size
-        if some and size > _REQUEST_BYTES_MAX:
-            yield some
-            some, size = [], lane.batch.size
-        some.append(lane)
-    yield some
