@@ -18,10 +18,19 @@ from evermq.adapters.rocketmq.place import RocketPlace
 from evermq.adapters.rocketmq.protocol import NORMAL, service
 from evermq.drills.engines.certificates import Secrets
 from evermq.drills.engines.rocketmq import RocketMQ, RocketMQSecured
-from evermq.errors import Denied, Misconfigured, NoSuchTopic, Rejected, TooLarge, Unavailable, Unsupported
+from evermq.errors import (
+    Denied,
+    EvermqError,
+    Misconfigured,
+    NoSuchTopic,
+    Rejected,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+)
 from evermq.ha.probe import PREFIX, TOPIC_MS_MAX, Probe
 from evermq.message import MessageFactory
-from evermq.port import Delivery, Reader, Start
+from evermq.port import Delivery, Queue, Reader, Start
 from evermq.traits import Durable
 
 OPTIONS = "&lease_ms=3000&poll_ms=500"
@@ -57,6 +66,25 @@ async def test_topics_are_made_listed_and_dropped(place: RocketPlace, rocketmq_s
         with pytest.raises(NoSuchTopic, match=topic):
             await act(f"{topic}-missing")
     await other.close()
+
+
+async def test_append_to_a_topic_that_was_dropped_meanwhile_says_so(place: RocketPlace, topic: str) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    queue = await place.queue(topic)
+    await queue.append([message("x")])
+    await place.drop(topic)
+    async with asyncio.timeout(30):
+        while (said := await failure(queue)) is None or isinstance(said, Unavailable):  # the proxy learns it late
+            await asyncio.sleep(0.1)
+    assert isinstance(said, NoSuchTopic)
+
+
+async def failure(queue: Queue) -> EvermqError | None:
+    try:
+        await queue.append([message("x")])
+    except EvermqError as error:
+        return error
+    return None
 
 
 async def test_group_is_dropped_apart_from_its_topic(place: RocketPlace, topic: str) -> None:

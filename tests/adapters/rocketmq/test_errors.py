@@ -7,7 +7,7 @@ from tests.adapters.error_tables import cases, check_complete
 
 from evermq.adapters.rocketmq.errors import BROKER_CODES, CODES, STATUSES, certain, of_broker, of_code, of_rpc
 from evermq.adapters.rocketmq.protocol import CODE_NAMES, definition
-from evermq.errors import Denied, EvermqError, NoSuchTopic, Overloaded, TooLarge, Unavailable, Uncertain
+from evermq.errors import Denied, EvermqError, NoSuchTopic, Overloaded, TooLarge, Unavailable, Uncertain, Unsupported
 
 FAILURES = sorted(set(definition.Code.keys()) - {"OK"})
 STATUS_FAILURES = [status for status in StatusCode if status is not StatusCode.OK]
@@ -51,6 +51,14 @@ def test_internal_error_is_told_by_its_sentence(error: str, expected: type[Everm
     assert type(found) is expected
     assert "append" in str(found)
     assert "\n" not in str(found)
+
+
+def test_topic_that_is_gone_is_not_one_of_another_type() -> None:
+    """The proxy asks for the type of a topic before whether there is one."""
+    code = definition.Code.Value("MESSAGE_PROPERTY_CONFLICT_WITH_TYPE")
+    said = "TopicMessageType validate failed, the expected type is {}, but actual type is NORMAL"
+    assert type(of_code(code, said.format("UNSPECIFIED"), "append")) is NoSuchTopic
+    assert type(of_code(code, said.format("FIFO"), "append")) is Unsupported
 
 
 @cases(

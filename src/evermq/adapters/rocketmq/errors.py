@@ -51,17 +51,20 @@ _NAMES: dict[type[EvermqError], str] = {
         OFFSET_NOT_FOUND MESSAGE_BODY_EMPTY PRECONDITION_FAILED""",
 }
 CODES: dict[str, type[EvermqError]] = {name: kind for kind, names in _NAMES.items() for name in names.split()}
-# What the proxy says with INTERNAL_SERVER_ERROR where that tells more; nothing was stored then.
-_SENTENCES: dict[str, type[EvermqError]] = {
-    "subscription group": NoSuchTopic,
-    "topicConfig": NoSuchTopic,
-    "not exist": NoSuchTopic,
-    "No topic route info": NoSuchTopic,
-    "not available now": Unavailable,
-    "in-sync replicas": Unavailable,
-    "settings": Unavailable,
-    "message is illegal": TooLarge,
-    "size exceeded": TooLarge,
+# What the proxy says with a code where that tells more; nothing was stored then.
+_SENTENCES: dict[str, dict[str, type[EvermqError]]] = {
+    "INTERNAL_SERVER_ERROR": {
+        "subscription group": NoSuchTopic,
+        "topicConfig": NoSuchTopic,
+        "not exist": NoSuchTopic,
+        "No topic route info": NoSuchTopic,
+        "not available now": Unavailable,
+        "in-sync replicas": Unavailable,
+        "settings": Unavailable,
+        "message is illegal": TooLarge,
+        "size exceeded": TooLarge,
+    },
+    "MESSAGE_PROPERTY_CONFLICT_WITH_TYPE": {"expected type is UNSPECIFIED": NoSuchTopic},  # there is none to ask
 }
 STATUSES: dict[StatusCode, type[EvermqError]] = {
     StatusCode.CANCELLED: Uncertain,
@@ -107,9 +110,8 @@ BROKER_CODES: dict[int, type[EvermqError]] = {
 def of_code(code: int, said: str, doing: str) -> EvermqError:
     """The error for a code of the proxy. doing: what was asked, and where."""
     name = CODE_NAMES.get(code, str(code))
-    kind = CODES.get(name, Uncertain)
-    if name == "INTERNAL_SERVER_ERROR":
-        kind = next((each for sentence, each in _SENTENCES.items() if sentence in said), kind)
+    sentences = _SENTENCES.get(name, {})
+    kind = next((each for sentence, each in sentences.items() if sentence in said), CODES.get(name, Uncertain))
     return kind(f"{doing}: {name}: {_first_line(said)}")
 
 
