@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,33 @@ async def failure(queue: Queue) -> EvermqError | None:
     except EvermqError as error:
         return error
     return None
+
+
+async def test_queues_that_are_added_are_counted_and_read_while_a_queue_is_open(
+    place: RocketPlace, rocketmq_server: RocketMQ, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.create(topic, groups=["a"], lanes=1)
+    queue = await place.queue(topic)
+    reader = await queue.reader("a")
+    rocketmq_server.create(topic, queues=8)
+    async with asyncio.timeout(30):
+        while set((await place._admin.queues(topic)).values()) != {8}:
+            await asyncio.sleep(0.1)
+        with caplog.at_level(logging.WARNING, "evermq.rocketmq"):
+            assert await queue.backlog("a", "7") == 0  # by the first question, whatever the proxy remembers
+        while (await place.find(topic)).lanes < 8:
+            await asyncio.sleep(0.1)
+    for _ in range(40):
+        await queue.append([message("x")])
+    async with asyncio.timeout(30):  # it is there a little later than it is acknowledged
+        while await queue.backlog("a") < 40:
+            await asyncio.sleep(0.1)
+    [broker] = (await place.find(topic)).queues
+    assert caplog.text.count(f"{topic} has queues on {broker}=8 by now, and had {broker}=1") == 1
+    await reader.ack(await taken(reader, 40))
+    assert await queue.backlog("a") == 0
+    assert queue.traits.lanes == 1
+    await place.drop(topic)
 
 
 async def test_group_is_dropped_apart_from_its_topic(place: RocketPlace, topic: str) -> None:

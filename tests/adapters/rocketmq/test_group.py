@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.ha.test_probe import Later
 
 from evermq.adapters.rocketmq.content import fill
 from evermq.adapters.rocketmq.group import Group
@@ -17,9 +19,9 @@ from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.adapters.rocketmq.reader import RocketReader
 from evermq.adapters.rocketmq.topic import Topic
 from evermq.clock import SYSTEM
-from evermq.errors import Denied, EvermqError, Fenced, Unavailable, Uncertain
+from evermq.errors import Denied, EvermqError, Fenced, NoSuchTopic, Unavailable, Uncertain
 from evermq.message import MessageFactory
-from evermq.port import Delivery
+from evermq.port import Delivery, Start
 
 message = MessageFactory()
 
@@ -98,9 +100,39 @@ class Settling:
         return answer
 
 
+class Growing:
+    """A place whose topic has these queues by now, and a proxy that writes down which broker it is asked for, and has
+    nothing. lacks: what keeps the group from beginning there."""
+
+    where, turn, timeout_s = "here", 0, 5.0
+
+    def __init__(self) -> None:
+        self.proxy, self.options, self.clock = self, RocketOptions(), Later()
+        self.queues = {"broker-a": 1}
+        self.lacks: EvermqError | None = None
+        self.asked: list[str] = []
+        self.begun: list[tuple[str, Start]] = []
+
+    async def look(self, topic: Topic) -> None:
+        topic.reach(self.queues)
+
+    async def begin(self, topic: Topic, group: str, start: Start) -> None:
+        if self.lacks:
+            raise self.lacks
+        self.begun.append((group, start))
+
+    async def receive(self, request: Any, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        self.asked.append(request.message_queue.broker.name)
+        for wire in list[Any]():
+            yield wire
+
+
 def grouped(proxy: object, kind: str) -> Group:
-    topic = Topic("orders", kind, {"broker-a": 1})
-    group = Group(SimpleNamespace(proxy=proxy, options=RocketOptions(), clock=SYSTEM), topic, "a")  # type: ignore[arg-type]
+    return grouped_in(SimpleNamespace(proxy=proxy, options=RocketOptions(), clock=SYSTEM), kind)
+
+
+def grouped_in(place: Any, kind: str) -> Group:
+    group = Group(place, Topic("orders", kind, {"broker-a": 1}), "a")
     group._session = SimpleNamespace(  # type: ignore[assignment]
         client="c", open=lambda: asyncio.sleep(0), close=lambda: asyncio.sleep(0), forget=lambda: None
     )
@@ -194,5 +226,60 @@ async def test_message_whose_lease_was_over_is_nobodys_to_acknowledge() -> None:
     proxy.error = Fenced("all of them")
     await reader.ack(found)
     assert not group.window.items
+    await reader.close()
+    await group.close()
+
+
+async def asked(place: Growing, reader: RocketReader, count: int) -> set[str]:
+    """The brokers that so many requests for messages are for."""
+    place.asked.clear()
+    while len(place.asked) < count:
+        await reader.read(count_max=9, wait_ms=1)
+    return set(place.asked)
+
+
+async def test_broker_that_a_topic_gets_is_asked_for_its_messages(caplog: pytest.LogCaptureFixture) -> None:
+    place = Growing()
+    group = grouped_in(place, "normal")
+    reader = RocketReader(group, place.clock)
+    place.queues = {"broker-a": 2, "broker-b": 4}
+    assert await asked(place, reader, 3) == {"broker-a"}
+    place.clock.ahead_ms += 30_000
+    with caplog.at_level(logging.WARNING, "evermq.rocketmq"):
+        assert await asked(place, reader, 4) == {"broker-a", "broker-b"}
+    assert place.begun == [("a", Start.OLDEST)]
+    assert caplog.text.count("orders has queues on broker-a=2, broker-b=4 by now, and had broker-a=1") == 1
+    place.clock.ahead_ms += 30_000
+    place.queues = {"broker-b": 4}  # the other one is away
+    assert await asked(place, reader, 4) == {"broker-a", "broker-b"}
+    assert len(place.begun) == 1
+    await reader.close()
+    await group.close()
+
+
+async def test_broker_without_the_group_is_told_of_and_keeps_nobody_from_reading_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place = Growing()
+    group = grouped_in(place, "normal")
+    reader = RocketReader(group, place.clock)
+    place.queues, place.lacks = {"broker-a": 1, "broker-b": 1}, NoSuchTopic("there is no group a")
+    place.clock.ahead_ms += 30_000
+    with caplog.at_level(logging.WARNING, "evermq.rocketmq"):
+        assert await asked(place, reader, 3) == {"broker-a"}
+    assert "there is no group a" in caplog.text
+    place.lacks = None
+    place.clock.ahead_ms += 30_000
+    assert await asked(place, reader, 4) == {"broker-a", "broker-b"}
+    await reader.close()
+    await group.close()
+
+
+async def test_group_asks_the_brokers_that_the_topic_had_when_it_was_opened_again() -> None:
+    place = Growing()
+    group = grouped_in(place, "normal")
+    reader = RocketReader(group, place.clock)
+    group.reach({"broker-b": 1})
+    assert await asked(place, reader, 4) == {"broker-a", "broker-b"}
     await reader.close()
     await group.close()

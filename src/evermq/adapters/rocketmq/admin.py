@@ -19,7 +19,7 @@ __all__ = ["Admin"]
 # RequestCode in RocketMQ's source.
 _PULL, _QUERY_OFFSET, _SET_OFFSET, _MAKE_TOPIC = 11, 14, 15, 17
 _CONFIG, _RUNTIME, _OFFSET_AT, _MAX_OFFSET, _MIN_OFFSET, _TIMERS = 26, 28, 29, 30, 31, 61
-_CLUSTER, _MAKE_GROUP, _TOPICS, _DROP_GROUP, _DROP_IN_BROKER, _DROP_IN_NAME = 106, 200, 206, 207, 215, 216
+_ROUTE, _CLUSTER, _MAKE_GROUP, _TOPICS, _DROP_GROUP, _DROP_IN_BROKER, _DROP_IN_NAME = 105, 106, 200, 206, 207, 215, 216
 _RESET, _GROUPS_OF, _SYSTEM_TOPICS, _TOPIC, _GROUP = 222, 300, 304, 351, 352
 
 _STORED = struct.Struct(">56xq")  # storeTimestamp in a message, where the host it was born on is IPv4
@@ -49,12 +49,17 @@ class Admin:
     async def masters(self) -> dict[str, Remoting]:
         """The master of every broker group, by its name."""
         answer = await self._ask_name(_CLUSTER, {}, "list brokers")
-        text = re.sub(rb"([{,])(\d+):", rb'\1"\2":', answer.body)  # its maps have numbers for keys
-        table = json.loads(text).get("brokerAddrTable") or {}
+        table = _loaded(answer.body).get("brokerAddrTable") or {}
         found = {name: each["brokerAddrs"]["0"] for name, each in table.items() if "0" in each["brokerAddrs"]}
         if not found:
             raise Unavailable("rocketmq: no name server knows a master at the moment")
         return {name: self._server(address) for name, address in found.items()}
+
+    async def queues(self, topic: str) -> dict[str, int]:
+        """How many a topic has, by broker; of those that are there. Raises NoSuchTopic."""
+        answer = await self._ask_name(_ROUTE, {"topic": topic}, f"look for topic {topic}")
+        found = _loaded(answer.body).get("queueDatas") or ()
+        return {each["brokerName"]: max(each["readQueueNums"], each["writeQueueNums"]) for each in found}
 
     async def settings(self) -> dict[str, dict[str, str]]:
         """The configuration of every master."""
@@ -242,3 +247,8 @@ class Admin:
 
     async def close(self) -> None:
         await asyncio.gather(*(each.close() for each in [*self._names, *self._servers.values()]))
+
+
+def _loaded(body: bytes) -> Any:
+    """JSON, but for maps that have numbers for keys."""
+    return json.loads(re.sub(rb"([{,])(\d+):", rb'\1"\2":', body))

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Hashable, Iterable, Sequence
+import logging
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from evermq.adapters.rocketmq.content import message_of
 from evermq.adapters.rocketmq.errors import certain
 from evermq.adapters.rocketmq.protocol import service
 from evermq.adapters.rocketmq.session import Session, reads
+from evermq.adapters.rocketmq.topic import Topic, both
 from evermq.adapters.rocketmq.window import Item, Window
 from evermq.errors import EvermqError, Fenced, Unavailable
+from evermq.port import Start
 from evermq.position import Position
 
 if TYPE_CHECKING:
     from evermq.adapters.rocketmq.place import RocketPlace
-    from evermq.adapters.rocketmq.topic import Topic
 
 __all__ = ["Group"]
 
+_log = logging.getLogger("evermq.rocketmq")
+
 _RECEIVE_MAX = 32  # of one request; a broker gives no more
 _POLLS_MAX = 4
+_LOOK_MS = 30_000  # how long queues and brokers that are added wait for a reader
 _TEND_PARTS = 6  # leases are looked after so often while one lasts
 
 
@@ -29,8 +35,12 @@ class Group:
     """Receives while somebody reads, renews the leases of what is in hand, and settles."""
 
     def __init__(self, place: RocketPlace, topic: Topic, name: str) -> None:
+        self._place = place
         self._proxy, self._options, self._clock = place.proxy, place.options, place.clock
         self._topic, self._name = topic, name
+        self._begun = dict(topic.queues)  # in these it stands
+        self._turn = count()
+        self._look_ms = self._clock.monotonic_ms() + _LOOK_MS
         doing = f"begin to read {topic.name} as {name}"
         self._session = Session(place.proxy, reads(topic.wire_name, name), doing, place.clock)
         self._polls: set[asyncio.Task[None]] = set()
@@ -47,6 +57,11 @@ class Group:
     def client(self) -> str:
         """The name by which the proxy knows it."""
         return self._session.client
+
+    def reach(self, queues: Mapping[str, int]) -> None:
+        """It has begun in these as well."""
+        self._topic.reach(queues)
+        self._begun = both(self._begun, queues)
 
     def join(self, reader: Hashable) -> None:
         """A reader comes."""
@@ -92,21 +107,42 @@ class Group:
         """A failure is the next reader's."""
         try:
             await self._session.open()
+            if self._clock.monotonic_ms() >= self._look_ms:
+                await self._look()
             self._full = await self._receive() == _RECEIVE_MAX
         except Exception as error:
             self._session.forget()
             self._broke(error)
+
+    async def _look(self) -> None:
+        """Begin in the queues that the topic got, at their oldest message: the group is older than they are. Where that
+        fails the others are read all the same."""
+        self._look_ms = self._clock.monotonic_ms() + _LOOK_MS
+        topic = self._topic
+        try:
+            await self._place.look(topic)
+            if (queues := topic.queues) != self._begun:
+                await self._place.begin(topic, topic.group_of(self._name), Start.OLDEST)
+                self._begun = both(self._begun, queues)
+        except EvermqError as error:
+            if topic.queues != self._begun:
+                _log.warning("the new queues of topic %s are not read as %s yet: %s", topic.name, self._name, error)
 
     def _broke(self, error: Exception) -> None:
         doing = f"read {self._topic.name} as {self._name}"
         self._error = certain(error) if isinstance(error, EvermqError) else Unavailable(f"{doing}: {error!r}")
         self.news.set()
 
+    def _next_broker(self) -> str:
+        """The brokers in turn: a request for messages goes to one of them."""
+        brokers = list(self._begun)
+        return brokers[next(self._turn) % len(brokers)]
+
     async def _receive(self) -> int:
         options, request = self._options, service.ReceiveMessageRequest(batch_size=_RECEIVE_MAX)
         request.group.name, request.message_queue.topic.name = self._name, self._topic.wire_name
         request.message_queue.id = -1
-        request.message_queue.broker.name = self._topic.next_broker()
+        request.message_queue.broker.name = self._next_broker()
         request.filter_expression.expression, request.filter_expression.type = "*", 1
         request.invisible_duration.FromMilliseconds(options.lease_ms)
         request.long_polling_timeout.FromMilliseconds(options.poll_ms)

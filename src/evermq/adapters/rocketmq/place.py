@@ -13,7 +13,7 @@ from evermq.adapters.rocketmq.proxy import Proxy
 from evermq.adapters.rocketmq.queue import RocketQueue
 from evermq.adapters.rocketmq.remoting import Remoting
 from evermq.adapters.rocketmq.standing import Standing
-from evermq.adapters.rocketmq.topic import Topic, shown, topic_of, wire_topic
+from evermq.adapters.rocketmq.topic import Topic, listed, shown, topic_of, wire_topic
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
@@ -114,14 +114,13 @@ class RocketPlace:
 
     async def _settings(self, topic: Topic) -> dict[str, str]:
         """Of the topic, and of the brokers that have it: how long they keep messages, and on how many disks."""
-        queues = ", ".join(f"{name}={count}" for name, count in sorted(topic.queues.items()))
         try:
             brokers = over_all(
                 shown(each) for name, each in (await self._admin.settings()).items() if name in topic.queues
             )
         except Denied:
             brokers = shown({})
-        return {"message.type": topic.kind.upper(), "queues": queues, **brokers}
+        return {"message.type": topic.kind.upper(), "queues": listed(topic.queues), **brokers}
 
     async def reset(self, topic: str, group: str, start: Start) -> None:
         """Move a group to an offset or time within what is kept. Raises NoSuchTopic."""
@@ -146,6 +145,16 @@ class RocketPlace:
             raise Unavailable(str(error)) from None
         return topic_of(topic, answer.message_queues)
 
+    async def look(self, topic: Topic) -> None:
+        """Let a topic know the queues that it has by now, from a name server: a proxy tells what it remembers. Raises
+        Unavailable."""
+        try:
+            topic.reach(await self._admin.queues(topic.wire_name))
+        except NoSuchTopic:
+            pass  # perhaps its brokers are away: who asks them will see
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+
     async def brokers_have(self, topic: str) -> bool:
         """A broker that has just come back is unknown to the proxy for a while, which then denies its topics. Where no
         broker says anything, it may have it."""
@@ -158,10 +167,11 @@ class RocketPlace:
             return True
 
     def group(self, topic: Topic, name: str) -> Group:
-        """What readers of a group share in this process."""
+        """What readers of a group share in this process. The group has begun in the queues of the topic."""
         key = (topic.name, name)
         if key not in self._groups:
             self._groups[key] = Group(self, topic, topic.wire_group(name))
+        self._groups[key].reach(topic.queues)
         return self._groups[key]
 
     async def begin(self, topic: Topic, group: str, start: Start) -> None:

@@ -49,6 +49,7 @@ class RocketQueue:
         self._readers: list[RocketReader] = []
         self._halves: list[RocketHalves] = []
         self._closed = False
+        self._lanes = topic.lanes  # a trait stays as it was, whatever the topic gets
         self.name = topic.name
 
     @property
@@ -59,7 +60,7 @@ class RocketQueue:
             ack=Ack.PREFIX if fifo else Ack.SINGLE,
             durable=self._place.durable,
             groups=Groups.MANY,
-            lanes=self._topic.lanes,
+            lanes=self._lanes,
             replay=False,
             delay_ms_max=DELAY_MS_MAX if self._topic.kind == "delay" else 0,
             message_bytes_max=self._place.options.message_bytes_max,
@@ -143,6 +144,7 @@ class RocketQueue:
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
+        await self._place.look(self._topic)
         return await self._place.backlog(self._topic, check_group(group), None if lane == LANE else lane)
 
     async def close(self) -> None:

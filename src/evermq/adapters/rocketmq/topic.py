@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 from evermq.adapters.rocketmq.protocol import DELAY, FIFO, NORMAL, TRANSACTION
@@ -11,7 +11,10 @@ from evermq.errors import Misconfigured
 from evermq.topics import check_group, check_topic
 from evermq.traits import Durable
 
-__all__ = ["SETTINGS", "Topic", "durable_of", "hazards", "shown", "topic_of", "weaknesses", "wire_topic"]
+__all__ = ["SETTINGS", "Topic", "both", "durable_of", "hazards", "listed", "shown", "topic_of", "weaknesses"]
+__all__ += ["wire_topic"]
+
+_log = logging.getLogger("evermq.rocketmq")
 
 _NAME_MAX = 127 - len("%RETRY%_")  # of topic and group together, in the topic of what comes again
 _ORDERED = "%fifo"
@@ -43,13 +46,11 @@ def _wire(what: str, name: str) -> str:
 
 
 class Topic:
-    """queues: how many each broker has. kind: normal, delay, fifo or transaction."""
+    """queues: how many each broker has, as far as anybody has looked. kind: normal, delay, fifo or transaction."""
 
     def __init__(self, name: str, kind: str, queues: Mapping[str, int]) -> None:
         self.name, self.kind, self.queues = name, kind, dict(queues)
         self.wire_name = wire_topic(name)
-        self._brokers = sorted(queues)
-        self._turn = count()
 
     @property
     def lanes(self) -> int:
@@ -66,9 +67,29 @@ class Topic:
         """The name of a group of RocketMQ."""
         return wire_group.removesuffix(_ORDERED).replace("%", ".")
 
-    def next_broker(self) -> str:
-        """The brokers in turn: a request for messages goes to one of them."""
-        return self._brokers[next(self._turn) % len(self._brokers)]
+    def reach(self, queues: Mapping[str, int]) -> None:
+        """It has these by now. What it had it keeps: a broker that is away, and queues that were taken from it, may
+        have messages that nobody has read."""
+        before, self.queues = self.queues, both(self.queues, queues)
+        if self.queues == before:
+            return
+        _log.warning(
+            "topic %s has queues on %s by now, and had %s: what is in the new ones is counted and read%s",
+            self.name,
+            listed(self.queues),
+            listed(before),
+            "; it is FIFO, and over several queues the proxy keeps no order" if self.kind == "fifo" else "",
+        )
+
+
+def both(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """The queues of either, by broker."""
+    return {name: max(first.get(name, 0), second.get(name, 0)) for name in sorted({*first, *second})}
+
+
+def listed(queues: Mapping[str, int]) -> str:
+    """For people."""
+    return ", ".join(f"{name}={count}" for name, count in sorted(queues.items()))
 
 
 def topic_of(name: str, queues: Any) -> Topic:
