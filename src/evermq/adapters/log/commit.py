@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from threading import Lock
 
@@ -17,20 +18,22 @@ __all__ = ["Commit", "Joint", "Latch"]
 
 
 class Latch:
-    """What one blocking caller waits for. `leads`: it was woken to write the next commit itself."""
+    """What one blocking caller waits for: that its batch was written, or that it has the turn itself."""
 
-    __slots__ = ("_lock", "leads")
+    __slots__ = ("_lock", "batch")
 
-    def __init__(self) -> None:
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
         self._lock = Lock()
         self._lock.acquire()
-        self.leads = False
 
     def wait(self) -> None:
         self._lock.acquire()
 
     def open(self) -> None:
-        self._lock.release()
+        """Again is harmless."""
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
 
 
 class Commit:

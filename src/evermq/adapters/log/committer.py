@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from threading import Lock
+from collections.abc import Callable, Sequence
+from threading import get_ident
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +20,7 @@ from evermq.adapters.log.commit import Commit, Joint, Latch
 from evermq.adapters.log.frame import Piece
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import TopicLanes
-from evermq.adapters.log.pace import Pace
+from evermq.adapters.log.turns import LOOPS, Holder, Turns
 from evermq.adapters.log.writer import Writer
 from evermq.errors import EvermqError, TooLarge, Uncertain
 from evermq.message import Message
@@ -58,16 +57,14 @@ class Committer:
         self._journal = journal
         self._message_bytes_max = message_bytes_max
         self._commit_bytes_max = min(_COMMIT_BYTES_MAX, journal.bytes_max // 4)
+        self._turns = Turns(self._commit_bytes_max)
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._on_wake = on_wake
-        self._lock = Lock()
-        self._pending: deque[Commit] = deque()
-        self._busy = False
-        self._pace = Pace()
-        self._writer = Writer(self._turn) if threaded else None
-        if self._writer:
-            journal.before_write = self._writer.begins
+        self._pending = self._turns.pending
+        if threaded:
+            writer = self._turns.writer = Writer(self._turn)
+            journal.before_write = writer.begins
 
     async def append(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append."""
@@ -85,13 +82,13 @@ class Committer:
     def join(self, batch: Batch) -> Ticket:
         """Let a batch go with the next group; its ticket's future is done when it is."""
         loop = get_running_loop()
-        with self._lock:
-            commit = self._open(batch.size)
+        turns = self._turns
+        with turns.lock:
+            commit = turns.open(batch.size)
             commit.add(batch)
             ticket = commit.ticket(loop)
-            busy, self._busy = self._busy, True
-        if not busy:
-            self._begin(loop)
+            if not turns.holder:
+                self._begin(loop)
         self._pause(commit)
         return ticket
 
@@ -107,32 +104,33 @@ class Committer:
         if size > self._message_bytes_max:
             self._check_sizes([len(message[2])])
         loop = get_running_loop()
-        lock = self._lock
+        turns = self._turns
+        lock = turns.lock
         lock.acquire()  # `with` costs twice as much
         try:
             commit = self._pending[-1] if self._pending else None
             if commit and commit.size + size <= self._commit_bytes_max:
                 commit.size += size
             else:
-                commit = self._open(size)
+                commit = turns.open(size)
             joint = commit.joint
             if not joint or joint.topic is not topic or joint.loop is not loop:
                 joint = commit.joint_of(topic, loop)
             added = joint.added
             added.append(message)
-            busy, self._busy = self._busy, True
+            is_first = not turns.holder
+            if is_first:
+                self._begin(loop)
         finally:
             lock.release()
-        if not busy:
-            self._begin(loop)
-        elif commit.size >= self._pace.enough_bytes:
+        if not is_first and commit.size >= turns.pace.enough_bytes:
             self._pause(commit)
         return joint, len(added) - 1
 
     def _pause(self, commit: Commit) -> None:
         """Let the writer begin, where this group is large enough."""
-        writer = self._writer
-        if writer and writer.is_asked and commit.size >= self._pace.enough_bytes:
+        writer = self._turns.writer
+        if writer and writer.is_asked and commit.size >= self._turns.pace.enough_bytes:
             writer.let_begin()
 
     def batch(self, topic: TopicLanes, messages: Sequence[Message]) -> Batch:
@@ -160,50 +158,34 @@ class Committer:
         if size > size_max:
             raise TooLarge(f"a batch of {size} bytes is over the limit of {size_max}: append it in parts")
 
-    def _open(self, size: int) -> Commit:
-        """The commit that takes `size` bytes more: the last one, if it has room, or another one."""
-        pending = self._pending
-        if pending:
-            commit = pending[-1]
-            together = commit.size + size
-            if together <= self._commit_bytes_max:
-                commit.size = together
-                return commit
-        commit = Commit()
-        commit.size = size
-        pending.append(commit)
-        return commit
-
     def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
-        """As Queue.append, but the calling thread waits, and writes itself if nobody else does."""
-        if not self._busy and is_plain(messages):
-            alone = self._append_alone(topic, messages[0])
-            if alone:
-                return alone
-        batch = self.batch(topic, messages)
+        """As Queue.append, but the calling thread waits, and writes itself if nobody else does. It may be interrupted:
+        then the others go on, and the message may be stored."""
         latch = None
-        with self._lock:
-            if self._busy or self._pending:
-                latch = Latch()
-                commit = self._open(batch.size)
-                commit.add(batch)
-                commit.latches.append(latch)
-            self._busy = True
-        if latch is None:
-            self._lead(None, [batch])
-        else:
-            latch.wait()
-            if latch.leads:
-                self._turn()
-        return batch.result()
+        try:
+            if not self._turns.holder and is_plain(messages):
+                alone = self._append_alone(topic, messages[0])
+                if alone:
+                    return alone
+            latch = Latch(self.batch(topic, messages))
+            return self._append_among(latch)
+        except EvermqError:
+            raise
+        except BaseException as error:
+            doubt = self._leave(latch, error)
+            if doubt and isinstance(error, Exception):
+                raise doubt from error
+            raise
 
     def _append_alone(self, topic: TopicLanes, message: Message) -> Run | None:
         """The shortest way, while nobody else appends: after every flush the processor's caches are cold, and each
         function more is felt. None where somebody does."""
-        with self._lock:
-            if self._busy or self._pending:
+        turns = self._turns
+        thread = get_ident()
+        with turns.lock:
+            if turns.holder or turns.pending:
                 return None
-            self._busy = True
+            turns.holder = thread
         news: News = {}
         try:
             outcome, news = self._write_one(topic, message)
@@ -215,42 +197,77 @@ class Committer:
             self._defect(error)
             raise
         finally:
-            self._tell(None, news)
+            self._tell(thread, None, news)
         return outcome
+
+    def _append_among(self, latch: Latch) -> Sequence[Position]:
+        """Beside others, or more than a single message. Where nobody has the turn, what waits first goes first."""
+        turns = self._turns
+        with turns.lock:
+            turns.add(latch)
+            if not turns.holder:
+                turns.holder = latch
+        if turns.holder is latch:
+            self._lead(latch)
+        latch.wait()
+        if turns.holder is latch:
+            self._lead(latch)
+        return latch.batch.result()
+
+    def _leave(self, latch: Latch | None, error: BaseException) -> Uncertain | None:
+        """This thread was interrupted: nobody must wait for it. Returns what is to be said where it may have begun to
+        write, which closes the log."""
+        holder = latch or get_ident()
+        is_waiting = latch is not None and self._turns.withdraw(latch)
+        doubt = self._defect(error) if self._turns.holder == holder and not is_waiting else None
+        self._tell(holder, None, {})
+        return doubt
 
     def quiet(self) -> bool:
         """Whether nothing waits and nothing is being written."""
-        with self._lock:
-            return not self._busy and not self._pending
+        with self._turns.lock:
+            return not self._turns.holder and not self._pending
 
     def close(self) -> None:
         """Write what waits, then end the writer thread. No appends may come any more."""
-        if self._writer:
-            self._writer.close()
-            self._writer = None
-        while self._pending:
-            self._turn()
+        if self._turns.writer:
+            self._turns.writer.close()
+            self._turns.writer = None
+        while self._lead(LOOPS):
+            pass
 
     def _begin(self, loop: Loop) -> None:
-        """The turn is ours to give: to the writer thread. It sleeps until this thread lets the interpreter go, so
-        whatever else this loop appends meanwhile goes with the same group."""
-        if self._writer:
-            self._writer.ask()
+        """Give the turn, which nobody has, to the writer thread. It sleeps until this thread lets the interpreter go,
+        so whatever else this loop appends meanwhile goes with the same group."""
+        turns = self._turns
+        if turns.writer:
+            turns.writer.ask()
         else:
             loop.call_soon(self._turn)
+        turns.holder = LOOPS  # now only: who comes in vain does no harm
 
     def _turn(self) -> None:
-        with self._lock:
-            commit = self._pending.popleft() if self._pending else None
-        self._lead(commit, commit.batches if commit else [])
+        self._lead(LOOPS)
 
-    def _lead(self, commit: Commit | None, batches: list[Batch]) -> None:
-        """Write and tell; the turn is handed on even if the writing thread is interrupted."""
+    def _lead(self, holder: Holder) -> bool:
+        """Write what waits first, if it is this holder's turn, and tell; the turn is handed on even if the writing
+        thread is interrupted. Returns whether there was something."""
+        taken: list[Commit] = []
         news: News = {}
         try:
-            news = self._write(batches) if batches else news
+            if self._turns.take(holder, taken):
+                news = self._write(taken[0].batches)
+        except BaseException as error:  # Ctrl-C in the thread that writes: nobody knows how far it came
+            for commit in taken:
+                _fail(commit.batches, self._defect(error))
+            raise
         finally:
-            self._tell(commit, news)
+            try:
+                self._tell(holder, taken[0] if taken else None, news)
+            except BaseException:
+                self._tell(holder, taken[0] if taken else None, news)  # it may not have come to everybody
+                raise
+        return bool(taken)
 
     def _write(self, batches: list[Batch]) -> News:
         """Write one group and set what became of its batches; returns by loop what is news there."""
@@ -270,9 +287,6 @@ class Committer:
             _fail(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
             _fail(batches, self._defect(error))
-        except BaseException as error:  # Ctrl-C in the thread that writes: nobody knows how far it came
-            _fail(batches, self._defect(error))
-            raise
         return {}
 
     def _one_by_one(self, batches: list[Batch]) -> News:
@@ -305,45 +319,27 @@ class Committer:
             began = perf_counter()
             segment = journal.write(pieces)
             waiting = self._pending[0].size if self._pending else 0
-            self._pace.note(sum([each.size for each in loads]), perf_counter() - began, waiting)
+            self._turns.pace.note(sum([each.size for each in loads]), perf_counter() - began, waiting)
             return self._on_commit(pieces, segment)
         finally:
             for each in loads:
                 each.give_back()
 
-    def _tell(self, commit: Commit | None, news: News) -> None:
-        """Hand the turn on or give it up, then wake everybody whom this commit or its messages concern."""
-        next_loops, next_latch = self._pass_on()
-        if commit is None and not (news or next_loops or next_latch):
+    def _tell(self, holder: Holder, commit: Commit | None, news: News) -> None:
+        """Hand the turn on or give it up, then wake everybody whom this commit or its messages concern. Again is
+        harmless."""
+        next_loops = self._turns.pass_on(holder)
+        if commit is None and not (news or next_loops):
             return
-        if next_latch:
-            next_latch.open()
         tickets = commit.tickets if commit else {}
         for loop in {*news, *tickets, *next_loops}:
             self._call(loop, self._arrive, loop, tickets.get(loop), news.get(loop))
         for latch in commit.latches if commit else ():
-            if not latch.leads:
-                latch.open()
-
-    def _pass_on(self) -> tuple[Iterable[Loop], Latch | None]:
-        """Who goes on: a blocking caller that waits, else one of the loops that do, else nobody."""
-        with self._lock:
-            if not self._pending:
-                self._busy = False
-                return (), None
-            commit = self._pending[0]
-            if commit.latches:
-                commit.latches[0].leads = True
-                return (), commit.latches[0]
-            if self._writer and commit.size >= self._pace.enough_bytes:
-                self._writer.ask()
-                return (), None
-            self._busy = False
-            return commit.tickets, None
+            latch.open()
 
     def _call(self, loop: Loop, function: Callable[..., None], *arguments: object) -> None:
         try:
-            if self._writer:
+            if self._turns.writer:
                 loop.call_soon_threadsafe(function, *arguments)
             else:
                 loop.call_soon(function, *arguments)
@@ -360,11 +356,10 @@ class Committer:
             loop.call_soon(self._kick, loop)
 
     def _kick(self, loop: Loop) -> None:
-        with self._lock:
-            if self._busy or not self._pending:
-                return
-            self._busy = True
-        self._begin(loop)
+        turns = self._turns
+        with turns.lock:
+            if turns.pending and not turns.holder:
+                self._begin(loop)
 
 
 def _fail(batches: list[Batch], error: EvermqError) -> None:

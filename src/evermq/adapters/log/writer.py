@@ -18,7 +18,7 @@ _STILL_MAX_S = 0.002  # a writer that must make a new segment first takes longer
 
 
 class Writer:
-    """turn(): called in the thread, once for each `ask`."""
+    """turn(): called in the thread, once for each `ask`, and again if it raises."""
 
     def __init__(self, turn: Callable[[], None]) -> None:
         self.is_asked = False  # and has not begun
@@ -57,4 +57,7 @@ class Writer:
     def _serve(self) -> None:
         while self._requests.get():
             self.is_asked = False
-            self._turn()
+            try:
+                self._turn()
+            except Exception:  # there was no memory for a step of it, and callers may not have been told
+                self._turn()

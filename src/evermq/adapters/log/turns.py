@@ -1,0 +1,100 @@
+"""Whose turn it is to write, and what waits for the next one.
+
+A thread may be interrupted between any two steps of it, by what a signal handler raises or for want of memory. So
+whose turn it is stands in one place, only whom it belongs to gives it up, and whoever comes to hand it on again tells
+those who go on once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from threading import Lock
+
+from evermq.adapters.log.commit import Commit, Latch
+from evermq.adapters.log.pace import Pace
+from evermq.adapters.log.writer import Writer
+
+__all__ = ["LOOPS", "NOBODY", "Holder", "Turns"]
+
+Holder = Latch | int
+NOBODY = 0
+LOOPS = -1  # the writer thread that serves all event loops, or without one a loop itself
+
+
+class Turns:
+    """`holder`: who has the turn: a blocking caller by its latch, or by its thread where it had nobody to wait for;
+    LOOPS or NOBODY. `pending`: what waits, oldest first. `lock` guards both; `open` and `add` are for who holds it."""
+
+    def __init__(self, commit_bytes_max: int) -> None:
+        self.lock = Lock()
+        self.pending: deque[Commit] = deque()
+        self.holder: Holder = NOBODY
+        self.pace = Pace()
+        self.writer: Writer | None = None
+        self._commit_bytes_max = commit_bytes_max
+
+    def open(self, size: int) -> Commit:
+        """The commit that takes `size` bytes more: the last one, if it has room, or another one."""
+        pending = self.pending
+        if pending:
+            commit = pending[-1]
+            together = commit.size + size
+            if together <= self._commit_bytes_max:
+                commit.size = together
+                return commit
+        commit = Commit()
+        commit.size = size
+        pending.append(commit)
+        return commit
+
+    def add(self, latch: Latch) -> None:
+        """What a blocking caller waits for."""
+        commit = self.open(latch.batch.size)
+        commit.latches.append(latch)
+        commit.add(latch.batch)
+
+    def withdraw(self, latch: Latch) -> bool:
+        """The caller is gone. Returns whether nobody had begun with what it waits for, which nobody writes then."""
+        found = False
+        with self.lock:
+            for commit in list(self.pending):
+                if latch in commit.latches:
+                    found = True
+                    commit.latches.remove(latch)
+                    commit.batches[:] = [batch for batch in commit.batches if batch is not latch.batch]
+                if not commit.batches:
+                    self.pending.remove(commit)
+        return found
+
+    def take(self, holder: Holder, taken: list[Commit]) -> bool:
+        """Move what waits first to `taken`, if the turn is this holder's, or nobody's; returns whether it is there."""
+        with self.lock:
+            if self.pending and self.holder in (holder, NOBODY):
+                self.holder = holder
+                taken.append(self.pending[0])
+                self.pending.popleft()
+        return bool(taken)
+
+    def pass_on(self, holder: Holder) -> Iterable[asyncio.AbstractEventLoop]:
+        """Give the turn up, if it is this holder's, and let go on who is next: a blocking caller that waits, else the
+        writer, else one of the loops that are returned, else nobody."""
+        with self.lock:
+            if self.holder == holder:
+                self.holder = NOBODY
+            if not self.pending:
+                return ()
+            commit = self.pending[0]
+            first = commit.latches[0] if commit.latches else None
+            if self.holder == NOBODY:
+                if first:
+                    self.holder = first
+                elif self.writer and commit.size >= self.pace.enough_bytes:
+                    self.writer.ask()  # before the turn is its: who comes in vain does no harm
+                    self.holder = LOOPS
+                else:
+                    return commit.tickets
+            if first and self.holder is first:
+                first.open()
+            return ()
