@@ -11,7 +11,19 @@ import crc32c
 import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
-from evermq.adapters.log import batch, catalog, damage, delays, frame, journal, reader, recovery, segment, spares
+from evermq.adapters.log import (
+    batch,
+    catalog,
+    damage,
+    delays,
+    frame,
+    journal,
+    reader,
+    recovery,
+    restore,
+    segment,
+    spares,
+)
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.disk import Disk, File
 from evermq.adapters.log.frame import Frame, Piece
@@ -268,14 +280,14 @@ def delayed_message_moved_without_a_note(patch: Patch) -> None:
 
 
 def offsets_given_again(patch: Patch) -> None:
-    real = LogPlace._restore_groups
+    real = restore._restore_groups
 
-    def restore(self: LogPlace) -> None:
+    def restore_groups(place: restore.Remains) -> None:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(Index, "reach", lambda *_: None)
-            real(self)
+            real(place)
 
-    patch.setattr(LogPlace, "_restore_groups", restore)
+    patch.setattr(restore, "_restore_groups", restore_groups)
 
 
 def topic_kept_though_it_was_not_written(patch: Patch) -> None:

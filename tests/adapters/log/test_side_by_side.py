@@ -141,7 +141,8 @@ def test_pace_waits_for_all_where_flushes_are_slow() -> None:
 
 def test_writer_that_does_not_begin_is_not_waited_for_for_ever() -> None:
     done: list[int] = []
-    writer = Writer(lambda: done.append(1))  # has its turn, but never says that it begins
+    writer = Writer(lambda: done.append(1))
+    writer.start()  # has its turn, but never says that it begins
     writer.ask()
     writer.let_begin()
     writer.ask()

@@ -37,7 +37,8 @@ _ENCODED_FROM = 64  # messages; smaller batches are encoded together
 
 
 class Committer:
-    """`threaded=False` writes in the calling thread: for simulation and for tools without a loop.
+    """`threaded=False` writes in the calling thread: for simulation and for tools without a loop. Else `start` comes
+    before the first append.
 
     on_commit(pieces, segment): called after each group by whoever had the turn; returns by loop what is news there.
     on_wake(loop, news): called in each of those loops.
@@ -65,6 +66,11 @@ class Committer:
         if threaded:
             writer = self._turns.writer = Writer(self._turn)
             journal.before_write = writer.begins
+
+    def start(self) -> None:
+        """Start the writer thread, if there is to be one. RuntimeError where the system has none."""
+        if self._turns.writer:
+            self._turns.writer.start()
 
     async def append(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append."""

@@ -41,10 +41,11 @@ class House(Protocol):
 
 
 class Housekeeper:
-    """A thread that looks after a place every interval, and at once when it is woken. Without threads, `tidy` is
-    the caller's to call. `dropped`: how many messages of each topic went although somebody still needed them."""
+    """A thread that looks after a place every interval, and at once when it is woken, from `start` on. Without
+    threads, `tidy` is the caller's to call. `dropped`: how many messages of each topic went although somebody still
+    needed them."""
 
-    def __init__(self, place: House, *, threaded: bool) -> None:
+    def __init__(self, place: House) -> None:
         self._place = place
         self._retention = place.options.retention
         self._news = Event()
@@ -52,10 +53,13 @@ class Housekeeper:
         self._disk_full = False
         self.dropped: Counter[str] = Counter()
         self._thread: Thread | None = None
-        if threaded:
-            self._thread = Thread(target=self._serve, name="evermq-log-housekeeper", daemon=True)
-            self._thread.start()
-            _places.add(place)
+
+    def start(self) -> None:
+        """RuntimeError where the system has no thread for it."""
+        thread = Thread(target=self._serve, name="evermq-log-housekeeper", daemon=True)
+        thread.start()
+        self._thread = thread
+        _places.add(self._place)
 
     def wake(self) -> None:
         self._news.set()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -23,12 +23,11 @@ from evermq.adapters.log.group import Group
 from evermq.adapters.log.housekeeper import Housekeeper
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.lane_cursor import LaneCursor
-from evermq.adapters.log.load import DELAY_LANE, DUE_LANE
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.owner import OwnerLock
 from evermq.adapters.log.queue import LogQueue
 from evermq.adapters.log.reading import Reading
-from evermq.adapters.log.restore import replay
+from evermq.adapters.log.restore import restore
 from evermq.adapters.log.segment import Segment
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
@@ -84,12 +83,17 @@ class LogPlace:
             on_wake=self._wake,
         )
         self.topics_by_number = {record.number: Topic(self, record) for record in self.catalog.topics}
-        self._restore_groups()
-        self._restore_delays()
         self._segment_seen = 0
-        self._housekeeper = Housekeeper(self, threaded=threaded)
+        self._housekeeper = Housekeeper(self)
         self.journal.on_full = self._housekeeper.make_room
-        self._tell_damages()
+        try:
+            restore(self)
+            self._tell_damages()
+            if threaded:
+                self._start()
+        except BaseException:
+            self._abandon()
+            raise
 
     @classmethod
     async def open(cls, directory: str | Path, *, clock: Clock = SYSTEM, **options: Any) -> LogPlace:
@@ -118,6 +122,22 @@ class LogPlace:
         except BaseException:
             owner.release()
             raise
+
+    def _start(self) -> None:
+        try:
+            self.committer.start()
+            self._housekeeper.start()
+        except RuntimeError as error:
+            raise Unavailable(
+                f"{self.directory} cannot be used as a log: {error}; end some threads, or raise the limit"
+            ) from error
+
+    def _abandon(self) -> None:
+        """It could not be opened: no thread and no file of it stays, and nothing is written."""
+        self.journal.failure = "it could not be opened"
+        self.committer.close()
+        self.journal.close()
+        self.cursor_file.close()
 
     async def queue(self, topic: str) -> LogQueue:
         """The queue of a topic, which is made if it is missing."""
@@ -316,30 +336,6 @@ class LogPlace:
         except OSError as error:
             raise Unavailable(f"topics and groups could not be written down: {error.strerror}") from error
 
-    def _restore_groups(self) -> None:
-        groups = {record.number: record for record in self.catalog.groups}
-        for topic_number, _ in self.journal.state.index.lanes:
-            self.catalog.reach(topic_number)
-        changes = self._reach_groups(self.cursor_file.load())
-        lanes = replay(changes, {number: record.starts for number, record in groups.items()})
-        for record in groups.values():
-            topic = self.topics_by_number[record.topic]
-            group = topic.groups[record.name] = Group(record.number, record.name, topic.number, [], self.reading)
-            for lane in range(topic.record_.lanes):
-                progress = lanes[record.number, lane]
-                # A tail that was never synced may be gone although it was read: its offsets are not used again.
-                self.journal.state.index.reach(topic.number, lane, progress.next)
-                keys_of = partial(group.keys, lane)
-                group.cursors.append(progress.cursor(record.number, lane, topic.start(lane), keys_of))
-
-    def _restore_delays(self) -> None:
-        index = self.journal.state.index
-        for number, topic in self.topics_by_number.items():
-            if {(number, DELAY_LANE), (number, DUE_LANE)} & index.lanes.keys():
-                end = topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
-                # What was moved may have been lost where it had waited: whatever got its offset would count as moved.
-                index.reach(number, DELAY_LANE, end)
-
     def _tell_damages(self) -> None:
         for damage in self.damages:
             self._warn(damage)
@@ -351,11 +347,6 @@ class LogPlace:
 
     def _warn(self, damage: Damage) -> None:
         _log.warning("%s: %s; `evermq verify %s` says what is gone", self.directory, damage, self.directory)
-
-    def _reach_groups(self, changes: Iterable[Change]) -> Iterator[Change]:
-        for change in changes:
-            self.catalog.reach(change.group)
-            yield change
 
     def _committed(self, pieces: list[Piece], segment: int) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
         """Returns by loop the topics whose waiting readers there have news."""

@@ -1,15 +1,34 @@
-"""Cursors from their file: replaying changes, whatever is missing among them."""
+"""What groups have done and what was delayed, from what a directory holds: replaying changes, whatever is missing among
+them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
+from typing import Protocol
 
-from evermq.adapters.log.cursor_file import Change
+from evermq.adapters.log.catalog import Catalog
+from evermq.adapters.log.cursor_file import Change, CursorFile
+from evermq.adapters.log.group import Group
+from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.lane_cursor import OUT, KeysOf, LaneCursor, Park, with_keys
+from evermq.adapters.log.load import DELAY_LANE, DUE_LANE
+from evermq.adapters.log.reading import Reading
+from evermq.adapters.log.topic import Topic
 
-__all__ = ["Replay", "replay"]
+__all__ = ["Remains", "Replay", "replay", "restore"]
+
+
+class Remains(Protocol):
+    """What is there of the last owner; the topics know nothing yet of their groups and delayed messages."""
+
+    catalog: Catalog
+    journal: Journal
+    reading: Reading
+    cursor_file: CursorFile
+    topics_by_number: dict[int, Topic]
 
 
 @dataclass(slots=True)
@@ -78,3 +97,42 @@ def replay(changes: Iterable[Change], starts: dict[int, list[int]]) -> dict[tupl
         if lane:
             lane.apply(change)
     return lanes
+
+
+def restore(place: Remains) -> None:
+    """Let the topics know what their groups have done and what waits for its time. OSError where that cannot be
+    read."""
+    _restore_groups(place)
+    _restore_delays(place)
+
+
+def _restore_groups(place: Remains) -> None:
+    index = place.journal.state.index
+    groups = {record.number: record for record in place.catalog.groups}
+    for topic_number, _ in index.lanes:
+        place.catalog.reach(topic_number)
+    lanes = replay(_reach_groups(place), {number: record.starts for number, record in groups.items()})
+    for record in groups.values():
+        topic = place.topics_by_number[record.topic]
+        group = topic.groups[record.name] = Group(record.number, record.name, topic.number, [], place.reading)
+        for lane in range(topic.record_.lanes):
+            progress = lanes[record.number, lane]
+            # A tail that was never synced may be gone although it was read: its offsets are not used again.
+            index.reach(topic.number, lane, progress.next)
+            keys_of = partial(group.keys, lane)
+            group.cursors.append(progress.cursor(record.number, lane, topic.start(lane), keys_of))
+
+
+def _reach_groups(place: Remains) -> Iterator[Change]:
+    for change in place.cursor_file.load():
+        place.catalog.reach(change.group)
+        yield change
+
+
+def _restore_delays(place: Remains) -> None:
+    index = place.journal.state.index
+    for number, topic in place.topics_by_number.items():
+        if {(number, DELAY_LANE), (number, DUE_LANE)} & index.lanes.keys():
+            end = topic.delays.load(index.lane(number, DELAY_LANE).start, index.lane(number, DUE_LANE).start)
+            # What was moved may have been lost where it had waited: whatever got its offset would count as moved.
+            index.reach(number, DELAY_LANE, end)

@@ -28,6 +28,9 @@ class Writer:
         self._writing = Lock()
         self._writing.acquire()
         self._thread = Thread(target=self._serve, name="evermq-log-writer", daemon=True)
+
+    def start(self) -> None:
+        """RuntimeError where the system has no thread for it."""
         self._thread.start()
 
     def ask(self) -> None:
@@ -50,9 +53,10 @@ class Writer:
             self._writing.release()
 
     def close(self) -> None:
-        """Do what was asked, then end."""
+        """Do what was asked, then end, if it was started."""
         self._requests.put(False)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _serve(self) -> None:
         while self._requests.get():
