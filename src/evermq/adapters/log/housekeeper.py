@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from threading import Event, RLock, Thread
 from typing import Protocol
 
@@ -27,6 +27,7 @@ class House(Protocol):
     """What is kept."""
 
     clock: Clock
+    directory: str
     options: LogOptions
     lock: RLock
     journal: Journal
@@ -51,6 +52,7 @@ class Housekeeper:
         self._news = Event()
         self._ended = False
         self._disk_full = False
+        self._failing: set[Callable[[], None]] = set()  # what was told of
         self.dropped: Counter[str] = Counter()
         self._thread: Thread | None = None
 
@@ -81,23 +83,37 @@ class Housekeeper:
             self._news.clear()
             if not self._ended:
                 self.tidy()
-        with contextlib.suppress(OSError, EvermqError):
-            self._place.check_owner()
-            self._recycle()  # what was settled just now: it may be long until somebody opens this log again
+        # What was settled just now: it may be long until somebody opens this log again.
+        if self._do(self._look_at_owner):
+            self._do(self._recycle)
 
     def tidy(self) -> None:
         """One round of everything."""
         place = self._place
+        if self._do(self._look_at_owner):
+            for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush, place.mend_cursors):
+                self._do(chore)
+
+    def _do(self, chore: Callable[[], None]) -> bool:
+        """Returns whether it was done; if not, it is tried again in the next round."""
         try:
-            place.check_owner()
+            chore()
+        except (OSError, EvermqError):
+            return False  # a full disk or a failed flush: appends meet the same error and say so to their callers
+        except Exception:  # no memory, or a defect of ours: recycling must not end with it
+            if chore not in self._failing:
+                self._failing.add(chore)
+                _log.exception("%s: a chore failed, and is tried again every interval", self._place.directory)
+            return False
+        self._failing.discard(chore)
+        return True
+
+    def _look_at_owner(self) -> None:
+        try:
+            self._place.check_owner()
         except Fenced as error:
-            place.disown(str(error))
-            return
-        for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush, place.mend_cursors):
-            try:
-                chore()
-            except (OSError, EvermqError):
-                pass  # a full disk or a failed flush: appends meet the same error and say so to their callers
+            self._place.disown(str(error))
+            raise
 
     def _recycle(self) -> None:
         place = self._place
@@ -138,7 +154,7 @@ class Housekeeper:
         if cursors:
             try:
                 cursors.sync()
-            except OSError:
+            except BaseException:
                 place.cursor_file.doubt()
                 raise
         if place.options.fsync == "interval":
