@@ -11,6 +11,7 @@ from evermq.adapters.log.cursor_file import CursorFile
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.retention import Retention
+from evermq.adapters.log.segment import name_of
 from evermq.message import MessageFactory
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk, FakeFile
@@ -106,3 +107,61 @@ async def test_thread_goes_on_after_it_had_no_memory(tmp_path: Path, monkeypatch
     monkeypatch.setattr(CursorFile, "take_dirty", fail_once)
     assert await asyncio.to_thread(again.wait, 20)
     await place.close()
+
+
+@pytest.mark.parametrize("spares_max", [0, 100])
+def test_oldest_segment_that_somebody_removed_does_not_stop_recycling(spares_max: int) -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, spares_max=spares_max)
+        await settle_some(place)
+        disk.remove(name_of(place.journal.segments[0].number))
+        place.tidy()
+        assert len(place.journal.segments) == 1
+        await settle_some(place)
+        place.tidy()
+        assert len(place.journal.segments) == 1
+
+    simulate(1, main)
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_spare_that_somebody_removed_does_not_close_the_log(is_left: bool) -> None:
+    """One of this owner's, or one that an earlier owner left."""
+
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, spares_max=100)
+        await settle_some(place)
+        place.tidy()
+        spares = [name for name in disk.names() if name.startswith("spare-")]
+        assert spares
+        if is_left:
+            await place.close()
+            place = place_on(disk, clock, spares_max=100)
+        for name in spares:
+            disk.remove(name)
+        await settle_some(place)
+
+    simulate(1, main)
+
+
+@pytest.mark.parametrize("acks", [1, 3])
+def test_cursor_file_that_somebody_removed_does_not_stop_acknowledgements(acks: int) -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock)
+        queue = await place.queue("t")
+        await queue.append([MessageFactory(clock)(b"x") for _ in range(4)])
+        reader = await queue.reader("g")
+        found = await reader.read(count_max=4, wait_ms=0)
+        await reader.ack(found[:1])
+        disk.remove(place.cursor_file.name or "cursors-00000001")
+        for delivery in found[1 : 1 + acks]:
+            place.cursor_file.doubt()  # so that it is replaced now
+            await reader.ack([delivery])
+        assert len([name for name in disk.names() if name.startswith("cursors-")]) == 1
+        left = disk.kill(disk.steps + 1, clock.random)
+        assert await (await place_on(left, clock).queue("t")).backlog("g") == 3 - acks
+
+    simulate(1, main)

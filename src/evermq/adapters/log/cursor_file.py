@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from struct import Struct
@@ -120,7 +121,8 @@ class CursorFile:
         self._end = self._begun = len(record)
         self._dirty = self.is_doubtful = False
         for old in self._older:
-            self._disk.remove(old)
+            with contextlib.suppress(FileNotFoundError):  # somebody else removed it
+                self._disk.remove(old)
         self._older.clear()
 
     def flush(self) -> None:

@@ -6,6 +6,7 @@ system has no metadata to flush.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from threading import Lock
 
@@ -53,7 +54,9 @@ class Spares:
         while self._left:
             with self._lock:
                 name = self._left.pop() if self._left else ""
-            file = self._disk.open(name) if name else None
+            file = None
+            with contextlib.suppress(FileNotFoundError):  # somebody else removed it
+                file = self._disk.open(name) if name else None
             if file and file.size() == self.segment_bytes and not holds_later(file, number):
                 file.close()
                 with self._lock:
@@ -86,23 +89,34 @@ class Spares:
 
     def get(self, name: str, number: int, now_ms: int) -> File:
         """A file under its new name, with its header; the name and the header are durable. OSError if none."""
-        if not self._names:
+        while not self._rename_one(name):
             self.prepare(number)
-        spare = self._names[-1]
-        self._disk.rename(spare, name)
-        with self._lock:
-            self._names.remove(spare)
         file = self._disk.open(name)
         write_header(file, number, now_ms)
         self._disk.sync_names()
         return file
 
+    def _rename_one(self, name: str) -> bool:
+        """Whether there is one, which is known until it was renamed; those that somebody else has removed are passed
+        over."""
+        is_there = False
+        while self._names and not is_there:
+            spare = self._names[-1]
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.rename(spare, name)
+                is_there = True
+            with self._lock:
+                self._names.remove(spare)
+        return is_there
+
     def put_aside(self, name: str) -> str:
-        """Take away a segment that nobody needs. Returns the spare that it will be, "" where there are enough."""
-        if len(self._names) + len(self._left) < self._spares_max:
-            self._disk.rename(name, f"spare-{name}")
-            return f"spare-{name}"
-        self._disk.remove(name)
+        """Take away a segment that nobody needs. Returns the spare that it will be, "" where there are enough or
+        somebody else has removed it."""
+        with contextlib.suppress(FileNotFoundError):
+            if len(self._names) + len(self._left) < self._spares_max:
+                self._disk.rename(name, f"spare-{name}")
+                return f"spare-{name}"
+            self._disk.remove(name)
         return ""
 
     def offer(self, spare: str) -> None:
