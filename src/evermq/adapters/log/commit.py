@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from threading import Lock
 
@@ -32,8 +31,10 @@ class Latch:
 
     def open(self) -> None:
         """Again is harmless."""
-        with contextlib.suppress(RuntimeError):
+        try:
             self._lock.release()
+        except RuntimeError:
+            return
 
 
 class Commit:
