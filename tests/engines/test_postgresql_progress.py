@@ -4,22 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.progress.shop import (
-    commit_alone,
-    die,
-    drill,
-    leave,
-    outlast,
-    outlive,
-    overlap,
-    pay,
-    pay_late,
-    refuse_long_names,
-    share,
-    spoil,
-    stand_still,
-    write_beside,
-)
+from tests.progress.mishaps import commit_alone, leave, outlast, refuse_long_names, spoil
+from tests.progress.shop import die, drill, outlive, overlap, pay, pay_late, share, stand_still, write_beside
 
 from evermq.drills.engines.engine import Engine
 from evermq.errors import Denied
