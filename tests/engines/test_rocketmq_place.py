@@ -110,7 +110,9 @@ async def test_queues_that_are_added_are_counted_and_read_while_a_queue_is_open(
     [broker] = (await place.find(topic)).queues
     assert caplog.text.count(f"{topic} has queues on {broker}=8 by now, and had {broker}=1") == 1
     await reader.ack(await taken(reader, 40))
-    assert await queue.backlog("a") == 0
+    async with asyncio.timeout(30):  # the broker counts what it handed out last until it is asked for more
+        while await queue.backlog("a"):
+            await asyncio.sleep(0.1)
     assert queue.traits.lanes == 1
     await place.drop(topic)
 
