@@ -62,7 +62,7 @@ class Committer:
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._on_wake = on_wake
-        self._pending = self._turns.pending
+        self._pending, self._lock, self._pace = self._turns.pending, self._turns.lock, self._turns.pace
         if threaded:
             writer = self._turns.writer = Writer(self._turn)
             journal.before_write = writer.begins
@@ -110,8 +110,7 @@ class Committer:
         if size > self._message_bytes_max:
             self._check_sizes([len(message[2])])
         loop = get_running_loop()
-        turns = self._turns
-        lock = turns.lock
+        turns, lock = self._turns, self._lock
         lock.acquire()  # `with` costs twice as much
         try:
             commit = self._pending[-1] if self._pending else None
@@ -129,7 +128,7 @@ class Committer:
                 self._begin(loop)
         finally:
             lock.release()
-        if not is_first and commit.size >= turns.pace.enough_bytes:
+        if not is_first and commit.size >= self._pace.enough_bytes:
             self._pause(commit)
         return joint, len(added) - 1
 
