@@ -10,7 +10,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
 from evermq.batch import Columns
 from evermq.errors import Rejected, TooLarge, Unavailable, Uncertain
-from evermq.message import Message
+from evermq.message import NO_HEADERS, Message
 
 NOW_MS = 1_700_000_000_000
 KIB = 1_024
@@ -49,6 +49,24 @@ def test_appends_that_wait_for_one_lane_share_a_batch_in_order() -> None:
     batch.appended(100)
     assert [(share.base, list(share.rows)) for share in (*first.shares, *second.shares)] == [(100, [0, 1]), (102, [0])]
     assert (first.left, second.left) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "ids", [["a"], ["a", "b"], ["\udcff", "é", "a"], ["a\0b", "c"], ["\0", ""], ["", ""]], ids=repr
+)
+def test_every_id_reads_back_as_it_was(ids: list[str]) -> None:
+    made = [Message(id, b"k%d" % i, b"b%d" % i, NO_HEADERS, NOW_MS + i) for i, id in enumerate(ids)]
+    batches: list[LaneBatch] = []
+    append(batches, of([Message("x", None, b"", NO_HEADERS, NOW_MS)]))
+    append(batches, of(made))
+    batches[0].number(7, 0, 0)
+    found = MemoryRecords(bytes(batches[0].payload or b"")).next_batch()
+    assert found is not None
+    read = [
+        (dict(each.headers)["evermq-id"].decode("utf-8", "surrogateescape"), each.key, each.value, each.timestamp)
+        for each in found
+    ]
+    assert read[1:] == [(each.id, each.key, each.body, each.created_ms) for each in made]
 
 
 def test_batch_that_is_full_or_numbered_takes_no_more() -> None:
