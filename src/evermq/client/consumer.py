@@ -326,15 +326,16 @@ class Consumer:
         """The queue holds the key up. What waits here of the key goes back with it: not by itself where another
         producer sent it."""
         self._attempts.pop(slot, None)
-        given = self._window.held(slot)
-        error = await _error_of(self.release(*given, delay_ms=self._backoff.max_ms))
-        if error:
-            self._tell("a message could not be given back", error, f": message {delivery.message.id}")
-            self._pause(slot, self._backoff.max_ms)
-            return
+        given = 0
+        while read_meanwhile := self._window.held(slot)[given:]:
+            error = await _error_of(self.release(*read_meanwhile, delay_ms=self._backoff.max_ms))
+            if error:
+                self._tell("a message could not be given back", error, f": message {delivery.message.id}")
+                self._pause(slot, self._backoff.max_ms)
+                return
+            given += len(read_meanwhile)
         self.progress.released += 1
-        if read_meanwhile := self._window.drop(slot)[len(given) :]:
-            await _error_of(self.release(*read_meanwhile, delay_ms=self._backoff.max_ms))
+        self._window.drop(slot)
 
     async def _leave_to_others(self, slot: Any) -> None:
         """Another reader handles it. What waits here of its key must not be handled before it, and goes back as far as

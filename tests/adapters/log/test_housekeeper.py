@@ -10,9 +10,11 @@ import pytest
 from evermq.adapters.log.cursor_file import CursorFile
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
+from evermq.adapters.log.reader import LogReader
 from evermq.adapters.log.retention import Retention
 from evermq.adapters.log.segment import name_of
 from evermq.message import MessageFactory
+from evermq.port import Delivery
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk, FakeFile
 from evermq.testing.simulation.loop import simulate
@@ -38,6 +40,14 @@ async def settle_some(place: LogPlace) -> None:
         await queue.append([make(b"x" * 300)])
         await reader.ack(await reader.read(count_max=10, wait_ms=0))
     await reader.close()
+
+
+async def four_read(place: LogPlace) -> tuple[LogReader, list[Delivery]]:
+    """A reader that has four messages in hand."""
+    queue, make = await place.queue("t"), MessageFactory(place.clock)
+    await queue.append([make(b"x") for _ in range(4)])
+    reader = await queue.reader("g")
+    return reader, await reader.read(count_max=4, wait_ms=0)
 
 
 def test_want_of_memory_while_it_recycles_is_told_once_and_does_not_end_it(
@@ -77,10 +87,7 @@ def test_flush_that_had_no_memory_is_made_up_for(monkeypatch: pytest.MonkeyPatch
     async def main(clock: SimulatedClock) -> None:
         disk = FakeDisk()
         place = place_on(disk, clock)
-        queue = await place.queue("t")
-        await queue.append([MessageFactory(clock)(b"x") for _ in range(4)])
-        reader = await queue.reader("g")
-        found = await reader.read(count_max=4, wait_ms=0)
+        reader, found = await four_read(place)
         place.tidy()
         await reader.ack(found)
         with monkeypatch.context() as patch:
@@ -151,10 +158,7 @@ def test_cursor_file_that_somebody_removed_does_not_stop_acknowledgements(acks: 
     async def main(clock: SimulatedClock) -> None:
         disk = FakeDisk()
         place = place_on(disk, clock)
-        queue = await place.queue("t")
-        await queue.append([MessageFactory(clock)(b"x") for _ in range(4)])
-        reader = await queue.reader("g")
-        found = await reader.read(count_max=4, wait_ms=0)
+        reader, found = await four_read(place)
         await reader.ack(found[:1])
         disk.remove(place.cursor_file.name or "cursors-00000001")
         for delivery in found[1 : 1 + acks]:
