@@ -102,6 +102,24 @@ async def test_report_that_was_asked_for_before_the_search_proves_nothing(search
     assert await search.proves(read_to(5), asked_after_ms=1)
 
 
+async def test_search_that_was_begun_before_the_lane_was_claimed_proves_nothing() -> None:
+    """What another reader had of the lane may be on its way back: reports of before the claim do not tell of it."""
+    search = Searching()
+    primary = search.rungs["primary"]
+    asked = primary.end
+
+    async def end(lane: str) -> int:
+        search.gate.lost(LANE)
+        search.gate.offer([delivery(3, opened=0)], search.clock.monotonic_ms())
+        search.gate.claimed(LANE, {})
+        return await asked(lane)
+
+    search.clock.ms += LATER_MS
+    primary.end = end  # type: ignore[method-assign]
+    await search.absence.prove([], search.clock.monotonic_ms())
+    assert search.gate.lanes[LANE].proof is None
+
+
 async def test_number_that_some_reader_holds_is_somewhere(search: Searching) -> None:
     assert not await search.proves(read_to(5), Report(held=[Held(STREAM, 2, 0, "")]))
     await search.absence.prove([], search.clock.monotonic_ms())  # all was read, so that another search begins

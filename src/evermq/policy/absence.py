@@ -99,7 +99,10 @@ class Absence:
         for lane in self._turn():
             self._wanted.pop(lane.number, None)
             if lane.proof is None:
-                lane.proof = await self._begin(lane, reports)
+                known = lane.streams
+                search = await self._begin(lane, reports)
+                if lane.streams is known:  # claimed meanwhile, the lane needs a search that begins after the claim
+                    lane.proof = search
             elif lane.claimed and not lane.out and lane.proof.began_ms < asked_ms:
                 past = await self._read_to_the_end(lane.proof, reports)
                 found = self._absent(lane, past, told)
