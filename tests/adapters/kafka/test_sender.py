@@ -11,6 +11,7 @@ from aiokafka.errors import RequestTimedOutError
 from aiokafka.record.memory_records import MemoryRecords
 from confluent_kafka import KafkaError
 
+from evermq.adapters.kafka import sender
 from evermq.adapters.kafka.queue import KafkaQueue
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.sender import Sender
@@ -158,6 +159,51 @@ async def test_what_is_sent_again_stays_before_what_came_meanwhile() -> None:
     offsets = [each.offset for each in await asyncio.gather(*appends) if isinstance(each, Position)]
     assert offsets == [0, 1]
     assert [bodies for _, _, bodies in broker.sent] == [[b"first"], [b"first"], [b"second"]]
+
+
+async def test_half_of_what_is_under_way_stays_behind_the_other_half() -> None:
+    """All of it in one batch would end together, and leave the broker idle while their callers make the next ones."""
+    broker = Broker()
+    queue = await queue_over(broker)
+    broker.may_answer.clear()
+    appends = [asyncio.create_task(outcome(queue, b"a"))]
+    while not broker.sent:
+        await asyncio.sleep(0)
+    for body in (b"b", b"c", b"d", b"e", b"f", b"g", b"h"):
+        appends.append(asyncio.create_task(outcome(queue, body)))
+        await asyncio.sleep(0)
+    broker.may_answer.set()
+    offsets = [each.offset for each in await asyncio.gather(*appends) if isinstance(each, Position)]
+    assert offsets == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [bodies for _, _, bodies in broker.sent] == [[b"a"], [b"b", b"c"], [b"d", b"e", b"f", b"g"], [b"h"]]
+
+
+async def test_what_waits_goes_before_a_caller_who_has_his_answer_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He may take long to make the next batch, and the broker would be idle meanwhile."""
+    broker = Broker()
+    queue = await queue_over(broker)
+    await outcome(queue, b"first")
+    written = []
+
+    def write(client: Broker, node: int, request: Produce) -> Any:
+        written.append(request)
+        return client.send(node, request)
+
+    monkeypatch.setattr(sender, "write", write)
+    broker.may_answer.clear()
+    large = bytes(100_000)
+
+    async def append() -> int:
+        await outcome(queue, large)
+        return len(written)
+
+    one, two = asyncio.create_task(append()), asyncio.create_task(append())
+    await asyncio.sleep(0)
+    three = asyncio.create_task(append())
+    await asyncio.sleep(0)
+    assert len(written) == 1
+    broker.may_answer.set()
+    assert await asyncio.gather(one, two, three) == [2, 2, 2]
 
 
 async def test_appends_that_are_refused_together_keep_their_order_when_they_are_sent_apart() -> None:

@@ -1,6 +1,6 @@
 """Carries batches to brokers: idempotent, in order per lane, with an outcome for each within a known time.
 
-A lane has one batch on its way at a time. What is appended meanwhile is encoded at once, into the batch that goes next;
+A lane has one batch on its way at a time. What is appended meanwhile is encoded at once, into those that go next;
 what is ready for several lanes of a broker goes in one request. A request that fails in a way that may pass is sent
 again with the same numbers, which lets the broker drop a second copy. Where the outcome of a batch stays open, its lane
 goes on under a new producer id, so that numbers never collide with those of a batch that may yet land. A batch that is
@@ -22,7 +22,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaError
 
-from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
+from evermq.adapters.kafka.batch import LaneBatch, Ticket
 from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
 from evermq.adapters.kafka.link import client_of, write
 from evermq.adapters.kafka.request import Produce
@@ -137,7 +137,7 @@ class Sender:
                 lane = self._lanes.get((topic, number))
                 if lane is None:
                     lane = self._lanes[topic, number] = SenderLane(TopicPartition(topic, number))
-                put(lane.waiting, number, ticket, mine)
+                lane.put(ticket, mine)
                 if lane.batch is None:
                     self._ready[lane] = None
                     size += lane.waiting[0].size
@@ -224,6 +224,8 @@ class Sender:
                 lane.waiting.appendleft(batch)
             if lane.waiting:
                 self._ready[lane] = None
+        if sum(lane.waiting[0].size for lane in lanes if lane.waiting) >= _AT_ONCE_BYTES:
+            self._push()  # before those who have their answers take the time to make more
         self._push_soon()
 
     async def _attempt(self, node: int, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> list[SenderLane]:

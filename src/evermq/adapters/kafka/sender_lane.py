@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from aiokafka.structs import TopicPartition
 
-from evermq.adapters.kafka.batch import LaneBatch
+from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
 
 __all__ = ["SenderLane", "requests"]
 
@@ -33,6 +33,15 @@ class SenderLane:
     def name(self) -> str:
         """For people."""
         return f"{self.partition.topic}, lane {self.partition.partition}"
+
+    def put(self, ticket: Ticket, rows: Sequence[int]) -> None:
+        """Behind what waits, in the last batch; in one of its own where that has half of all that is under way: so
+        brokers have something to do while callers whose appends have ended together make the next ones."""
+        if self.batch and self.waiting:
+            last = self.waiting[-1]
+            shares = len(self.batch.shares) + sum([len(batch.shares) for batch in self.waiting])
+            last.is_open &= 2 * len(last.shares) <= shares
+        put(self.waiting, self.partition.partition, ticket, rows)
 
     def set_sent(self, sent: bool) -> None:
         """Whether an attempt at the batch is on its way."""
