@@ -203,7 +203,7 @@ async def test_what_waits_goes_before_a_caller_who_has_his_answer_goes_on(monkey
     await asyncio.sleep(0)
     assert len(written) == 1
     broker.may_answer.set()
-    assert await asyncio.gather(one, two, three) == [2, 2, 2]
+    assert [await each for each in (one, two, three)] == [2, 2, 2]
 
 
 async def test_appends_that_are_refused_together_keep_their_order_when_they_are_sent_apart() -> None:

@@ -12,7 +12,7 @@ from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
 
 __all__ = ["SenderLane", "requests"]
 
-_REQUEST_BYTES_MAX = 4 << 20
+_REQUEST_BYTES_MAX = 256 << 10  # while one is answered, and what follows it is made, the broker has the next one
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +50,7 @@ class SenderLane:
 
 
 def requests(lanes: Sequence[SenderLane]) -> Iterator[list[SenderLane]]:
-    """Cut so that no request is larger than brokers take in good time."""
+    """Cut so that none that is large keeps the others waiting for its answer."""
     some: list[SenderLane] = []
     size = 0
     for lane in lanes:
