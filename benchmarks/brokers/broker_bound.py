@@ -1,6 +1,7 @@
 """What the broker takes: requests that were encoded before the clock runs, again and again (D1, D2, D4).
 
-No client in Python is faster, since nothing is left of what a client does but to write bytes and to await the answer.
+No client in Python is faster over one connection a broker, since nothing is left of what a client does but to write
+bytes and to await the answer.
 """
 
 from __future__ import annotations
