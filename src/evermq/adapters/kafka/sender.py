@@ -1,12 +1,12 @@
 """Carries batches to brokers: idempotent, in order per lane, with an outcome for each within a known time.
 
 A lane has one batch on its way at a time. What is appended meanwhile is encoded at once, into those that go next;
-what is ready for several lanes of a broker goes in one request. A request that fails in a way that may pass is sent
-again with the same numbers, which lets the broker drop a second copy. Where the outcome of a batch stays open, its lane
-goes on under a new producer id, so that numbers never collide with those of a batch that may yet land. A batch that is
-refused for what is in it is sent again append by append, so that nobody is refused for what others sent; one that is
-refused for its size in halves, since a broker may have got a smaller limit than it had; one that is refused for the
-clock of this host without its times.
+what is ready for several lanes of a broker goes in one request, unless that is large. A request that fails in a way
+that may pass is sent again with the same numbers, which lets the broker drop a second copy. Where the outcome of a
+batch stays open, its lane goes on under a new producer id, so that numbers never collide with those of a batch that may
+yet land. A batch that is refused for what is in it is sent again append by append, so that nobody is refused for what
+others sent; one that is refused for its size in halves, since a broker may have got a smaller limit than it had; one
+that is refused for the clock of this host without its times.
 """
 
 from __future__ import annotations
