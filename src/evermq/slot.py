@@ -83,7 +83,7 @@ class Slots(Protocol):
         ...
 
     async def backlog(self, group: str) -> int:
-        """What is left for a group in the slots that this process does not hold."""
+        """What is left for a group in all of them, held or not, whether or not their logs are open."""
         ...
 
     async def close(self) -> None:

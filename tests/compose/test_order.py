@@ -22,6 +22,7 @@ make = MessageFactory()
 LADDER = """
 [topics.orders]
 use = "failover"
+append_ms_max = 30000
 primary = "log://{0}/primary/orders"
 standby = "log://{0}/standby/orders"
 last = "log://{0}/last/orders"

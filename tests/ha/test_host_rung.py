@@ -209,6 +209,28 @@ async def test_orphan_is_adopted_by_a_process_that_has_a_slot_already(ladder: La
         assert await survivor.backlog("billing") == 0
 
 
+async def test_what_a_process_adopted_is_counted_until_it_has_gone_up(ladder: Ladder) -> None:
+    ladder.down()
+    async with ladder.open() as (survivor, rung):
+        await survivor.append([make("own")])
+        async with ladder.open() as (queue, _):
+            await queue.append([make("1"), make("2")])
+        slots = rung._slots
+        assert isinstance(slots, LogSlots)
+        await until(lambda: bool(slots._adopted))
+        assert await rung.backlog("billing") == 3
+
+
+async def test_what_an_earlier_process_left_in_the_own_slot_is_counted_before_its_log_is_open(ladder: Ladder) -> None:
+    ladder.down()
+    async with ladder.open("till-7") as (queue, _):
+        await queue.append([make("1"), make("2")])
+    rung = HostRung(ladder.slots("till-7"), name="orders", dead=_Kept(ladder.dead))
+    assert not (await rung.slot()).is_empty
+    assert await rung.backlog("billing") == 2
+    await rung.close()
+
+
 async def test_named_producer_has_its_slot_again_from_an_adopter(ladder: Ladder) -> None:
     ladder.down()
     async with ladder.open("till-7") as (queue, rung):

@@ -105,6 +105,20 @@ async def test_reader_opens_while_a_rung_hangs_and_reads_it_later() -> None:
     assert delivery.position.via == ("primary",)
 
 
+async def test_message_that_goes_up_while_its_backlog_is_asked_is_counted() -> None:
+    above = MemoryQueue("t")
+
+    class GoesUp(MemoryQueue):
+        async def backlog(self, group: str, lane: str | None = None) -> int:
+            await asyncio.sleep(0.01)  # a pump is quicker than the answer
+            await above.append([make("x")])
+            return await super().backlog(group, lane)
+
+    queue = Route({"above": above, "last": GoesUp("t")}, unread=["last"])
+    assert await queue.backlog("g") == 1
+    await queue.close()
+
+
 async def test_backlog_of_a_rung_that_does_not_answer_is_not_guessed() -> None:
     queue, primary, standby = ladder(append_ms_max=20)
     await queue.append([make("x")])

@@ -163,8 +163,7 @@ class HostRung:
         """What has still to go up, from all slots of the host, whatever the group: it will have it all to read."""
         if lane is not None:
             return 0
-        own = await self._queue.backlog(_GROUP) if self._queue else 0
-        return own + await self._slots.backlog(_GROUP)
+        return await self._slots.backlog(_GROUP)
 
     async def close(self) -> None:
         """Stop the pump; what has not gone up waits in the slot."""

@@ -118,7 +118,9 @@ class Route:
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
         self._check()
-        return sum(await together([self._backlog(key, group, lane) for key in self._keys]))
+        # What is not read goes up into what is: asked first, a message is counted on one of the two sides at least.
+        rounds = [[key for key in self._keys if (key in self._read) is is_read] for is_read in (False, True)]
+        return sum([sum(await together([self._backlog(key, group, lane) for key in keys])) for keys in rounds])
 
     async def close(self) -> None:
         if not self._closed:

@@ -85,7 +85,7 @@ class LogSlots:
         found = 0
         for path in self._paths():
             # One that is marked as empty is not opened: its holder may be about to.
-            if not self._is_held(path) and (path / "log").exists() and not is_marked_empty(path / "memory"):
+            if (path / "log").exists() and not is_marked_empty(path / "memory"):
                 place = await self._open_log(path / "log")
                 try:
                     if self._topic in await place.topics():

@@ -46,7 +46,7 @@ class SimulatedSlots:
         return None
 
     async def backlog(self, group: str) -> int:
-        return sum([await link.backlog(group) for link in self._links if link.site.slot.holder is not link])
+        return sum([await link.backlog(group) for link in self._links])
 
     async def close(self) -> None:
         for link in self._links:

@@ -83,7 +83,7 @@ class Slots:
         return None
 
     async def backlog(self, group: str) -> int:
-        return sum(disk.left for disk in self._disks if disk.holder is not self)
+        return sum(disk.left for disk in self._disks)
 
     async def end(self) -> None:
         """Nothing that is still under way in this process has an effect on its slots."""
