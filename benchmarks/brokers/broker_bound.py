@@ -1,7 +1,7 @@
 """What the broker takes: requests that were encoded before the clock runs, again and again (D1, D2, D4).
 
-No client in Python is faster over one connection a broker, since nothing is left of what a client does but to write
-bytes and to await the answer.
+They share the connections to a broker as evermq's own do. No client in Python is faster over as many, since nothing is
+left of what a client does but to write bytes and to await the answer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiokafka.client import AIOKafkaClient
 
 from brokers.arena import LANES, Arena, batches
 from evermq.adapters.kafka.batch import LaneBatch, Ticket, put
+from evermq.adapters.kafka.link import Lines
 from evermq.adapters.kafka.request import Produce
 from evermq.batch import Columns
 from evermq.lanes import lane_of
@@ -48,7 +49,7 @@ async def _connected(arena: Arena, topic: str, parts: list[LaneBatch]) -> AIOKaf
     """Once the broker knows that it leads the topic."""
     client = AIOKafkaClient(bootstrap_servers=arena.bootstrap)
     await client.bootstrap()
-    while await _send(client, topic, parts) != {0}:
+    while await _send(client, Lines(), topic, parts) != {0}:
         await asyncio.sleep(0.1)
     return client
 
@@ -69,13 +70,14 @@ def _encoded(messages: Sequence[Message]) -> list[LaneBatch]:
 
 async def _work(client: AIOKafkaClient, topic: str, stock: Sequence[list[LaneBatch]], seconds: float) -> float:
     """Messages a second that the broker acknowledged."""
+    lines = Lines()
     begin = time.perf_counter()
     end = begin + seconds
 
     async def send(parts: list[LaneBatch]) -> int:
         count, done = sum(each.count for each in parts), 0
         while time.perf_counter() < end:
-            codes = await _send(client, topic, parts)
+            codes = await _send(client, lines, topic, parts)
             assert codes == {0}, codes
             done += count
         return done
@@ -83,8 +85,10 @@ async def _work(client: AIOKafkaClient, topic: str, stock: Sequence[list[LaneBat
     return sum(await asyncio.gather(*map(send, stock))) / (time.perf_counter() - begin)
 
 
-async def _send(client: AIOKafkaClient, topic: str, parts: list[LaneBatch]) -> set[int]:
+async def _send(client: AIOKafkaClient, lines: Lines, topic: str, parts: list[LaneBatch]) -> set[int]:
     """Which codes the broker answered with."""
     request = Produce([(topic, each) for each in parts], _TIMEOUT_MS)
-    answer: Any = await client.send(client.get_random_node(), request)
+    line = lines.take(client.get_random_node())
+    answer: Any = await client.send(line.node, request, group=line.group)
+    lines.leave(line)
     return {each[1] for _, partitions in answer.topics for each in partitions}

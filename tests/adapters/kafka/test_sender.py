@@ -12,6 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka import sender
+from evermq.adapters.kafka.link import Line
 from evermq.adapters.kafka.queue import KafkaQueue
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.sender import Sender
@@ -48,7 +49,7 @@ class Broker:
         self.may_connect = asyncio.Event()
         self.may_connect.set()
 
-    async def ready(self, node: int) -> bool:
+    async def ready(self, node: int, *, group: int = 0) -> bool:
         await self.may_connect.wait()
         return True
 
@@ -58,7 +59,7 @@ class Broker:
     async def force_metadata_update(self) -> bool:
         return True
 
-    async def send(self, node: int, request: Any) -> Any:
+    async def send(self, node: int, request: Any, *, group: int = 0) -> Any:
         if not isinstance(request, Produce):
             self._ids += 1
             return SimpleNamespace(error_code=0, producer_id=self._ids, producer_epoch=0)
@@ -185,9 +186,9 @@ async def test_what_waits_goes_before_a_caller_who_has_his_answer_goes_on(monkey
     await outcome(queue, b"first")
     written = []
 
-    def write(client: Broker, node: int, request: Produce) -> Any:
+    def write(client: Broker, line: Line, request: Produce) -> Any:
         written.append(request)
-        return client.send(node, request)
+        return client.send(line.node, request)
 
     monkeypatch.setattr(sender, "write", write)
     broker.may_answer.clear()

@@ -42,10 +42,10 @@ class Broker:
 
     def add_topic(self, topic: str) -> None: ...
 
-    async def ready(self, node: int) -> bool:
+    async def ready(self, node: int, *, group: int = 0) -> bool:
         return True
 
-    async def send(self, node: int, request: Any) -> Any:
+    async def send(self, node: int, request: Any, *, group: int = 0) -> Any:
         await asyncio.sleep(0)
         self.requests += 1
         if self.silent:

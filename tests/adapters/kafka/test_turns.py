@@ -34,11 +34,11 @@ class Brokers:
             unauthorized_topics=(),
         )
 
-    async def ready(self, node: int) -> bool:
+    async def ready(self, node: int, *, group: int = 0) -> bool:
         await self.answers[node].wait()
         return True
 
-    async def send(self, node: int, request: Any) -> Any:
+    async def send(self, node: int, request: Any, *, group: int = 0) -> Any:
         return SimpleNamespace(topics=[("orders", [(node, 0, 7)])])
 
     async def force_metadata_update(self) -> bool:

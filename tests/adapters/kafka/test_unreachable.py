@@ -31,10 +31,10 @@ class Brokers:
         self.breaks = breaks
         self.is_broken = asyncio.Event()
 
-    async def ready(self, node: int) -> bool:
+    async def ready(self, node: int, *, group: int = 0) -> bool:
         return self.breaks and not self.is_broken.is_set()
 
-    async def send(self, node: int, request: Any) -> Any:
+    async def send(self, node: int, request: Any, *, group: int = 0) -> Any:
         self.is_broken.set()
         raise KafkaConnectionError("the broker is gone")
 

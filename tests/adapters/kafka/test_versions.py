@@ -37,7 +37,7 @@ class Client:
 
     async def bootstrap(self) -> None: ...
 
-    async def ready(self, node: int) -> bool:
+    async def ready(self, node: int, *, group: int) -> bool:
         return True
 
     async def force_metadata_update(self) -> bool:
@@ -46,7 +46,7 @@ class Client:
     def get_random_node(self) -> int:
         return 0
 
-    async def send(self, node: int, request: Any) -> Any:
+    async def send(self, node: int, request: Any, *, group: int = 0) -> Any:
         if self.spoken is None:
             raise driver.NodeNotReadyError
         if request.API_KEY:

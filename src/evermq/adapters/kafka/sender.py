@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError
 
 from evermq.adapters.kafka.batch import LaneBatch, Ticket
 from evermq.adapters.kafka.errors import AGAIN, CLASSES, class_of, of_aiokafka
-from evermq.adapters.kafka.link import client_of, write
+from evermq.adapters.kafka.link import Line, Lines, client_of, write
 from evermq.adapters.kafka.request import Produce
 from evermq.adapters.kafka.sender_lane import SenderLane, requests
 from evermq.adapters.kafka.settings import Settings
@@ -65,6 +65,7 @@ class Sender:
         self._settings = settings
         self._clock = clock
         self.client = client_of(settings)
+        self._lines = Lines()
         self._lanes: dict[tuple[str, int], SenderLane] = {}
         self._batch_bytes: dict[str, int] = {}  # by topic, where brokers refused larger ones
         self._ready: dict[SenderLane, None] = {}
@@ -170,7 +171,7 @@ class Sender:
             asyncio.get_running_loop().call_soon(self._push)
 
     def _push(self) -> None:
-        """Send the first batch of every lane that is ready, a request a broker."""
+        """Send the first batch of every lane that is ready, those of a broker together."""
         self._pushing = False
         by_node: dict[int, list[SenderLane]] = {}
         for lane in self._ready:
@@ -181,7 +182,8 @@ class Sender:
         self._ready.clear()
         for node, lanes in by_node.items():
             for some in requests(lanes):
-                task = asyncio.create_task(self._carry(node, some, self._write(node, some)))
+                line = self._lines.take(node)
+                task = asyncio.create_task(self._carry(line, some, self._write(line, some)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -198,22 +200,26 @@ class Sender:
             else:
                 lane.waiting.extendleft(reversed(batch.again(apart=False)))
 
-    def _write(self, node: int, lanes: list[SenderLane]) -> Awaitable[Any] | None:
+    def _write(self, line: Line, lanes: list[SenderLane]) -> Awaitable[Any] | None:
         """The answer to a request that is on its way already; None where something has to be waited for first."""
         answer = None
         if self._identity is not None:
             with contextlib.suppress(Exception):  # it comes again on the longer way, and is told there
                 for lane in lanes:
                     self._number(lane, self._identity)
-                answer = write(self.client, node, self._request(lanes))
+                answer = write(self.client, line, self._request(lanes))
         for lane in lanes:
             lane.set_sent(answer is not None)
         return answer
 
-    async def _carry(self, node: int, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> None:
+    async def _carry(self, line: Line, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> None:
         """One request; what has to go again goes back to the head of its lane."""
         try:
-            if again := await self._attempt(node, lanes, answer):
+            try:
+                again = await self._attempt(line, lanes, answer)
+            finally:
+                self._lines.leave(line)
+            if again:
                 await self._refresh(again)
         except Exception as error:  # a defect, or the driver's: callers must not wait for ever
             for lane in lanes:
@@ -228,12 +234,12 @@ class Sender:
             self._push()  # before those who have their answers take the time to make more
         self._push_soon()
 
-    async def _attempt(self, node: int, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> list[SenderLane]:
+    async def _attempt(self, line: Line, lanes: list[SenderLane], answer: Awaitable[Any] | None) -> list[SenderLane]:
         """Send the request, unless that is done; returns what has to go again."""
         stale: list[SenderLane] = []
         if answer is None:
             try:
-                if node < 0 or not await self.client.ready(node):
+                if line.node < 0 or not await self.client.ready(line.node, group=line.group):
                     return lanes
                 identity = await self._identify()
             except driver.KafkaError as error:
@@ -244,7 +250,7 @@ class Sender:
             for lane in lanes:
                 self._number(lane, identity)
                 lane.set_sent(True)
-            answer = self.client.send(node, self._request(lanes))
+            answer = self.client.send(line.node, self._request(lanes), group=line.group)
         try:
             said = await answer
         except driver.KafkaError as error:
