@@ -17,6 +17,7 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from itertools import accumulate, chain, pairwise, repeat
 from struct import Struct, pack
 from typing import Any
@@ -36,7 +37,7 @@ _KEY_LENGTH = Struct("<i")
 _KEYS = 1
 _HEADERS = 2
 _JOIN_BYTES_MAX = 5000  # above this mean body length, copying costs more than another buffer in the write call
-_CHUNK_BYTES = 64 << 10  # joined at a time: larger fresh memory costs more in page faults than a second copy
+_FRESH_BYTES_MAX = 64 << 10  # more fresh memory costs more in page faults than to take what was used before
 _NUL = "the id of a message contains NUL; take it out"
 
 Columns = tuple[Sequence[str], Sequence[bytes | None], Sequence[bytes], Sequence[Mapping[str, str]], Sequence[int]]
@@ -52,11 +53,11 @@ def transpose(messages: Sequence[Message]) -> Columns:
     return messages.columns if isinstance(messages, Batch) else BatchColumns.of(messages)
 
 
-def encode(columns: Columns, take: Callable[[int], bytearray] = bytearray) -> list[Part]:
+def encode(columns: Columns, take: Callable[[int], BytesIO] = lambda size: BytesIO()) -> list[Part]:
     """Encode a batch that is not empty as buffers to be written one after the other.
 
-    take(size): a byte array of that size or more, into which a large batch is written. Raises Rejected if an id
-    contains NUL, TypeError or ValueError for what is not a message.
+    take(size): a stream at its beginning, into which so much is written where a batch is large. Raises Rejected if an
+    id contains NUL, TypeError or ValueError for what is not a message.
     """
     ids, keys, bodies, headers, created = columns
     count = len(ids)
@@ -75,24 +76,21 @@ def encode(columns: Columns, take: Callable[[int], bytearray] = bytearray) -> li
         raise Rejected(_NUL)
     head = _HEAD.pack(len(joined), len(key_column), len(header_column), flags)
     fixed = pack(f"<{count}q{count}I", *created, *lengths)
-    front = b"".join((head, fixed, joined, key_lengths, key_column, header_column))
+    front = (head, fixed, joined, key_lengths, key_column, header_column)
     return _with_bodies(front, bodies, sum(lengths), take)
 
 
-def _with_bodies(front: bytes, bodies: Sequence[bytes], size: int, take: Callable[[int], bytearray]) -> list[Part]:
+def _with_bodies(
+    front: Sequence[bytes], bodies: Sequence[bytes], size: int, take: Callable[[int], BytesIO]
+) -> list[Part]:
     if size > _JOIN_BYTES_MAX * len(bodies):
-        return [front, *[body if type(body) is bytes else bytes(memoryview(body)) for body in bodies]]
-    if size < _CHUNK_BYTES:
-        return [b"".join((front, *bodies))]
-    at = len(front)
-    view = memoryview(take(at + size))  # assigning to a bytearray itself would make another copy
-    view[:at] = front
-    step = max(1, _CHUNK_BYTES * len(bodies) // size)
-    for first in range(0, len(bodies), step):
-        chunk = b"".join(bodies[first : first + step])
-        view[at : at + len(chunk)] = chunk
-        at += len(chunk)
-    return [view[:at]]
+        return [b"".join(front), *[body if type(body) is bytes else bytes(memoryview(body)) for body in bodies]]
+    if size < _FRESH_BYTES_MAX:
+        return [b"".join((*front, *bodies))]
+    into = take(sum(map(len, front)) + size)
+    into.writelines(front)
+    into.writelines(bodies)
+    return [into.getbuffer()[: into.tell()]]
 
 
 def encode_one(message: Message) -> bytes:

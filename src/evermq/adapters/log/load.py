@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import overload
 
 from evermq.adapters.log.buffers import Buffers
@@ -44,7 +45,7 @@ class Load:
         self.bases: dict[int, int] = {}
         self.size = 0
         self._buffers = buffers
-        self._borrowed: list[bytearray] = []
+        self._borrowed: list[BytesIO] = []
         self._placed: list[Position] | None = None
 
     def add(self, lane: int, kind: int, count: int, buffers: list[Part]) -> None:
@@ -59,7 +60,7 @@ class Load:
             self.parts.append((lane, Kind.MESSAGES, SHARES, count, (), 0))
         self.add(counts[-1][0], Kind.MESSAGES, counts[-1][1], buffers)
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> BytesIO:
         """Memory to encode into, until `give_back`."""
         buffer = self._buffers.take(size)
         self._borrowed.append(buffer)
@@ -67,6 +68,12 @@ class Load:
 
     def give_back(self) -> None:
         """It was written, or never will be: only `positions` is asked from now on; again is harmless."""
+        if not self._borrowed:
+            return
+        for *_, buffers, _ in self.parts:
+            for part in buffers:
+                if type(part) is memoryview:
+                    part.release()
         for buffer in self._borrowed:
             self._buffers.give(buffer)
         self._borrowed = []
