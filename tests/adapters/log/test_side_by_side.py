@@ -148,3 +148,22 @@ def test_writer_that_does_not_begin_is_not_waited_for_for_ever() -> None:
     writer.ask()
     writer.close()
     assert done == [1, 1]
+
+
+def test_writer_goes_on_after_turns_that_could_not_end() -> None:
+    """A thread that ended would leave every later append of a loop without an outcome."""
+    left: list[Exception] = [MemoryError(), MemoryError(), MemoryError()]
+    done: list[int] = []
+
+    def turn() -> None:
+        if left:
+            raise left.pop()
+        done.append(1)
+
+    writer = Writer(turn)
+    writer.start()
+    writer.ask()
+    writer.ask()
+    writer.close()
+    assert not left
+    assert done == [1, 1]

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import sleep
 
 __all__ = ["Writer"]
 
+_AGAIN_S = 0.05
 _STILL_MAX_S = 0.002  # a writer that must make a new segment first takes longer: nobody stands still for that
 
 
 class Writer:
-    """turn(): called in the thread, once for each `ask`, and again if it raises."""
+    """turn(): called in the thread, once for each `ask`, and again for as long as it raises."""
 
     def __init__(self, turn: Callable[[], None]) -> None:
         self.is_asked = False  # and has not begun
@@ -61,7 +63,13 @@ class Writer:
     def _serve(self) -> None:
         while self._requests.get():
             self.is_asked = False
-            try:
-                self._turn()
-            except Exception:  # there was no memory for a step of it, and callers may not have been told
-                self._turn()
+            while not self._took_turn():
+                sleep(_AGAIN_S)
+
+    def _took_turn(self) -> bool:
+        """Whether it came to its end; else there was no memory for a step of it, and callers may not have been told."""
+        try:
+            self._turn()
+        except Exception:
+            return False
+        return True
