@@ -1,7 +1,8 @@
 """The least that Python must do for a durable append, and for a message that is read: what is possible here at most.
 
-No topics, no lanes, no ids, no readers, nothing that can fail: bodies are joined, one CRC-32C, one write, one flush,
-one future a group. What separates us from these is ours; what separates these from the raw disk is the machine's.
+No topics, no lanes, no keys, no readers, nothing that can fail: what a message is, an id, a time and a body, in columns
+as the log has them; one CRC-32C, one write, one flush, one future a group. What separates us from these is ours; what
+separates these from the raw disk is the machine's and Python's.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from itertools import cycle, repeat
 from queue import SimpleQueue
+from struct import pack
 from threading import Thread
 
 import crc32c
@@ -23,6 +26,7 @@ from embedded.ours import Batches, new_loop_of
 from embedded.reading import groups_of
 from embedded.workbench import Workbench
 from evermq.adapters.log.reading import LaneScan
+from evermq.batch import Columns
 from evermq.message import Message
 from evermq.port import Delivery
 from evermq.position import Position
@@ -34,6 +38,8 @@ __all__ = ["least_awaiting", "least_blocking", "least_consumer", "least_group_re
 _FILES = 4
 _FILE_BYTES = 64 << 20
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
+
+Part = bytes | memoryview
 
 
 class _Files:
@@ -50,7 +56,7 @@ class _Files:
                 os.pwrite(fd, os.urandom(1 << 20), at)
             os.fsync(fd)
 
-    def write(self, parts: list[bytes]) -> None:
+    def write(self, parts: list[Part]) -> None:
         crc = 0
         for part in parts:
             crc = crc32c.crc32c(part, crc, gil_release_mode=0)
@@ -68,12 +74,26 @@ class _Files:
             os.close(fd)
 
 
+def _encoded(batch: Sequence[Message], into: BytesIO) -> Part:
+    """Whole messages; many of them in memory that is used again, until the part is released."""
+    count = len(batch)
+    if count == 1:
+        [(id, _, body, _, created)] = batch
+        return b"".join((pack("<qI", created, len(body)), id.encode(), body))
+    columns = Columns.of(batch)
+    into.seek(0)
+    into.write(pack(f"<{count}q{count}I", *columns.created, *map(len, columns.bodies)))
+    into.write("\0".join(columns.ids).encode())
+    into.writelines(columns.bodies)
+    return into.getbuffer()[: into.tell()]
+
+
 class _Group:
     """What waits together for one write."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.future = loop.create_future()
-        self.parts: list[bytes] = []
+        self.parts: list[Part] = []
 
 
 class _Least:
@@ -88,14 +108,17 @@ class _Least:
         self._thread = Thread(target=self._serve)
         self._thread.start()
 
-    async def append(self, batch: Sequence[Message]) -> None:
+    async def append(self, batch: Sequence[Message], into: BytesIO) -> None:
         group = self._open
         if group is None:
             group = self._open = _Group(self._loop)
             if not self._is_busy:
                 self._loop.call_soon(self._ask)
-        group.parts.append(b"".join([message[2] for message in batch]) if len(batch) > 1 else batch[0][2])
+        part = _encoded(batch, into)
+        group.parts.append(part)
         await group.future
+        if isinstance(part, memoryview):
+            part.release()
 
     def close(self) -> None:
         self._requests.put(None)
@@ -145,9 +168,9 @@ async def _append(files: _Files, batches: Sequence[Batches], seconds: float) -> 
     end = time.perf_counter() + seconds
 
     async def caller(mine: Batches) -> int:
-        done = 0
+        done, into = 0, BytesIO()
         for batch in cycle(mine):
-            await least.append(batch)
+            await least.append(batch, into)
             done += 1
             if time.perf_counter() > end:
                 break
@@ -167,14 +190,17 @@ def least_blocking(bench: Workbench, count: int, size: int) -> Contender:
     def ready() -> Iterator[Measure]:
         files = _Files(bench)
         batches = make_batches(bench.messages, 1, count, size)[0]
-        yield lambda seconds: count * per_second(partial(_write, files), batches, seconds)
+        yield lambda seconds: count * per_second(partial(_write, files, BytesIO()), batches, seconds)
         files.close()
 
     return Contender(f"the least, one thread, {count} x {size} B", ready)
 
 
-def _write(files: _Files, batch: Sequence[Message]) -> None:
-    files.write([b"".join([message[2] for message in batch])])
+def _write(files: _Files, into: BytesIO, batch: Sequence[Message]) -> None:
+    part = _encoded(batch, into)
+    files.write([part])
+    if isinstance(part, memoryview):
+        part.release()
 
 
 def least_group_reader(bench: Workbench) -> Contender:

@@ -31,6 +31,7 @@ class Ladder:
         self.primary = Faulty(MemoryQueue("orders", lanes=4))
         self.standby = Faulty(MemoryQueue("orders", lanes=4))
         self.dead = MemoryQueue("orders.pump.dead", lanes=1)
+        self.append_ms_max = 10_000  # the disk may be slow
 
     def slots(self, producer: str | None = None) -> LogSlots:
         opened = partial(open_log, segment_bytes=_OPTIONS.segment_bytes)
@@ -40,7 +41,8 @@ class Ladder:
     async def open(self, producer: str | None = None) -> AsyncIterator[tuple[Failover, HostRung]]:
         """What one process of this host has; its rungs outlive it."""
         rung = HostRung(self.slots(producer), name="orders", dead=_Kept(self.dead))
-        queue = Failover(primary=_Kept(self.primary), standby=_Kept(self.standby), last=rung, append_ms_max=300)
+        primary, standby = _Kept(self.primary), _Kept(self.standby)
+        queue = Failover(primary=primary, standby=standby, last=rung, append_ms_max=self.append_ms_max)
         try:
             yield queue, rung
         finally:
@@ -104,14 +106,29 @@ async def test_outage_of_all_rungs_goes_to_the_host_and_comes_back_in_order(ladd
         assert (await queue.append([make("later", key="k")]))[0].via == ("primary",)
 
 
-async def test_nothing_overtakes_what_waits_in_the_slot(ladder: Ladder) -> None:
+def hold_pump(queue: Failover, patch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Nothing goes up before this is set, however slow the rest is."""
+    goes_on, above = asyncio.Event(), queue.append_above
+
+    async def held(messages: Sequence[Message]) -> Sequence[Position]:
+        if not goes_on.is_set():
+            raise Unavailable("the pump has to wait")
+        return await above(messages)
+
+    patch.setattr(queue, "append_above", held)
+    return goes_on
+
+
+async def test_nothing_overtakes_what_waits_in_the_slot(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ladder.open() as (queue, _):
+        pump = hold_pump(queue, monkeypatch)
         ladder.down()
         first = [make("1", key="k"), make("2", key="k")]
         await queue.append(first)
         ladder.standby.up()  # whatever is up, the slot is not empty yet
         second = make("3", key="k")
         assert (await queue.append([second]))[0].via == ("last",)
+        pump.set()
         ladder.up()
         assert [m.id for m in await read_all(queue, 3)] == [*(m.id for m in first), second.id]
 
@@ -121,6 +138,7 @@ async def test_ladder_that_keeps_order_lets_nothing_pass_a_slot_that_takes_no_mo
 ) -> None:
     async with ladder.open() as (queue, rung):
         queue.keeps_order = True
+        pump = hold_pump(queue, monkeypatch)
         ladder.down()
         first, second = make("1", key="k"), make("2", key="k")
         await queue.append([first])
@@ -133,18 +151,20 @@ async def test_ladder_that_keeps_order_lets_nothing_pass_a_slot_that_takes_no_mo
             ladder.standby.up()
             with pytest.raises(Unavailable, match="full"):
                 await queue.append([second])
+        pump.set()
         await until(lambda: rung.is_empty)
         await queue.append([second])
         assert [message.id for message in await read_all(queue, 2)] == [first.id, second.id]
 
 
 async def test_slow_disk_is_waited_for_longer_than_other_rungs(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder.append_ms_max = 1_000
     async with ladder.open() as (queue, rung):
         ladder.down()
         real = rung.append
 
         async def slow(messages: Sequence[Message]) -> Sequence[Position]:
-            await asyncio.sleep(0.5)  # append_ms_max is 300
+            await asyncio.sleep(1.2)
             return await real(messages)
 
         monkeypatch.setattr(rung, "append", slow)
@@ -178,7 +198,7 @@ async def test_slot_that_is_appended_to_without_a_pause_is_empty_in_the_end(
             for _ in range(8):
                 tasks.create_task(send())
                 await asyncio.sleep(0.005)
-        assert rung.is_empty
+        await until(lambda: rung.is_empty)
         assert len(await read_all(queue, len(sent) + 1)) == len(sent) + 1
 
 

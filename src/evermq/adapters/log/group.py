@@ -11,7 +11,7 @@ from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.gaps import Gap, gaps_in
 from evermq.adapters.log.index import Location
 from evermq.adapters.log.lane_cursor import LaneCursor, ranges_of
-from evermq.adapters.log.reading import LaneScan, Reading, bytes_of
+from evermq.adapters.log.reading import LaneScan, Reading
 from evermq.message import Message
 
 __all__ = ["Group", "Handed", "Member"]
@@ -22,7 +22,8 @@ _UNSETTLED_OF_A_LANE = 100_000
 
 _FIRST = Location(0, 0)
 
-Handed = tuple[list[Message], Sequence[int], list[int] | None]  # messages, offsets, attempts (None: all the first)
+# Messages, offsets, attempts (None: all the first), and how many bytes that is, about.
+Handed = tuple[list[Message], Sequence[int], list[int] | None, int]
 
 
 class Member(Protocol):
@@ -88,9 +89,9 @@ class Group:
         messages: list[Message] = []
         attempts: list[int] | None = None
         offsets: Sequence[int] = []
-        taken = 0
+        taken = size = 0
         if wanted:
-            found, taken = self.find(lane, wanted, _WINDOW_BYTES)
+            found, taken, size = self.find(lane, wanted, _WINDOW_BYTES)
             again, change = cursor.take_again(taken, now_ms)
             changes += [change] if change else []
             offsets = [offset for offset in again if offset in found]
@@ -103,13 +104,14 @@ class Group:
         is_all = taken == len(wanted) and not cursor.returned
         if is_all and taken < count_max and cursor.next < end and self._has_room(cursor):
             fresh, numbers = self._take_new(cursor, count_max - taken, end, changes)
+            size += self.scan(lane).size_bytes
             messages, offsets = (messages + fresh, [*offsets, *numbers]) if offsets else (fresh, numbers)
             if attempts is not None:
                 attempts += [1] * len(fresh)
         if offsets:
             cursor.holder = reader
             self.readers[reader][lane] = None
-        return (messages, offsets, attempts), changes
+        return (messages, offsets, attempts, size), changes
 
     def _has_room(self, cursor: LaneCursor) -> bool:
         return cursor.unsettled < max(_UNSETTLED_MAX // len(self.cursors), _UNSETTLED_OF_A_LANE)
@@ -150,10 +152,11 @@ class Group:
             scan = self.scans[lane] = LaneScan(self.reading, self.topic, lane)
         return scan
 
-    def find(self, lane: int, offsets: list[int], bytes_max: int = 0) -> tuple[dict[int, Message], int]:
+    def find(self, lane: int, offsets: list[int], bytes_max: int = 0) -> tuple[dict[int, Message], int, int]:
         """The messages at these offsets, without those that are not stored any more.
 
-        bytes_max: enough when so much was found, 0 for no limit; returns also how many offsets were looked for.
+        bytes_max: enough when so much was found, 0 for no limit; returns also how many offsets were looked for, and the
+        size of what was found, about.
         """
         scan = LaneScan(self.reading, self.topic, lane)
         found: dict[int, Message] = {}
@@ -164,13 +167,13 @@ class Group:
                 stop += 1
             messages, ranges, following = scan.fetch(offsets[at], stop - at, bytes_max)
             found.update(zip(chain.from_iterable(ranges), messages, strict=True))
-            size += sum(map(bytes_of, messages))
+            size += scan.size_bytes
             at = min(stop, at + following - offsets[at]) if messages else stop
-        return found, at
+        return found, at, size
 
     def keys(self, lane: int, offsets: list[int]) -> list[bytes | None]:
         """The keys of the messages at these offsets, None where they are not stored any more."""
-        found, _ = self.find(lane, offsets)
+        found, _, _ = self.find(lane, offsets)
         return [found[offset].key if offset in found else None for offset in offsets]
 
     def drop_hold(self, lane: int) -> None:

@@ -10,7 +10,6 @@ from itertools import repeat
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.gaps import Gap
 from evermq.adapters.log.group import Group, Handed
-from evermq.adapters.log.reading import bytes_of
 from evermq.adapters.log.topic import Topic
 from evermq.errors import Closed, Unavailable
 from evermq.pause import pause_ms
@@ -123,7 +122,7 @@ class LogReader:
                 by_lane[topic.names[lane]] = handed[1]
                 if len(deliveries) >= count_max:
                     break
-                size += sum(map(bytes_of, handed[0]))
+                size += handed[3]
                 if size >= _BYTES_ENOUGH:
                     break
             with contextlib.suppress(Unavailable):  # handed out all the same: a crash would forget this attempt
@@ -200,6 +199,6 @@ def _as_run(offsets: list[int]) -> Sequence[int]:
 
 
 def _deliver(lane: str, handed: Handed) -> list[Delivery]:
-    messages, offsets, attempts = handed
+    messages, offsets, attempts, _ = handed
     positions = list(map(Position, repeat(lane), offsets))
     return list(map(Delivery, messages, positions, positions, attempts or repeat(1)))

@@ -139,11 +139,13 @@ def _decode(entry: Entry) -> list[Message]:
 
 @dataclass(slots=True)
 class LaneScan:
-    """Reads one lane forward; remembers where it is, so that the next read begins there."""
+    """Reads one lane forward; remembers where it is, so that the next read begins there. size_bytes: of what the last
+    fetch found, about."""
 
     reading: Reading
     topic: int
     lane: int
+    size_bytes: int = 0
     _next: int = -1
     _at: Location | None = None
     _skip: list[int] = field(default_factory=list)
@@ -162,6 +164,7 @@ class LaneScan:
         messages: list[Message] = []
         ranges: list[range] = []
         is_enough = False
+        self.size_bytes = 0
         if at is None or begin is None:
             return messages, ranges, offset
         for frame in self.reading.frames(at):
@@ -182,6 +185,7 @@ class LaneScan:
                     del part[_fitting(part, window_bytes) :]
                     stop = offset + len(part)
                 messages += part
+                self.size_bytes += len(entry.payload) * len(part) // entry.rows
                 _extend(ranges, offset, stop)
                 offset = stop
                 if stop < end:
