@@ -46,23 +46,29 @@ class Reading:
     def segment(self, number: int) -> Segment | None:
         """The segment of this number or, where that is gone, the next."""
         with self._journal.lock:
-            return next((s for s in self._journal.segments if s.number >= number), None)
+            segments = self._journal.segments
+            at = number - segments[0].number if segments else -1
+            if 0 <= at < len(segments) and segments[at].number == number:  # as where none is missing
+                return segments[at]
+            return next((each for each in segments if each.number >= number), None)
 
     def frames(self, at: Location) -> Iterator[Frame]:
         """Every intact frame from `at` on to what is the end when it is reached."""
+        while frame := self.frame(at):
+            yield frame
+            # Another segment's, where nothing more was intact in that one.
+            at = Location(frame.segment, frame.position + frame.length)
+
+    def frame(self, at: Location) -> Frame | None:
+        """The first intact frame from `at` on, None at the end."""
         number, position = at
         while segment := self.segment(number):
             if segment.number != number:  # that one is gone: the next begins at its beginning
                 position = HEADER_BYTES
-            if position >= segment.used:
-                number, position = segment.number + 1, HEADER_BYTES
-                continue
-            frame = self._frame(segment, position)
-            if frame is None:
-                return
-            yield frame
-            # Another segment's, where nothing more was intact in that one.
-            number, position = frame.segment, frame.position + frame.length
+            if position < segment.used:
+                return self._frame(segment, position)
+            number, position = segment.number + 1, HEADER_BYTES
+        return None
 
     def messages(self, frame: Frame, entry: Entry) -> list[Message]:
         """All messages of the entry's payload, those of the lanes that share it included."""
@@ -152,7 +158,16 @@ class LaneScan:
 
     def place(self, offset: int) -> Location | None:
         """Where the next fetch begins, None where nothing is stored from `offset` on."""
-        return self._at if offset == self._next and self._at else self.reading.find(self.topic, self.lane, offset)
+        return self._at if offset == self._next and self._at else self._find(offset)
+
+    def _find(self, offset: int) -> Location | None:
+        return self.reading.find(self.topic, self.lane, offset)
+
+    def _ahead(self, offset: int, at: Location) -> Location | None:
+        """From here on, or from where the index has `offset` if that is further: between them are other lanes' frames.
+        None where nothing is stored from `offset` on."""
+        found = self._find(offset)
+        return max(at, found) if found else None
 
     def fetch(self, offset: int, count_max: int, window_bytes: int = 0) -> tuple[list[Message], list[range], int]:
         """Up to `count_max` messages from `offset` on, the ranges of their offsets, and the offset to fetch next.
@@ -160,22 +175,23 @@ class LaneScan:
         window_bytes: come back with what was found when so much of the log was gone through, 0 for no limit; of a
         larger frame so much is taken, but one message at least.
         """
-        at = begin = self.place(offset)
+        following = begin = self.place(offset)
         messages: list[Message] = []
         ranges: list[range] = []
         is_enough = False
         self.size_bytes = 0
-        if at is None or begin is None:
-            return messages, ranges, offset
-        for frame in self.reading.frames(at):
-            at = Location(frame.segment, frame.position)
-            if window_bytes and messages and (at.segment, at.position - window_bytes) >= begin:
+        while begin and following:
+            if window_bytes and messages and (following.segment, following.position - window_bytes) >= begin:
+                break
+            frame = self.reading.frame(following)
+            if frame is None:
                 break
             for entry in frame.entries:
                 end = entry.offset + entry.message_count
                 if entry.lane != self.lane or entry.topic != self.topic or end <= offset or entry.kind not in _STORED:
                     continue
-                if len(messages) >= count_max:
+                is_enough = len(messages) >= count_max
+                if is_enough:
                     break
                 offset = max(offset, entry.offset)
                 stop = min(end, offset + count_max - len(messages))
@@ -192,9 +208,13 @@ class LaneScan:
                     is_enough = True
                     break
                 self.reading.used_up(frame, entry)
-            if is_enough or len(messages) >= count_max:
+            if is_enough:
+                following = Location(frame.segment, frame.position)
                 break
-        self._next, self._at = offset, at
+            following = self._ahead(offset, Location(frame.segment, frame.position + frame.length))
+            if len(messages) >= count_max:
+                break
+        self._next, self._at = offset, following
         return messages, ranges, offset
 
 
