@@ -309,7 +309,7 @@ MUTANTS = [
     Mutant("frames of a segment's earlier life", "L1", RECYCLE, frames_of_any_earlier_life, seeds_max=6),
     Mutant("footer of a segment's earlier life", "L1", RECYCLE, footer_of_any_earlier_life, seeds_max=6),
     Mutant("spares used unseen", "L1", LYING, spares_used_unseen),
-    Mutant("numbers of topics and groups given again", "L8", LYING, numbers_given_again, seeds_max=40),
+    Mutant("numbers of topics and groups given again", "L8", LYING, numbers_given_again, seeds_max=70),
     Mutant("no directory sync of a new segment", "L2", ALWAYS, no_directory_sync_of_a_new_segment),
     Mutant("no directory sync after a crash", "L2", "log-io-error", no_directory_sync_after_a_crash, seeds_max=6),
     Mutant("roll without flushing the old segment", "L2", INTERVAL, roll_without_flushing_the_old_segment),
