@@ -72,6 +72,16 @@ def test_bounds_measure_the_same_goals(tmp_path: Path) -> None:
         assert_measured(row, rounds=1)
 
 
+def test_what_is_possible_is_measured_beside_ours(tmp_path: Path) -> None:
+    options = ["--quick", "--case", "B9:least,B21:least", "--rounds", "1", "--seconds", "0.02", "--dir", str(tmp_path)]
+    rows = outcome(run("possible", *options, "--json"))["rows"]
+    assert [(row["case"].split()[0], row["peer"]) for row in rows] == [
+        (number, "the least that Python must do") for number in ("B9:least", "B21:least")
+    ]
+    for row in rows:
+        assert_measured(row, rounds=1)
+
+
 def test_unknown_case_is_wrong_use() -> None:
     done = run("window", "--case", "E1,E9")
     assert done.returncode == 2
