@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evermq.adapters.log.index import Location
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.reading import LaneScan, Reading
 from evermq.adapters.log.segment import Segment
@@ -92,4 +93,29 @@ async def test_lane_that_was_read_to_its_end_goes_on_where_more_comes(tmp_path: 
         messages, _, offset = scan.fetch(offset, 100)
         assert messages == batches[lanes.index("1")]
         assert scan.fetch(offset, 100) == ([], [], offset)
+    await place.close()
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+async def test_reader_that_keeps_up_does_not_begin_further_back_each_time(
+    tmp_path: Path, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await LogPlace.open(tmp_path, lanes=lanes)
+    queue = await place.queue("orders")
+    scans = [LaneScan(place.reading, 1, lane) for lane in range(lanes)]
+    read: list[Location] = []
+    frame = Reading.frame
+
+    def counted(reading: Reading, at: Location) -> object:
+        read.append(at)
+        return frame(reading, at)
+
+    monkeypatch.setattr(Reading, "frame", counted)
+    for number in range(320):
+        [position] = await queue.append([make(b"x")])
+        assert position.offset is not None
+        messages, _, _ = scans[int(position.lane)].fetch(position.offset, 100)
+        assert len(messages) == 1
+        assert len(read) <= 2 * lanes, number
+        read.clear()
     await place.close()

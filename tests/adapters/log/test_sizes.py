@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from evermq.adapters.log import group as log_group
 from evermq.adapters.log import reader as log_reader
 from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.open import open_log
 from evermq.adapters.remote import wire
 from evermq.errors import TooLarge
+from evermq.lanes import lane_of
 from evermq.message import MessageFactory
 from evermq.port import Reader
 
@@ -136,3 +138,23 @@ async def test_messages_that_together_are_too_large_for_the_socket_come_one_afte
 def test_message_bytes_max_is_no_more_than_crosses_the_socket() -> None:
     most = LogOptions(segment_bytes=2 << 30, message_bytes_max=1 << 30).message_bytes_max
     assert most + 32 * MIB < wire.FRAME_BYTES_MAX
+
+
+async def test_read_is_bounded_where_one_lane_has_what_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The messages of a batch are stored together, whatever their lanes: their mean says nothing of one lane."""
+    monkeypatch.setattr(log_group, "_WINDOW_BYTES", 200 * KIB)
+    place = await LogPlace.open(tmp_path, lanes=2)
+    queue = await place.queue("orders")
+    large, empty = (next(k for k in map(str, range(99)) if lane_of(k.encode(), 2) == lane) for lane in (0, 1))
+    for _ in range(20):
+        await queue.append([make(bytes(100 * KIB), key=large), *[make(b"", key=empty) for _ in range(99)]])
+    for _ in ("new", "again"):
+        reader = await queue.reader("billing")
+        sizes, order = await sizes_of_reads(reader)
+        assert sum(sizes) == 20 * 100 * KIB
+        assert len(order) == 2_000
+        assert max(sizes) <= 600 * KIB
+        await reader.close()
+    await place.close()

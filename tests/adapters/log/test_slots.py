@@ -198,3 +198,16 @@ async def test_slot_without_room_for_its_memory_is_unavailable(tmp_path: Path, m
             slot.memory(1 << 20)
     assert len(slot.memory(1 << 20)) == 1 << 20
     await found.close()
+
+
+async def test_slot_that_was_left_is_not_opened_again(tmp_path: Path) -> None:
+    """Its log is another process's by now, perhaps."""
+    found = slots(tmp_path)
+    slot = await found.own()
+    await (await slot.queue()).append([MessageFactory()("x")])
+    slot.mark(empty=False)
+    assert await found.backlog("pump") == 1
+    await slot.release()
+    with pytest.raises(Unavailable, match="left to others"):
+        await slot.queue()
+    assert await found.backlog("pump") == 1

@@ -151,3 +151,16 @@ async def test_forked_child_leaves_the_socket_and_the_connections_to_its_parent(
         assert len(await queue.append([make("a book")])) == 1
         await (await RemotePlace.connect(tmp_path / "socket")).close()
     assert not (tmp_path / "socket").exists()
+
+
+async def test_server_that_is_given_up_while_it_starts_listens_no_more(tmp_path: Path) -> None:
+    """Who connected would wait for ever for answers of a place that was closed."""
+    path = tmp_path / "socket"
+    starting = asyncio.create_task(Server.start(MemoryPlace(), path))
+    while not path.exists():
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_unix_connection(path)

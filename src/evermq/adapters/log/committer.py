@@ -326,6 +326,10 @@ class Committer:
             waiting = self._pending[0].size if self._pending else 0
             self._turns.pace.note(sum([each.size for each in loads]), perf_counter() - began, waiting)
             return self._on_commit(pieces, segment)
+        except TooLarge:  # what callers encoded is written again, each for itself
+            theirs = {id(batch.load) for batch in batches}
+            loads = [each for each in loads if id(each) not in theirs]
+            raise
         finally:
             for each in loads:
                 each.give_back()

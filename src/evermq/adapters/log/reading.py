@@ -175,7 +175,7 @@ class LaneScan:
         window_bytes: come back with what was found when so much of the log was gone through, 0 for no limit; of a
         larger frame so much is taken, but one message at least.
         """
-        following = begin = self.place(offset)
+        at = following = begin = self.place(offset)
         messages: list[Message] = []
         ranges: list[range] = []
         is_enough = False
@@ -201,7 +201,7 @@ class LaneScan:
                     del part[_fitting(part, window_bytes) :]
                     stop = offset + len(part)
                 messages += part
-                self.size_bytes += len(entry.payload) * len(part) // entry.rows
+                self.size_bytes += _size_of(part, entry)
                 _extend(ranges, offset, stop)
                 offset = stop
                 if stop < end:
@@ -211,10 +211,11 @@ class LaneScan:
             if is_enough:
                 following = Location(frame.segment, frame.position)
                 break
-            following = self._ahead(offset, Location(frame.segment, frame.position + frame.length))
+            at = Location(frame.segment, frame.position + frame.length)
+            following = self._ahead(offset, at)
             if len(messages) >= count_max:
                 break
-        self._next, self._at = offset, following
+        self._next, self._at = offset, following or at
         return messages, ranges, offset
 
 
@@ -223,6 +224,12 @@ def bytes_of(message: Message) -> int:
     _, key, body, headers, _ = message
     size = len(body) + len(key or b"")
     return size + sum(len(name) + len(text) for name, text in headers.items()) if headers else size
+
+
+def _size_of(part: Sequence[Message], entry: Entry) -> int:
+    """What messages of an entry take; those of several lanes may differ much."""
+    is_alone = entry.rows == entry.message_count
+    return len(entry.payload) * len(part) // entry.rows if is_alone else sum(map(bytes_of, part))
 
 
 def _extend(ranges: list[range], start: int, stop: int) -> None:

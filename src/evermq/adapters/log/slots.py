@@ -73,7 +73,7 @@ class LogSlots:
 
     async def orphan(self) -> HeldSlot | None:
         for path in self._paths():
-            if self._is_held(path) or not (slot := self._try(path)):
+            if self._held(path) or not (slot := self._try(path)):
                 continue
             if slot.may_hold_something and not slot.is_wanted:
                 self._adopted[path] = slot
@@ -86,21 +86,25 @@ class LogSlots:
         for path in self._paths():
             # One that is marked as empty is not opened: its holder may be about to.
             if (path / "log").exists() and not is_marked_empty(path / "memory"):
-                place = await self._open_log(path / "log")
-                try:
-                    if self._topic in await place.topics():
-                        found += await (await place.queue(self._topic)).backlog(group)
-                finally:
-                    await place.close()
+                held = self._held(path)
+                found += await (await held.queue()).backlog(group) if held else await self._left(path, group)
         return found
+
+    async def _left(self, path: Path, group: str) -> int:
+        place = await self._open_log(path / "log")
+        try:
+            return await (await place.queue(self._topic)).backlog(group) if self._topic in await place.topics() else 0
+        finally:
+            await place.close()
 
     async def close(self) -> None:
         for slot in [*self._adopted.values(), *([self._own] if self._own else [])]:
             await slot.release()
 
-    def _is_held(self, path: Path) -> bool:
-        adopted = self._adopted.get(path)
-        return bool((self._own and self._own.path == path) or (adopted and adopted.is_locked))
+    def _held(self, path: Path) -> _Slot | None:
+        """The slot there, where this process has it."""
+        slot = self._own if self._own and self._own.path == path else self._adopted.get(path)
+        return slot if slot and slot.is_locked else None
 
     def _paths(self) -> list[Path]:
         try:
@@ -209,15 +213,18 @@ class _Slot:
 
     async def _log(self) -> Place:
         async with self._opening:
+            if not self.is_locked:
+                raise Unavailable(f"slot {self.path} was left to others")
             if self._place is None:
                 self._place = await self._open_log(self.path / "log")
         return self._place
 
     async def release(self) -> None:
-        place, self._place = self._place, None
         try:
-            if place:
-                await place.close()
+            async with self._opening:  # by who asks what is left, perhaps
+                place, self._place = self._place, None
+                if place:
+                    await place.close()
         finally:
             self.unlock()
 

@@ -58,10 +58,20 @@ class Server:
         server = cls(place, lease_ms)
         path.unlink(missing_ok=True)
         with socket_address(path) as address:
-            server._server = await asyncio.start_unix_server(server._connected, address, limit=1 << 20)
+            await server._listen(address)
         os.chmod(path, 0o600)
         server._socket = BoundSocket(path)
         return server
+
+    async def _listen(self, address: str) -> None:
+        connected = self._connected
+        self._server = await asyncio.start_unix_server(connected, address, limit=1 << 20, start_serving=False)
+        try:
+            await self._server.start_serving()
+        except BaseException:  # given up meanwhile: who has come already must not wait for a place that is closed
+            self._closed = True
+            self._server.close()
+            raise
 
     async def close(self) -> None:
         """Stop listening, take no further requests, do and answer those that were taken but for reads that wait, end
