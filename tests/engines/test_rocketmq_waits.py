@@ -1,4 +1,8 @@
-"""Readers of RocketMQ whose connection breaks while they wait for messages."""
+"""Readers of RocketMQ whose connection breaks while they wait for messages.
+
+Not with every run of the tests: on a slow machine one of the 720 messages is missed now and then, for a reason that is
+not known yet (docs/guide/rocketmq.md has the figures).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from evermq.drills.engines.rocketmq import RocketMQ
 from evermq.message import MessageFactory
 from evermq.port import Reader
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 GROUPS = [f"group-{number}" for number in range(12)]
 BREAKS = 60
