@@ -1,7 +1,7 @@
 """Readers of RocketMQ whose connection breaks while they wait for messages.
 
-Not with every run of the tests: on a slow machine one of the 720 messages is missed now and then, for a reason that is
-not known yet (docs/guide/rocketmq.md has the figures).
+Not with every run of the tests: on a slow machine the broker keeps one of the 720 messages to itself now and then
+(docs/guide/rocketmq.md has the figures).
 """
 
 from __future__ import annotations
