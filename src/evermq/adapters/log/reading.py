@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evermq.adapters.log.columns import decode
 from evermq.adapters.log.frame import HEAD, Entry, Frame, Kind, messages_of, next_magic, parse
@@ -154,7 +154,6 @@ class LaneScan:
     size_bytes: int = 0
     _next: int = -1
     _at: Location | None = None
-    _skip: list[int] = field(default_factory=list)
 
     def place(self, offset: int) -> Location | None:
         """Where the next fetch begins, None where nothing is stored from `offset` on."""
