@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from struct import Struct
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from evermq.adapters.address import parse
 from evermq.adapters.kafka.place import KafkaPlace
@@ -39,15 +41,21 @@ async def opened(place: KafkaPlace, topic: str) -> KafkaQueue:
 
 
 async def make_anew(server: Engine, topic: str) -> None:
-    """As somebody does with the tools of Kafka."""
+    """As somebody does with the tools of Kafka, until the new one answers."""
     admin = AdminClient({"bootstrap.servers": parse(server.url("x")).place})
     for future in admin.delete_topics([topic]).values():
         await asyncio.wrap_future(future)
-    async with asyncio.timeout(30):
+    await until_done(lambda: admin.create_topics([NewTopic(topic, 1, 1)]))
+    await until_done(lambda: admin.list_offsets({TopicPartition(topic, 0): OffsetSpec.latest()}))
+
+
+async def until_done(ask: Callable[[], dict[Any, Future[Any]]]) -> None:
+    async with asyncio.timeout(60):
         while True:
             try:
-                [future] = admin.create_topics([NewTopic(topic, 1, 1)]).values()
-                return await asyncio.wrap_future(future)
+                [future] = ask().values()
+                await asyncio.wrap_future(future)
+                return
             except KafkaException:
                 await asyncio.sleep(0.1)
 

@@ -90,7 +90,7 @@ async def test_what_the_host_acknowledged_waits_until_a_rung_may_be_used(ladder:
     asked = ladder.primary.asked
     await until(lambda: ladder.primary.asked > asked + 3)
     assert ladder.dead.asked == 0
-    ladder.say(None, None)
+    ladder.say(None, Unavailable("down"))  # a round that is under way must find the primary or nothing
     assert await bodies(ladder.primary, 2) == [b"a", b"b"]
 
 

@@ -208,6 +208,7 @@ class SharedQueue:
     def __init__(self, shared: SharedPlace, place: Place, queue: Queue) -> None:
         self._shared = shared
         self._closed = False
+        self._moving = asyncio.Lock()
         self._use(queue, place)
 
     def _use(self, queue: Queue, place: Place) -> None:
@@ -230,7 +231,9 @@ class SharedQueue:
 
     async def _at(self, place: Place) -> Queue:
         if place is not self._place:
-            self._use(await self._shared.queue_at(place, self.name), place)
+            async with self._moving:  # who asks meanwhile gets the same queue, for readers of two would be two
+                if place is not self._place:
+                    self._use(await self._shared.queue_at(place, self.name), place)
         return self._queue
 
     async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
@@ -284,7 +287,10 @@ class SharedQueue:
 
 
 class SharedReader:
-    """See `Reader`. A delivery of an earlier owner cannot be acknowledged any more: it comes again."""
+    """See `Reader`. A delivery of an earlier owner cannot be acknowledged any more: it comes again.
+
+    At an owner there is one reader for this one, however many of its calls are under way: what another one was handed
+    could not be settled here, and its lanes would stand still as long as this process lives."""
 
     def __init__(self, queue: SharedQueue, group: str, start: Start) -> None:
         self._queue = queue
@@ -293,40 +299,42 @@ class SharedReader:
         self._at: Queue | None = None
         self._reader: Reader | None = None
         self._generation = 0
+        self._opening = asyncio.Lock()
         self._closed = False
 
-    async def current(self) -> Reader:
-        """The reader at the present owner."""
-        if self._closed:
-            raise Closed(f"this reader of group {self._group} was closed: open another one")
+    async def current(self) -> tuple[Reader, int]:
+        """The reader at the present owner, and how many there were so far."""
+        self._check()
         at = await self._queue.current()
         if self._reader is None or at is not self._at:
-            self._reader = await at.reader(self._group, start=self._start)
-            self._at = at
-            self._generation += 1
-        return self._reader
+            async with self._opening:
+                at = await self._queue.current()
+                if self._reader is None or at is not self._at:
+                    self._reader = await at.reader(self._group, start=self._start)
+                    self._at = at
+                    self._generation += 1
+        return self._reader, self._generation
 
     async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
         while True:
             try:
-                reader = await self.current()
+                reader, generation = await self.current()
                 found = await reader.read(count_max=count_max, wait_ms=wait_ms)
             except ConnectionLost as error:
                 if error.silent:
                     raise
                 continue
-            generation = self._generation
             return [replace(each, receipt=(generation, each.receipt)) for each in found]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        reader = await self.current()
-        mine = self._mine(deliveries)
+        reader, generation = await self.current()
+        mine = _of(generation, deliveries)
         if mine:
             await reader.ack(mine)
 
     async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
-        reader = await self.current()
-        mine = self._mine(deliveries)
+        reader, generation = await self.current()
+        mine = _of(generation, deliveries)
         if mine:
             await reader.release(mine, delay_ms=delay_ms)
 
@@ -339,6 +347,10 @@ class SharedReader:
                 except EvermqError:
                     pass  # its owner went, and closed it so
 
-    def _mine(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        generation = self._generation
-        return [replace(each, receipt=each.receipt[1]) for each in deliveries if each.receipt[0] == generation]
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"this reader of group {self._group} was closed: open another one")
+
+
+def _of(generation: int, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    return [replace(each, receipt=each.receipt[1]) for each in deliveries if each.receipt[0] == generation]
