@@ -57,6 +57,21 @@ async def test_fault_that_never_bit_proves_nothing(tmp_path: Path) -> None:
     assert verdict.verdict == "INVALID", verdict
 
 
+async def test_process_that_ends_of_an_error_fails_the_run_and_is_named(tmp_path: Path) -> None:
+    """What it had not handled is not waited for: nobody will."""
+
+    async def end(stage: Stage) -> None:
+        stage.note("fault_on", "all consumers end by themselves")
+        for child in stage.named("consumer"):
+            child.process.kill()
+
+    verdict = await run_load(
+        f"log://{tmp_path}/log/orders", fault=end, seconds=1, kill=False, consumers=1, directory=tmp_path / "run"
+    )
+    assert verdict.verdict == "FAIL"
+    assert verdict.reasons[0].startswith("consumer-readers-0 ended with status -9: see ")
+
+
 async def test_topic_of_a_configuration_is_loaded_too(tmp_path: Path) -> None:
     config = tmp_path / "evermq.toml"
     config.write_text(

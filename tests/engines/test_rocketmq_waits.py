@@ -1,21 +1,13 @@
-"""Readers of RocketMQ whose connection breaks while they wait for messages.
-
-On a slow machine the broker keeps one of the 720 messages to itself now and then (docs/guide/rocketmq.md has the
-figures), so that it keeps none is asked by `make chaos` alone; that all that came to this process was handed out is
-asked by every run.
-"""
+"""Readers of RocketMQ whose connection breaks while they wait for messages."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from evermq.adapters.open import open_place
-from evermq.adapters.rocketmq.group import Group
 from evermq.adapters.rocketmq.reader import RocketReader
-from evermq.adapters.rocketmq.window import Item
 from evermq.drills.engines.rocketmq import RocketMQ
 from evermq.message import MessageFactory
 from evermq.port import Reader
@@ -28,31 +20,16 @@ SILENT_MAX = 25  # reads of a second each: what is given back comes again within
 Ids = set[tuple[str, str]]  # of a group, of a message
 
 
-@pytest.mark.chaos
 async def test_nobody_misses_what_was_handed_to_a_wait_that_is_broken(rocketmq_server: RocketMQ, topic: str) -> None:
-    """The broker answers such a wait all the same, and the proxy gives back what it cannot pass on."""
+    """The broker answers such a wait all the same, and the proxy gives back what it cannot pass on, to come after one
+    second: were that the moment in which the lease ends (two seconds, and a proxy that is late by one), it would be
+    lost to the group. docs/guide/rocketmq.md has the figures."""
     assert not await _missed(rocketmq_server, topic)
 
 
-async def test_nothing_that_came_is_missed_when_waits_are_broken(
-    rocketmq_server: RocketMQ, topic: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    came, item = Ids(), Group._item
-
-    def recorded(group: Group, wire: Any, until_ms: float) -> Item:
-        found = item(group, wire, until_ms)
-        came.add((group._name, found.message.id))
-        return found
-
-    monkeypatch.setattr(Group, "_item", recorded)
-    missed = await _missed(rocketmq_server, topic)
-    assert len(came) + len(missed) >= len(GROUPS) * BREAKS
-    assert not missed & came
-
-
 async def _missed(server: RocketMQ, topic: str) -> Ids:
-    """Break waits again and again, and then read until nothing comes any more."""
-    place = await open_place(server.url(topic) + "&lease_ms=2000&poll_ms=5000")
+    """Break waits again and again, and then read until nothing comes any more. What is missed, if anything."""
+    place = await open_place(server.url(topic) + "&lease_ms=10000&poll_ms=5000")
     await place.create(topic, groups=GROUPS, lanes=1)
     queue = await place.queue(topic)
     message = MessageFactory()

@@ -91,6 +91,7 @@ async def _run(directory: Path, count: int | None, seed: int, live: Live, engine
     some = min(50, total // 20)
     via_min = {"primary": some, "standby": some}
     verdict = check(events, Expect(ladder.forbids, acknowledged_min=total, via_min=via_min, faults_min=3))
+    stage.judge(verdict)
     return _report(directory, stage, verdict, events, left, flowed_s, time.monotonic() - began)
 
 

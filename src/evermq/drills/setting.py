@@ -30,13 +30,13 @@ _RUNGS_MAX = 3  # beside the log of the host
 _SWITCHES = ("zookeeper", "etcd")
 _DATABASES = ("postgresql", "mariadb")
 # Lanes for several consumers; many lists, so that none grows big; where a replica may be promoted, it has what was
-# acknowledged. What a dead reader of RocketMQ had is told by no backlog: its lease is short, or a drill would wait for
-# half a minute.
+# acknowledged. What a dead reader of RocketMQ had is told by no backlog: its lease is as short as a proxy takes by
+# default, or a drill would wait for half a minute.
 _OPTIONS = {
     **dict.fromkeys(("kafka", "kafka-three", "kafka-linked"), "lanes=4"),
     "redis": "lanes=128",
     "redis-sentinel": "lanes=128&wait_replicas=1",
-    "rocketmq": "lease_ms=4000",
+    "rocketmq": "lease_ms=10000",
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evermq.errors import Misconfigured
+from evermq.testing.checker import Verdict
 from evermq.testing.history import Event, Recorder
 
 __all__ = ["Child", "Stage"]
@@ -19,7 +20,7 @@ __all__ = ["Child", "Stage"]
 @dataclass(slots=True)
 class Child:
     """A process. progress: the newest numbers that it told. rung: by way of which child its newest message went.
-    before: what its killed predecessors had told."""
+    before: what its killed predecessors had told. is_ending: it was told to end, or killed."""
 
     name: str
     arguments: list[str]
@@ -27,6 +28,7 @@ class Child:
     progress: dict[str, int] = field(default_factory=dict)
     rung: str = ""
     before: int = 0
+    is_ending: bool = False
     listener: asyncio.Task[None] | None = None
 
     @property
@@ -37,7 +39,8 @@ class Child:
 class Stage:
     """Starts, kills and ends processes, each `python -m MODULE ROLE DIRECTORY …`, which tell a JSON object a line.
 
-    tell(text): something happened. show(): called again and again while waiting.
+    tell(text): something happened. show(): called again and again while waiting. failures: processes that ended of an
+    error, a sentence each.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Stage:
         self.children: dict[str, Child] = {}
         self.recorder = Recorder(directory / "history-conductor.jsonl")
         self.kills = 0
+        self.failures: list[str] = []
         self._module = module
         self._tell, self._show = tell, show
 
@@ -85,6 +89,10 @@ class Stage:
             told = json.loads(line)
             child.rung = told.pop("rung", child.rung)
             child.progress.update(told)
+        status = await child.process.wait()
+        if status and not child.is_ending:
+            self.failures.append(f"{child.name} ended with status {status}: see {self.directory / 'processes.log'}")
+            self.note("abort", self.failures[-1])
 
     def named(self, prefix: str) -> list[Child]:
         """The processes whose names begin so."""
@@ -115,6 +123,7 @@ class Stage:
         child = self.children[name]
         if child.ended:
             return
+        child.is_ending = True
         child.process.kill()
         await child.process.wait()
         self.kills += 1
@@ -130,6 +139,7 @@ class Stage:
         chosen = self.named(prefix)
         for child in chosen:
             if not child.ended:
+                child.is_ending = True
                 child.process.terminate()
         for child in chosen:
             try:
@@ -144,6 +154,15 @@ class Stage:
         """Nothing of ours stays behind."""
         for child in self.children.values():
             if not child.ended:
+                child.is_ending = True
                 child.process.kill()
                 await child.process.wait()
+            if child.listener:
+                await child.listener
         self.recorder.close()
+
+    def judge(self, verdict: Verdict) -> None:
+        """A run of which a process ended of an error has failed, whatever else is said of it."""
+        if self.failures:
+            verdict.verdict = "FAIL"
+            verdict.reasons[:0] = self.failures

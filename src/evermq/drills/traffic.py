@@ -157,7 +157,8 @@ class Traffic:
         now = time.monotonic()
         end, last = now + self.load.drain_s, now + _DRAINS_MAX * self.load.drain_s
         empty, before = 0, -1
-        while empty < max(2, 2 * self.load.quiet_s) and time.monotonic() < min(end, last):
+        enough = max(2, 2 * self.load.quiet_s)
+        while empty < enough and time.monotonic() < min(end, last) and not self.stage.failures:
             await self.stage.wait(0.5)
             handled = self.stage.total("handled")
             if handled != before:
@@ -179,6 +180,7 @@ class Traffic:
     def _judge(self) -> Verdict:
         events = load(sorted(self.directory.glob("history-*.jsonl")))
         verdict = check(events, self.load.expect)
+        self.stage.judge(verdict)
         served = {event.group for event in events if event.ev == "handler_ok"}
         for group in set(self.groups) - served:
             verdict.verdict = "FAIL"

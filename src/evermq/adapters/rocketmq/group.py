@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evermq.adapters.rocketmq.content import message_of
 from evermq.adapters.rocketmq.errors import certain
+from evermq.adapters.rocketmq.lease import clear_of, surely
 from evermq.adapters.rocketmq.protocol import service
 from evermq.adapters.rocketmq.session import Session, reads
 from evermq.adapters.rocketmq.topic import Topic, both
@@ -153,7 +154,7 @@ class Group:
         try:
             async for wire in self._proxy.receive(request, doing, client=client, wait_s=wait_s):
                 if not found:  # the lease began when the broker answered, which is now at the latest
-                    until_ms = self._clock.monotonic_ms() + options.lease_ms - options.lease_ms // 10
+                    until_ms = self._clock.monotonic_ms() + surely(options.lease_ms)
                 found.append(self._item(wire, until_ms))
         finally:  # all at once: a reader that goes meanwhile must not give back the first ones without the others
             for item in found:
@@ -227,10 +228,13 @@ class Group:
 
     async def _give_back(self, tokens: Sequence[int]) -> None:
         """To the broker, which hands it out anew, not before what is left of a delay."""
-        waiting, now_ms = self.window.delays(), self._clock.monotonic_ms()
+        waiting, now_ms, lease_ms = self.window.delays(), self._clock.monotonic_ms(), self._options.lease_ms
         gone = self.window.drop(tokens)
         if gone:
-            hidden = [max(0, round(waiting.get(token, 0) - now_ms)) for token in gone]
+            hidden = [
+                clear_of(lease_ms, round(item.until_ms - now_ms), max(0, round(waiting.get(token, 0) - now_ms)))
+                for token, item in gone.items()
+            ]
             async with self._settling:
                 await asyncio.gather(*map(self._hide, gone.values(), hidden))
 

@@ -27,7 +27,7 @@ class RocketOptions(Options):
     ENGINE: ClassVar = "rocketmq"
     LIMITS: ClassVar = {
         "lanes": (1, 1_024),
-        "lease_ms": (1_000, 43_200_000),
+        "lease_ms": (3_000, 43_200_000),  # far from the second for which a proxy hides what it could not pass on
         "poll_ms": (100, 20_000),
         "timeout_ms": (50, 600_000),
         "message_bytes_max": (1_024, 64 << 20),
