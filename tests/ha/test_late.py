@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from evermq.adapters.memory import MemoryPlace, MemoryQueue
-from evermq.errors import Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable
+from evermq.errors import Closed, Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable
 from evermq.ha.failover import Failover
-from evermq.ha.late import open_all
+from evermq.ha.late import Late, open_all
 from evermq.message import MessageFactory
 from evermq.port import Queue
 from evermq.settling import Relaned, Scatters
@@ -151,3 +151,14 @@ async def test_what_is_to_be_known_of_reading_a_rung_is_known_however_late_it_is
     late.read_at_once()
     assert particular.is_read_at_once
     await late.close()
+
+
+async def test_queue_that_opens_in_the_moment_of_the_close_is_closed() -> None:
+    queue = MemoryQueue("orders")
+    opening: asyncio.Future[Queue] = asyncio.get_running_loop().create_future()
+    late = Late("primary", Engine().open, opening, queue.traits, name="orders")
+    await asyncio.sleep(0)  # it waits for the opening
+    opening.set_result(queue)
+    await late.close()
+    with pytest.raises(Closed):
+        await queue.append([message(b"1")])

@@ -129,7 +129,12 @@ class Late:
             raise
 
     async def _checked(self, opening: asyncio.Future[Queue]) -> Queue:
-        queue = await opening
+        try:
+            queue = await opening
+        except asyncio.CancelledError:
+            if _is_open(opening):  # in this very moment
+                await opening.result().close()
+            raise
         try:
             self._check(queue)
         except EvermqError:

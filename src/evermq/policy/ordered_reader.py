@@ -74,6 +74,7 @@ class OrderedReader:
         self._gone = GoneWatch(self._gate.underway, part, rungs, group, clock)
         jobs = (self._tend, self._sweep.turn, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
+        self._ending: asyncio.Task[None] | None = None
         self.closed = False
 
     @property
@@ -147,9 +148,12 @@ class OrderedReader:
         return back
 
     async def close(self) -> None:
-        if self.closed:
-            return
         self.closed = True
+        if self._ending is None:  # a caller that gives up leaves it to go on, or nobody would close what is below
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         tasks = [*self._tasks, *([self._poll] if self._poll else [])]
         for task in tasks:
             task.cancel()

@@ -15,7 +15,7 @@ from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.slot_memory import SlotMemory, is_marked_empty
 from evermq.adapters.log.slots import LogSlots
 from evermq.adapters.open import open_log
-from evermq.errors import Misconfigured, Unavailable
+from evermq.errors import Closed, Misconfigured, Unavailable
 from evermq.message import MessageFactory
 
 OPTIONS = LogOptions(segment_bytes=1 << 20)
@@ -211,3 +211,18 @@ async def test_slot_that_was_left_is_not_opened_again(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="left to others"):
         await slot.queue()
     assert await found.backlog("pump") == 1
+
+
+async def test_slot_that_is_waited_for_is_not_taken_any_more_once_the_slots_are_closed(tmp_path: Path) -> None:
+    """Nobody would give it back as long as the process lives."""
+    holder, waiting, following = (slots(tmp_path, "till") for _ in range(3))
+    await holder.own()
+    owning = asyncio.create_task(waiting.own())
+    while not (tmp_path / "=till" / "wanted").exists():
+        await asyncio.sleep(0)
+    await waiting.close()
+    await holder.close()
+    with pytest.raises(Closed):
+        await owning
+    await following.own()
+    await following.close()

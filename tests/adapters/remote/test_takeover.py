@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evermq.adapters.open import open_log
-from evermq.adapters.remote.shared import SharedPlace
+from evermq.adapters.remote.shared import SharedPlace, SharedQueue
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Queue, Reader
 
@@ -62,3 +62,46 @@ async def test_reader_asked_for_several_things_holds_nothing_back(directory: Dir
     else:
         await asyncio.gather(*others)
     await settle_all(queue, reader, await reading)
+
+
+async def test_reader_that_is_closed_while_it_is_opened_at_the_next_owner_holds_nothing(directory: Directory) -> None:
+    queue = await directory.client.queue("orders")
+    reader = await queue.reader("g")
+    await queue.append([make(str(number), key=str(number)) for number in range(40)])
+    await directory.change_owner()
+    reading = asyncio.create_task(reader.read(count_max=10, wait_ms=1_000))
+    assert isinstance(queue, SharedQueue)
+    while not directory.client.is_served_by(queue._place):
+        await asyncio.sleep(0)
+    await reader.close()
+    await asyncio.gather(reading, return_exceptions=True)
+    await settle_all(queue, await queue.reader("g"), [])
+
+
+async def test_place_that_is_closed_while_it_looks_for_an_owner_does_not_stay_it(tmp_path: Path) -> None:
+    """The directory could not be opened by anybody else as long as the process lives."""
+    owner, client = await open_log(tmp_path / "log"), await open_log(tmp_path / "log")
+    await client.topics()
+    await owner.close()
+    asking = asyncio.create_task(client.topics())
+    while not client._changing.locked():  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+    await client.close()
+    await asyncio.gather(asking, return_exceptions=True)
+    following = await open_log(tmp_path / "log")
+    assert isinstance(following, SharedPlace)
+    assert following.is_owner
+    await following.close()
+
+
+async def test_topic_that_another_client_made_anew_is_opened_as_it_is_now(tmp_path: Path) -> None:
+    owner, first, second = [await open_log(tmp_path / "log") for _ in range(3)]
+    before = await first.queue("orders")
+    await before.append([make("old")])
+    await second.drop("orders")
+    await second.create("orders", groups=["g"])
+    await (await first.queue("orders")).append([make("new")])
+    [found] = await (await (await second.queue("orders")).reader("g")).read(count_max=10, wait_ms=1_000)
+    assert found.message.body == b"new"
+    for place in (first, second, owner):
+        await place.close()

@@ -20,7 +20,7 @@ from evermq.adapters.log.options import LogOptions
 from evermq.adapters.log.queue import traits_of
 from evermq.adapters.log.slot_memory import SlotMemory, is_marked_empty
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Misconfigured, Unavailable
+from evermq.errors import Closed, Misconfigured, Unavailable
 from evermq.numbering import in_flight
 from evermq.port import Place, Queue
 from evermq.slot import HeldSlot
@@ -63,10 +63,12 @@ class LogSlots:
         self._own: _Slot | None = None
         self._taking = asyncio.Lock()
         self._adopted: dict[Path, _Slot] = {}
+        self._closed = False
         self.traits: Traits = traits_of(options, lanes=options.lanes)
 
     async def own(self) -> HeldSlot:
         async with self._taking:
+            self._check()
             if self._own is None:
                 self._own = await self._named() if self._producer is not None else self._first_free()
             return self._own
@@ -98,8 +100,13 @@ class LogSlots:
             await place.close()
 
     async def close(self) -> None:
+        self._closed = True
         for slot in [*self._adopted.values(), *([self._own] if self._own else [])]:
             await slot.release()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"the slots of {self._topic} were closed: open the queue again")
 
     def _held(self, path: Path) -> _Slot | None:
         """The slot there, where this process has it."""
@@ -125,6 +132,7 @@ class LogSlots:
                 raise Unavailable(f"producer {self._producer!r} runs in another process of this host: end that first")
             wanted.touch()
             await self._clock.sleep(_WAIT_MS)
+            self._check()
         wanted.unlink(missing_ok=True)
         return slot
 

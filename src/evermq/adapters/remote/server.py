@@ -209,6 +209,7 @@ class _Connection:
         return [VERSION, os.getpid()]
 
     async def open(self, topic: str) -> dict[str, Any]:
+        self._queues.pop(topic, None)  # of one that was dropped by another connection, and made anew
         return asdict((await self._queue(topic)).traits)
 
     async def append(self, topic: str, columns: list[Any]) -> list[Any]:

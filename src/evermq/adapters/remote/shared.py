@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -90,11 +91,11 @@ class SharedPlace:
 
     async def current(self) -> Place:
         """The place as it is served now. Raises Unavailable where nobody serves it for silence_ms."""
-        if self._closed:
-            raise Closed(f"{self._path.parent} was closed: open it again")
+        self._check()
         if self._place and not _is_lost(self._place):
             return self._place
         async with self._changing:
+            self._check()
             if self._place is None or _is_lost(self._place):
                 lost, self._place = self._place, None
                 if lost:
@@ -105,6 +106,7 @@ class SharedPlace:
     async def _find(self) -> Place:
         until_ms = self._clock.monotonic_ms() + self._silence_ms
         while True:
+            self._check()
             try:
                 return await self._become_owner()
             except Unavailable as owned:
@@ -189,12 +191,17 @@ class SharedPlace:
 
     async def close(self) -> None:
         self._closed = True
-        if self._server:
-            await self._server.close()
-            self._server = None
-        if self._place:
-            await self._place.close()
-            self._place = None
+        async with self._changing:  # who looks for the next owner may have become it
+            if self._server:
+                await self._server.close()
+                self._server = None
+            if self._place:
+                await self._place.close()
+                self._place = None
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"{self._path.parent} was closed: open it again")
 
 
 def _is_lost(place: Place) -> bool:
@@ -308,6 +315,7 @@ class SharedReader:
         at = await self._queue.current()
         if self._reader is None or at is not self._at:
             async with self._opening:
+                self._check()
                 at = await self._queue.current()
                 if self._reader is None or at is not self._at:
                     self._reader = await at.reader(self._group, start=self._start)
@@ -341,11 +349,10 @@ class SharedReader:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            if self._reader:
-                try:
-                    await self._reader.close()
-                except EvermqError:
-                    pass  # its owner went, and closed it so
+            async with self._opening:
+                if self._reader:
+                    with suppress(EvermqError):  # its owner went, and closed it so
+                        await self._reader.close()
 
     def _check(self) -> None:
         if self._closed:
