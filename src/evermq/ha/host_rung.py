@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Unsupported
 from evermq.ha.pump import Pump, PumpCounts
 from evermq.ha.together import close_all
@@ -109,6 +110,7 @@ class HostRung:
         self._opening = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self._ending = Ending()
 
     @property
     def traits(self) -> Traits:
@@ -167,9 +169,10 @@ class HostRung:
 
     async def close(self) -> None:
         """Stop the pump; what has not gone up waits in the slot."""
-        if self._closed:
-            return
         self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

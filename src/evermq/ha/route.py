@@ -10,6 +10,7 @@ from operator import and_
 
 from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Uncertain, Unsupported
 from evermq.ha.merged import Merged
 from evermq.ha.outcomes import Outcomes, place
@@ -71,6 +72,7 @@ class Route:
         self._unwatched: dict[Append, None] = {}  # of callers that were cancelled
         self._readers: list[Merged] = []
         self._closed = False
+        self._ending = Ending()
 
     @property
     def name(self) -> str:
@@ -123,14 +125,16 @@ class Route:
         return sum([sum(await together([self._backlog(key, group, lane) for key in keys])) for keys in rounds])
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            # Their outcome was Uncertain already; an engine that never answers must not hold up the others.
-            left = [*self._unwatched, *(append for appends in self._late.values() for append in appends)]
-            for append in left:
-                append.cancel()
-            await close_all(self._readers)
-            await close_all(self._children.values())
+        self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
+        # Their outcome was Uncertain already; an engine that never answers must not hold up the others.
+        left = [*self._unwatched, *(append for appends in self._late.values() for append in appends)]
+        for append in left:
+            append.cancel()
+        await close_all(self._readers)
+        await close_all(self._children.values())
 
     async def _offer(self, key: str, messages: Sequence[Message]) -> Sequence[Position]:
         late = self._late[key]

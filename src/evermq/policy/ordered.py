@@ -12,6 +12,7 @@ from typing import ClassVar
 from evermq.admission import admit
 from evermq.batch import Batch
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, Partial, Rejected, Unavailable, Uncertain, Unsupported
 from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import DELIVER_AT, Message
@@ -83,6 +84,7 @@ class Ordered:
         self._readers: list[OrderedReader] = []
         self._figures = Figures()
         self._closed = False
+        self._ending = Ending()
 
     @property
     def name(self) -> str:
@@ -166,9 +168,10 @@ class Ordered:
         return await self._queue.backlog(group, lane)
 
     async def close(self) -> None:
-        if self._closed:
-            return
         self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
         for reader in self.readers:
             await reader.close()
         if self._starting:

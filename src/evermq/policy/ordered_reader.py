@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from itertools import chain
 
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, Fenced, Unavailable, Uncertain
 from evermq.pause import pause_ms
 from evermq.policy.absence import Absence
@@ -74,7 +75,7 @@ class OrderedReader:
         self._gone = GoneWatch(self._gate.underway, part, rungs, group, clock)
         jobs = (self._tend, self._sweep.turn, self._search)
         self._tasks = [asyncio.create_task(self._always(job)) for job in jobs]
-        self._ending: asyncio.Task[None] | None = None
+        self._ending = Ending()
         self.closed = False
 
     @property
@@ -149,9 +150,7 @@ class OrderedReader:
 
     async def close(self) -> None:
         self.closed = True
-        if self._ending is None:  # a caller that gives up leaves it to go on, or nobody would close what is below
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)
+        await self._ending.reach(self._end)
 
     async def _end(self) -> None:
         tasks = [*self._tasks, *([self._poll] if self._poll else [])]

@@ -22,6 +22,7 @@ from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
 from evermq.adapters.remote.server import Server
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Unsupported
 from evermq.message import Message
 from evermq.port import AppendsBlocking, Delivery, Place, Queue, Reader, Start, TopicState
@@ -307,6 +308,7 @@ class SharedReader:
         self._reader: Reader | None = None
         self._generation = 0
         self._opening = asyncio.Lock()
+        self._ending = Ending()
         self._closed = False
 
     async def current(self) -> tuple[Reader, int]:
@@ -347,12 +349,14 @@ class SharedReader:
             await reader.release(mine, delay_ms=delay_ms)
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            async with self._opening:
-                if self._reader:
-                    with suppress(EvermqError):  # its owner went, and closed it so
-                        await self._reader.close()
+        self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
+        async with self._opening:
+            if self._reader:
+                with suppress(EvermqError):  # its owner went, and closed it so
+                    await self._reader.close()
 
     def _check(self) -> None:
         if self._closed:

@@ -1,0 +1,27 @@
+"""The end of something that others wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """An end that comes once, goes on though who asked for it gives up, and is waited for by who asks again.
+
+    Cut in its midst, as by a timeout around it, it would leave open what nobody closes any more: the messages of a
+    reader come to no other one then."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    async def reach(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin the end, if it has not begun, and wait for it. Raises what that raised, every time."""
+        if self._task is None:
+            self._task = asyncio.create_task(end())
+        await asyncio.shield(self._task)
