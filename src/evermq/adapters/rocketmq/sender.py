@@ -91,22 +91,29 @@ class Sender:
 
     def _start(self) -> None:
         while self._waiting and len(self._tasks) < self._requests_max:
-            self._tasks.add(task := asyncio.create_task(self._run()))
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(asyncio.create_task(self._run()))
             if len(self._tasks) >= len(self._waiting):
                 break
 
     async def _run(self) -> None:
-        """Send what waits, and what comes to wait meanwhile."""
-        while self._waiting:
-            taken = [self._waiting.popleft()]
-            size, count = taken[0].size, len(taken[0].messages)
+        """Send what waits, and what comes to wait meanwhile. It counts as one that runs until it has seen that nothing
+        waits, and no longer: what comes after that look would start nobody, and wait for ever."""
+        try:
             while self._waiting:
-                size, count = size + self._waiting[0].size, count + len(self._waiting[0].messages)
-                if size > _BYTES_MAX or count > _COUNT_MAX:
-                    break
-                taken.append(self._waiting.popleft())
-            await self._send(taken)
+                await self._send(self._take())
+        finally:
+            self._tasks.discard(asyncio.current_task())
+
+    def _take(self) -> list[_Piece]:
+        """What goes in the next request."""
+        taken = [self._waiting.popleft()]
+        size, count = taken[0].size, len(taken[0].messages)
+        while self._waiting:
+            size, count = size + self._waiting[0].size, count + len(self._waiting[0].messages)
+            if size > _BYTES_MAX or count > _COUNT_MAX:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
 
     async def _send(self, pieces: list[_Piece]) -> None:
         pieces = [piece for piece in pieces if not piece.done.done()]
