@@ -85,13 +85,20 @@ class Lane:
         found = self.window.take(count_max, self._clock.monotonic_ms())
         return [Delivery(item.message, position, (session, tag), item.attempt) for tag, item in found]
 
-    async def settle(self, tags: Iterable[int]) -> None:
-        upto, others = self.window.settle(tags)
-        if self._channel:
-            await self._channel.settle(upto, others)
+    async def settle(self, session: str, tags: Iterable[int]) -> None:
+        """Of what came in a session that is over nothing: it comes again."""
+        channel = self._channel
+        if channel and self._is_in(session):
+            upto, others = self.window.settle(tags)
+            await channel.settle(upto, others)
 
-    def release(self, tags: Iterable[int], due_ms: float) -> None:
-        self.window.release(tags, due_ms)
+    def release(self, session: str, tags: Iterable[int], due_ms: float) -> None:
+        """See `settle`."""
+        if self._is_in(session):
+            self.window.release(tags, due_ms)
+
+    def _is_in(self, session: str) -> bool:
+        return self.is_open and session == self.session
 
     async def give_away(self) -> None:
         """To the next in line, with all that is there."""

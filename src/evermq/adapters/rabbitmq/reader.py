@@ -68,8 +68,8 @@ class RabbitReader:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check()
-        for lane, tags in self._by_lane(deliveries):
-            await lane.settle(tags)
+        for lane, session, tags in self._by_lane(deliveries):
+            await lane.settle(session, tags)
         if self._readers.reading > 1:
             await self._share(max(self._peers, self._readers.reading))
 
@@ -77,8 +77,8 @@ class RabbitReader:
         self._check()
         now_ms = self._readers.clock.monotonic_ms()
         due_ms = now_ms + pause_ms(delay_ms)
-        for lane, tags in self._by_lane(deliveries):
-            lane.release(tags, due_ms)
+        for lane, session, tags in self._by_lane(deliveries):
+            lane.release(session, tags, due_ms)
         self._released_ms = now_ms
         self._news.set()
 
@@ -172,13 +172,13 @@ class RabbitReader:
                 if lane.is_active and lane.window.comes_again(self._readers.clock.monotonic_ms()):
                     await lane.give_away()
 
-    def _by_lane(self, deliveries: Sequence[Delivery]) -> list[tuple[Lane, list[int]]]:
-        """The tags by lane; what came before a lane was lost comes again, and is left out."""
+    def _by_lane(self, deliveries: Sequence[Delivery]) -> list[tuple[Lane, str, list[int]]]:
+        """The tags by lane and session. While the first lane is told, the second may begin another session."""
         tags: dict[str, list[int]] = {}
         for delivery in deliveries:
             session, tag = delivery.receipt
             tags.setdefault(session, []).append(tag)
-        return [(lane, tags[lane.session]) for lane in self._lanes if lane.is_open and lane.session in tags]
+        return [(lane, lane.session, tags[lane.session]) for lane in self._lanes if lane.session in tags]
 
     def _check(self) -> None:
         if self.closed:
