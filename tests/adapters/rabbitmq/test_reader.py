@@ -7,14 +7,19 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from pamqp import commands
 from pamqp.header import ContentHeader
 
+from evermq.adapters.rabbitmq.lane import Lane
+from evermq.adapters.rabbitmq.queue import RabbitQueue
 from evermq.adapters.rabbitmq.reader import RabbitReader
 from evermq.adapters.rabbitmq.readers import Readers
 from evermq.adapters.rabbitmq.topic import Topic
 from evermq.clock import SYSTEM
+from evermq.errors import Closed
 from evermq.port import Delivery
+from evermq.traits import Durable
 
 LIMIT_S = 10
 Sink = Callable[[int, ContentHeader, bytes, bool], None]
@@ -37,6 +42,9 @@ class Channel:
 
     async def consume(self, queue: str, prefetch: int) -> None:
         self.queue = queue
+        if queue in self.link.leaderless:
+            self.link.waits.set()
+            await asyncio.Event().wait()
 
     async def settle(self, upto: int, others: list[int]) -> None:
         self.link.writes.set()
@@ -44,16 +52,21 @@ class Channel:
         self.acked += [tag for tag in (upto, *others) if tag]
 
     async def close(self) -> None:
+        self.link.closes.set()
+        await self.link.may_close.wait()
         self.is_closed = True
 
 
 class Link:
-    """may_write: the server reads what it is sent."""
+    """may_write: the server reads what it is sent. may_close: it answers who closes a channel."""
 
     def __init__(self) -> None:
         self.channels: list[Channel] = []
-        self.writes, self.may_write = asyncio.Event(), asyncio.Event()
+        self.leaderless: set[str] = set()
+        self.waits, self.writes, self.closes = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.may_write, self.may_close = asyncio.Event(), asyncio.Event()
         self.may_write.set()
+        self.may_close.set()
 
     async def channel(self, kind: object, *, sink: Sink, ended: object) -> Channel:
         self.channels.append(Channel(self, sink))
@@ -68,6 +81,20 @@ class Link:
     def of(self, lane: int) -> Channel:
         """The last one of a lane."""
         return next(each for each in reversed(self.channels) if each.queue == f"orders:billing:{lane}")
+
+    @property
+    def consuming(self) -> list[str]:
+        """Queues of which the server still sends something."""
+        return [each.queue for each in self.channels if not each.is_closed]
+
+
+class Publisher:
+    """Appends nothing."""
+
+    is_closed = False
+
+    async def close(self) -> None:
+        self.is_closed = True
 
 
 class Control:
@@ -128,3 +155,79 @@ async def test_what_came_before_its_lane_was_lost_is_neither_settled_nor_release
     assert await bodies(reader) == []
     assert link.of(0).acked == []
     await reader.close()
+
+
+async def opening(reader: RabbitReader, link: Link) -> asyncio.Task[list[Delivery]]:
+    """A read that waits for a queue which has no leader."""
+    link.leaderless.add("orders:billing:1")
+    reading = asyncio.create_task(reader.read(count_max=1, wait_ms=1_000 * LIMIT_S))
+    await link.waits.wait()
+    return reading
+
+
+async def cut(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_close_that_is_cut_while_lanes_are_being_opened_goes_on_and_the_next_one_waits_for_it() -> None:
+    """Else the server would go on sending to channels of which nobody knows, until the place is closed."""
+    link = Link()
+    readers = readers_of(link)
+    reader = readers.open()
+    async with asyncio.timeout(LIMIT_S):
+        await cut(await opening(reader, link))
+        link.may_close.clear()
+        closing = asyncio.create_task(reader.close())
+        await link.closes.wait()
+        await cut(closing)
+        link.may_close.set()
+        await reader.close()
+    assert not link.consuming
+    assert not readers.reading
+
+
+async def test_queue_whose_close_is_cut_closes_the_other_readers_when_it_is_closed_again() -> None:
+    link = Link()
+    readers = readers_of(link)
+    place: Any = SimpleNamespace(readers=lambda *_: readers)
+    publisher: Any = Publisher()
+    queue = RabbitQueue(Topic("orders", 2, ("billing",)), place, publisher, Durable.DISK)
+    async with asyncio.timeout(LIMIT_S):
+        for _ in range(2):
+            await taken(await queue.reader("billing"))
+        link.may_close.clear()
+        closing = asyncio.create_task(queue.close())
+        await link.closes.wait()
+        await cut(closing)
+        link.may_close.set()
+        await queue.close()
+    assert not link.consuming
+    assert publisher.is_closed
+
+
+async def test_read_that_waits_for_a_lane_when_its_reader_is_closed_is_told() -> None:
+    link = Link()
+    reader = readers_of(link).open()
+    async with asyncio.timeout(LIMIT_S):
+        reading = await opening(reader, link)
+        await reader.close()
+        with pytest.raises(Closed):
+            await reading
+    assert not link.consuming
+
+
+async def test_lane_whose_giving_away_is_cut_is_given_away_all_the_same() -> None:
+    """A reader that is closed meanwhile cuts it: nobody else would ever get what was sent to that channel."""
+    link: Any = Link()
+    lane = Lane("orders", 0, "orders:billing:0", link, 100, SYSTEM)
+    async with asyncio.timeout(LIMIT_S):
+        await lane.open(lambda: None)
+        link.may_close.clear()
+        giving = asyncio.create_task(lane.give_away())
+        await link.closes.wait()
+        await cut(giving)
+        link.may_close.set()
+        await lane.close()
+    assert not link.consuming

@@ -36,6 +36,7 @@ class Lane:
         self._prefetch = prefetch
         self._clock = clock
         self._channel: Consuming | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._position = Position(str(number), None)
         self._away_until_ms = 0
         self._came = False
@@ -113,11 +114,16 @@ class Lane:
         await self._leave()
 
     async def _leave(self) -> None:
-        """Close the channel: the broker gives back what was out and makes the next reader active in one step."""
+        """Close the channel: the broker gives back what was out and makes the next reader active in one step. That goes
+        on where the caller is cancelled, and whoever comes next waits for it."""
         channel, self._channel = self._channel, None
         self.window = LaneWindow()
-        if channel is None or channel.is_closed:
-            return
+        if channel is not None and not channel.is_closed:
+            self._leaving = asyncio.create_task(self._end(channel))
+        if self._leaving:
+            await asyncio.wait([self._leaving])
+
+    async def _end(self, channel: Consuming) -> None:
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await channel.close()

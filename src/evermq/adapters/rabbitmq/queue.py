@@ -100,8 +100,7 @@ class RabbitQueue:
         return await self._place.backlog(self._topic, group, lanes)
 
     async def close(self) -> None:
-        if self._closed:
-            return
+        """Again it does what is left of a close that was cut."""
         self._closed = True
         for reader in self._readers:
             await reader.close()

@@ -34,6 +34,7 @@ class RabbitReader:
         self._news = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._turn = 0
         self._peers = 1
         self._released_ms: int | None = None
@@ -83,15 +84,19 @@ class RabbitReader:
         self._news.set()
 
     async def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._news.set()
-        if self._tending:
-            self._tending.cancel()
-            await asyncio.wait([self._tending])
-        if self._opening:
-            await asyncio.wait([self._opening])
+        """All calls wait for the end that the first one begins, and it goes on if they are cancelled."""
+        if self._ending is None:
+            self.closed = True
+            self._news.set()
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        """A lane that is being opened may wait for long: for a queue that has no leader."""
+        tasks = [task for task in (self._tending, self._opening) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._readers.leave(self, [*self._lanes, self._line])
 
     def _take(self, count_max: int) -> list[Delivery]:
@@ -108,17 +113,18 @@ class RabbitReader:
 
     async def _open(self) -> None:
         """Stand in line for every lane; in a task of its own, so that a read that is given up breaks nothing."""
+        self._check()
         if self._opening is None:
             missing = [lane for lane in (*self._lanes, self._line) if not lane.is_open and not lane.is_away]
             if not missing:
                 return
             self._opening = asyncio.create_task(self._open_all(missing))
         opening = self._opening
-        try:
-            await asyncio.shield(opening)
-        finally:
-            if opening.done():
-                self._opening = None
+        await asyncio.wait([opening])
+        if self._opening is opening:
+            self._opening = None
+        if not opening.cancelled():  # `close` does that; the read that waits is not cancelled by it
+            opening.result()
 
     async def _open_all(self, lanes: Sequence[Lane]) -> None:
         found = await asyncio.gather(*(lane.open(self._news.set) for lane in lanes), return_exceptions=True)
