@@ -231,3 +231,23 @@ async def test_lane_whose_giving_away_is_cut_is_given_away_all_the_same() -> Non
         link.may_close.set()
         await lane.close()
     assert not link.consuming
+
+
+async def test_lane_of_which_a_read_takes_something_is_not_given_away_in_that_moment() -> None:
+    """Somebody else would handle what the application has in its hands."""
+    link = Link()
+    readers = readers_of(link)
+    reader, other = readers.open(), readers.open()
+    await taken(reader)
+    lanes = [link.of(0), link.of(1)]
+    await taken(other)
+    for lane in lanes:
+        lane.deliver(b"a")
+    sharing = asyncio.create_task(reader.ack([]))  # chooses a lane to give away, since both are this reader's
+    found = await asyncio.create_task(taken(reader))
+    await sharing
+    await reader.ack(found)
+    assert found
+    assert sum(len(lane.acked) for lane in lanes) == len(found)
+    await reader.close()
+    await other.close()

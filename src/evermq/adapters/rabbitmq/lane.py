@@ -102,7 +102,9 @@ class Lane:
         return self.is_open and session == self.session
 
     async def give_away(self) -> None:
-        """To the next in line, with all that is there."""
+        """To the next in line, with all that is there; not if the application has something of it by now."""
+        if self.window.out_count:
+            return
         self._away_until_ms = self._clock.monotonic_ms() + _AWAY_MS
         await self._leave()
 
