@@ -136,3 +136,37 @@ async def test_commit_of_a_member_does_not_wait_long_for_a_coordinator_that_is_f
         await offsets.commit_as(Generation(7, "member-1"), "billing", "orders", {0: Committed(1, "")})
     client.may_connect.set()
     await offsets.close()
+
+
+async def test_commit_that_was_given_up_while_its_coordinator_was_looked_for_is_not_sent_behind_a_newer_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The group would go back, and with the next owner of its lanes handle again what it had handled."""
+    monkeypatch.setattr(module, "_COMMIT_MS", 10)
+
+    class OneIsFrozen(Client):
+        """The broker that is asked first for the coordinator answers when it may, others at once."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lookups = 0
+            self.requests: list[object] = []
+
+        async def coordinator_lookup(self, kind: object, group: str) -> int:
+            self.lookups += 1
+            return await super().coordinator_lookup(kind, group) if self.lookups == 1 else 1
+
+        async def send(self, node: int, request: object, *, group: object) -> Any:
+            self.requests.append(request)
+            return await super().send(node, request, group=group)
+
+    client: Any = OneIsFrozen()
+    offsets = Offsets(client)
+    with pytest.raises(Unavailable):
+        await offsets.commit_as(Generation(7, "member-1"), "billing", "orders", {0: Committed(1, "")})
+    monkeypatch.setattr(module, "_COMMIT_MS", 10_000)
+    assert not await offsets.commit_as(Generation(7, "member-1"), "billing", "orders", {0: Committed(2, "")})
+    client.may_connect.set()
+    await offsets.close()
+    built = [each.prepare({OffsetCommit.API_KEY: (2, 9)}).encode() for each in client.requests]
+    assert [(2).to_bytes(8) in each for each in built] == [True]

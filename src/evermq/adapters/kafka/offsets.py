@@ -131,11 +131,15 @@ class Offsets:
             await asyncio.wait(self._steps)
 
     async def _ask(self, group: str, ask: Callable[[], Any], codes: Callable[[Any], list[int]]) -> Any:
-        """The coordinator's answer; again for a while where there is none, or it moves."""
+        """The coordinator's answer; again for a while where there is none, or it moves.
+
+        Nothing is sent once the caller was cancelled: it may have sent something newer by then, and an older commit
+        would come last."""
         until_ms = SYSTEM.monotonic_ms() + _ANSWER_MS
         while True:
             try:
-                answer = await self._step(self._send(group, ask))
+                node = await self._step(self._coordinator(group))
+                answer = await self._step(self._send(node, ask))
                 code = next((code for code in codes(answer) if code), 0)
                 if not code:
                     return answer
@@ -156,9 +160,8 @@ class Offsets:
         task.add_done_callback(self._steps.discard)
         return await asyncio.shield(task)
 
-    async def _send(self, group: str, ask: Callable[[], Any]) -> Any:
+    async def _send(self, node: int, ask: Callable[[], Any]) -> Any:
         self._check()
-        node = await self._coordinator(group)
         return await self._client.send(node, ask(), group=ConnectionGroup.COORDINATION)
 
     async def _look(self) -> None:
@@ -170,6 +173,7 @@ class Offsets:
             raise Closed("this place was closed: open another one")
 
     async def _coordinator(self, group: str) -> int:
+        self._check()
         node = self._coordinators.get(group)
         if node is None:
             node = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
