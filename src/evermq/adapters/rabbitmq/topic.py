@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class Control:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._channel: Channel | None = None
+        self._opening = asyncio.Lock()
 
     async def make(self, topic: Topic) -> None:
         """Exchange, queues and bindings; what exists is kept. Raises Misconfigured for one that is of another kind."""
@@ -113,9 +115,15 @@ class Control:
 
     async def _ask(self, frame: Frame, doing: str) -> Any:
         """Raises Unavailable for what may be asked again: all of this may."""
-        if self._channel is None or self._channel.is_closed:
-            self._channel = await self._link.channel(Channel, publisher_confirms=False)
+        channel = await self._open()
         try:
-            return await self._link.ask(self._channel.rpc(frame), doing)
+            return await self._link.ask(channel.rpc(frame), doing)
         except Uncertain as error:
             raise Unavailable(str(error)) from error
+
+    async def _open(self) -> Channel:
+        """The channel; one, however many ask."""
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                self._channel = await self._link.channel(Channel, publisher_confirms=False)
+            return self._channel
