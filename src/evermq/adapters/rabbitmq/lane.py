@@ -9,16 +9,15 @@ from pamqp.header import ContentHeader
 
 from evermq.adapters.rabbitmq.consuming import Consuming
 from evermq.adapters.rabbitmq.content import attempt_of, message_of
-from evermq.adapters.rabbitmq.link import Link
+from evermq.adapters.rabbitmq.link import Link, leave
 from evermq.adapters.rabbitmq.window import LaneWindow
 from evermq.clock import Clock
-from evermq.errors import EvermqError, Unavailable, Uncertain
+from evermq.errors import Unavailable, Uncertain
 from evermq.port import Delivery
 from evermq.position import Position
 
 __all__ = ["Lane"]
 
-_CLOSE_S = 2.0
 _AWAY_MS = 300  # what was given away is not asked for again before
 
 
@@ -121,13 +120,6 @@ class Lane:
         channel, self._channel = self._channel, None
         self.window = LaneWindow()
         if channel is not None and not channel.is_closed:
-            self._leaving = asyncio.create_task(self._end(channel))
+            self._leaving = leave(self._link, channel)
         if self._leaving:
             await asyncio.wait([self._leaving])
-
-    async def _end(self, channel: Consuming) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await channel.close()
-        except (TimeoutError, EvermqError):
-            self._link.drop(channel.connection)  # it would keep what it holds

@@ -21,12 +21,13 @@ from yarl import URL
 from evermq.adapters.rabbitmq.errors import failure, refused
 from evermq.errors import Closed, Denied, EvermqError, Unavailable
 
-__all__ = ["Link", "Login", "Opened"]
+__all__ = ["Link", "Login", "Opened", "leave"]
 
 T = TypeVar("T")
 Opened = TypeVar("Opened", bound=Channel)
 
 _CLOSE_S = 1.0
+_LEAVE_S = 2.0
 _REFUSED = 403  # reply code ACCESS-REFUSED
 # Every error reaches the caller as one of evermq's; what the driver logs besides goes where the program wants it.
 logging.getLogger("aiormq").addHandler(logging.NullHandler())
@@ -203,6 +204,21 @@ class Link:
         self.drop()
         if self._endings:
             await asyncio.wait(self._endings)
+
+
+def leave(link: Link, channel: Channel) -> asyncio.Task[None]:
+    """Close a channel, so that what it holds goes back; in a task of its own, for `asyncio.wait`, which goes on where
+    whoever waits is cancelled. The driver would leave the channel open then, or close it twice, for which the server
+    ends the connection."""
+    return asyncio.create_task(_leave(link, channel))
+
+
+async def _leave(link: Link, channel: Channel) -> None:
+    try:
+        async with asyncio.timeout(_LEAVE_S):
+            await channel.close()
+    except (TimeoutError, EvermqError):
+        link.drop(channel.connection)  # it would keep what it holds
 
 
 def _check_cancelled(error: Exception) -> None:

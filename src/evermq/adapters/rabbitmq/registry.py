@@ -18,7 +18,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp import commands
 
-from evermq.adapters.rabbitmq.link import Link
+from evermq.adapters.rabbitmq.link import Link, leave
 from evermq.adapters.rabbitmq.topic import Control, Topic
 from evermq.clock import SYSTEM
 from evermq.errors import Damaged, Unavailable, Uncertain
@@ -51,8 +51,10 @@ class Registry:
         if not await self._control.exists(self._queue):
             await self._control.make_queue(self._queue, None, "make the registry of topics")
             channel = await self._link.channel(Channel, publisher_confirms=True)
-            await self._write(channel, {})
-            await channel.close()
+            try:
+                await self._write(channel, {})
+            finally:
+                await asyncio.wait([leave(self._link, channel)])
         async with self._held() as (records, channel):
             before = _topics(records).get(name)
             kept = before.groups if before else ()
@@ -91,7 +93,7 @@ class Registry:
             if len(held) > 1 and channel.delivery_tag == before:
                 await self._write(channel, records)
         finally:
-            await channel.close()  # gives back what is still held
+            await asyncio.wait([leave(self._link, channel)])  # gives back what is still held
 
     async def _take(self, channel: Channel) -> list[DeliveredMessage]:
         """Every message that is there; waits for one that somebody else has."""
