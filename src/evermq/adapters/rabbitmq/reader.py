@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evermq.adapters.rabbitmq.lane import Lane
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError
 from evermq.pause import pause_ms
 from evermq.port import Delivery
@@ -34,7 +35,7 @@ class RabbitReader:
         self._news = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._ending = Ending()
         self._turn = 0
         self._peers = 1
         self._released_ms: int | None = None
@@ -84,12 +85,9 @@ class RabbitReader:
         self._news.set()
 
     async def close(self) -> None:
-        """All calls wait for the end that the first one begins, and it goes on if they are cancelled."""
-        if self._ending is None:
-            self.closed = True
-            self._news.set()
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)
+        self.closed = True
+        self._news.set()
+        await self._ending.reach(self._end)
 
     async def _end(self) -> None:
         """A lane that is being opened may wait for long: for a queue that has no leader."""
