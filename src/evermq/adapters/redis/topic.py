@@ -21,6 +21,7 @@ _FORGET = Script.load("forget", "k")
 _JOIN = Script.load("join", "sl")
 _MAKE = Script.load("make", "s")
 _RELANE = Script.load("relane", "k")
+_RETIRE = Script.load("retire", "k")
 _STATE = Script.load("state", "sld")
 _TOPIC = Script.load("topic", "k")
 _FORMAT = "1"
@@ -44,6 +45,7 @@ class Topic:
         self.lanes: list[Lane] = []
         self.old: list[Lane] = []
         self.listeners: set[Callable[[], None]] = set()
+        self._old = ""  # `old` as redis has it
         self._retire_ms = 0
         self._lock = asyncio.Lock()
 
@@ -118,10 +120,10 @@ class Topic:
         if now_ms < self._retire_ms:
             return
         self._retire_ms = now_ms + _RETIRE_MS
+        closed: list[Argument] = [self.id, self._old]
         gone = await self.wire.call(_CLOSE, self.old, [self.id])
-        if all(gone):
-            await self.wire.tell(self.name, "HSET", topic_key(self.name), "old", "")
-            self.old = []
+        if all(gone) and (found := await self.wire.on_key(_RETIRE, self.name, topic_key(self.name), closed)):
+            self._become(found)
 
     async def drop(self) -> None:
         """Remove it with everything in it."""
@@ -158,7 +160,7 @@ class Topic:
                 self.lanes = lanes_of(self.name, epoch, count)
             some = [lane for number, size in old for lane in lanes_of(self.name, int(number), int(size))]
             self.old = [known.get(lane.tag, lane) for lane in some]  # readers know by them what they hold
-            self.id, self.epoch = said["id"], epoch
+            self.id, self.epoch, self._old = said["id"], epoch, said["old"]
             self.groups = [group for group in said["groups"].split(",") if group]
         except (KeyError, ValueError) as error:
             raise Damaged(f"topic {self.name}: what redis has of it cannot be understood: {said}") from error

@@ -1,0 +1,98 @@
+"""What others do to a topic of a real Redis between two requests of a reader."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from evermq.adapters.open import open_place
+from evermq.adapters.redis.place import RedisPlace
+from evermq.adapters.redis.wire import Request, Wire
+from evermq.drills.engines.redis import Redis
+from evermq.errors import NoSuchTopic, Unavailable
+from evermq.message import MessageFactory
+from evermq.port import Reader
+
+Deed = Callable[[], Awaitable[None]]
+After = Callable[[str, Deed], None]
+Placed = Callable[[], Awaitable[RedisPlace]]
+message = MessageFactory()
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> After:
+    """Does something once, when the next script of this name was answered and before whoever asked goes on."""
+    deeds: dict[str, Deed] = {}
+    calls = Wire.calls
+
+    async def called(wire: Wire, *requests: Request) -> list[list[Any]]:
+        found = await calls(wire, *requests)
+        if deed := deeds.pop(requests[-1].script.name, None):
+            await deed()
+        return found
+
+    monkeypatch.setattr(Wire, "calls", called)
+    return deeds.__setitem__
+
+
+@pytest.fixture
+async def placed(redis_server: Redis) -> AsyncIterator[Placed]:
+    """Opens the place anew, as another process has it."""
+    async with AsyncExitStack() as stack:
+
+        async def opened() -> RedisPlace:
+            place = await open_place(redis_server.url())
+            assert isinstance(place, RedisPlace)
+            stack.push_async_callback(place.close)
+            return place
+
+        yield opened
+
+
+async def bodies(reader: Reader, count: int) -> list[bytes]:
+    """What is read and acknowledged."""
+    found: list[bytes] = []
+    while len(found) < count:
+        some = await reader.read(count_max=100, wait_ms=10_000)
+        assert some, f"{count} were due and {len(found)} came"
+        await reader.ack(some)
+        found += [each.message.body for each in some]
+    return found
+
+
+async def test_lanes_that_became_old_while_older_ones_were_forgotten_are_read(
+    placed: Placed, topic: str, after: After
+) -> None:
+    place, other = await placed(), await placed()
+    await place.create(topic, groups=["g"], lanes=2)
+    reader = await (await place.queue(topic)).reader("g")
+    await place.change_lanes(topic, 3)
+
+    async def relane() -> None:
+        queue = await other.queue(topic)
+        await queue.append([message(str(number), key=str(number)) for number in range(20)])
+        await other.change_lanes(topic, 4)
+
+    after("close", relane)
+    assert await reader.read(count_max=1, wait_ms=10_000)
+    await reader.close()
+    queue = await (await placed()).queue(topic)
+    assert len(set(await bodies(await queue.reader("g"), 20))) == 20
+    assert await queue.backlog("g") == 0
+
+
+async def test_topic_that_was_dropped_while_its_old_lanes_were_forgotten_stays_dropped(
+    placed: Placed, topic: str, after: After
+) -> None:
+    place, other = await placed(), await placed()
+    await place.create(topic, groups=["g"], lanes=2)
+    reader = await (await place.queue(topic)).reader("g")
+    await place.change_lanes(topic, 3)
+    after("close", lambda: other.drop(topic))
+    with pytest.raises(Unavailable, match="is gone"):
+        await reader.read(count_max=1, wait_ms=10_000)
+    with pytest.raises(NoSuchTopic):
+        await other.queue(topic)
