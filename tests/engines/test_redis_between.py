@@ -14,7 +14,7 @@ from evermq.adapters.redis.wire import Request, Wire
 from evermq.drills.engines.redis import Redis
 from evermq.errors import NoSuchTopic, Unavailable
 from evermq.message import MessageFactory
-from evermq.port import Reader
+from evermq.port import Reader, Start
 
 Deed = Callable[[], Awaitable[None]]
 After = Callable[[str, Deed], None]
@@ -96,3 +96,24 @@ async def test_topic_that_was_dropped_while_its_old_lanes_were_forgotten_stays_d
         await reader.read(count_max=1, wait_ms=10_000)
     with pytest.raises(NoSuchTopic):
         await other.queue(topic)
+
+
+async def test_lane_that_was_taken_away_is_not_handed_out_though_its_messages_are_here(
+    placed: Placed, topic: str
+) -> None:
+    place = await placed()
+    await place.create(topic, groups=["g"], lanes=1)
+    queue = await place.queue(topic)
+    await queue.append([message(text, key="a") for text in "abc"])
+    reader = await queue.reader("g")
+    leases = reader._leases
+    await leases.fill(3)  # as for a read that was given up
+    await place.reset(topic, "g", Start.OLDEST)
+    await leases._renew(list(leases._held))
+    other = await queue.reader("g")
+    held = await other.read(count_max=2, wait_ms=10_000)
+    assert [each.message.body for each in held] == [b"a", b"b"]
+    assert not await reader.read(count_max=3, wait_ms=0)
+    await reader.close()
+    await other.ack(held)
+    assert await bodies(other, 1) == [b"c"]

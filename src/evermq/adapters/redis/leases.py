@@ -364,10 +364,7 @@ class Leases:
         if not lanes:
             return
         replies = await self._topic.wire.call(_RENEW, lanes, [self._group, self._token, self._topic.options.lease_ms])
-        for lane, kept in zip(lanes, replies, strict=True):
-            if not kept:
-                del self._held[lane]
-                self._unsaved.discard(lane)
+        self._forget([lane for lane, kept in zip(lanes, replies, strict=True) if not kept])
 
 
 def _known(replies: Sequence[Any]) -> list[bytes]:
