@@ -117,3 +117,25 @@ async def test_lane_that_was_taken_away_is_not_handed_out_though_its_messages_ar
     await reader.close()
     await other.ack(held)
     assert await bodies(other, 1) == [b"c"]
+
+
+async def test_message_of_a_topic_that_was_dropped_settles_none_of_the_one_that_was_made_anew(
+    placed: Placed, topic: str
+) -> None:
+    place = await placed()
+    await place.create(topic, groups=["g"], lanes=1)
+    queue = await place.queue(topic)
+    await queue.append([message("old")])
+    reader = await queue.reader("g")
+    [old] = await reader.read(count_max=1, wait_ms=10_000)
+    await place.drop(topic)
+    await place.create(topic, groups=["g"], lanes=1)
+    queue = await place.queue(topic)
+    await queue.append([message("new")])
+    [new] = await reader.read(count_max=1, wait_ms=10_000)
+    assert (new.message.body, new.position) == (b"new", old.position)
+    await reader.release([old], delay_ms=60_000)
+    await reader.ack([old])
+    assert await queue.backlog("g") == 1
+    await reader.close()
+    assert await bodies(await queue.reader("g"), 1) == [b"new"]

@@ -38,7 +38,7 @@ def deliver(lane: Lane, window: LaneWindow, offsets: Sequence[int], messages: Se
     """Deliveries of messages at these offsets, with what attempt each is."""
     positions = list(map(Position, repeat(lane.name), offsets))
     attempts = map(window.attempt, offsets) if window.attempts else repeat(1)
-    return list(map(Delivery, messages, positions, positions, attempts))
+    return list(map(Delivery, messages, positions, repeat(lane), attempts))
 
 
 def wanted(window: LaneWindow, offsets: Iterable[int]) -> list[Mark]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from evermq.adapters.redis.handing import deliver, fresh, picked, wanted
 from evermq.adapters.redis.lane import Lane, readers_key
 from evermq.adapters.redis.rest import with_the_rest
-from evermq.adapters.redis.script import Packed, Script, pack
+from evermq.adapters.redis.script import Script, pack
+from evermq.adapters.redis.state import stands, state
 from evermq.adapters.redis.window import LaneWindow
 from evermq.adapters.redis.wire import Request
 from evermq.errors import Damaged, EvermqError, NoSuchTopic
@@ -49,6 +50,7 @@ class Leases:
         self._topic = topic
         self._group = group
         self._in_turn = in_turn
+        self._id = topic.id
         self._token = topic.clock.token()
         self._held: dict[Lane, LaneWindow] = {}
         self._unsaved: set[Lane] = set()
@@ -83,6 +85,8 @@ class Leases:
         """Get up to `count_max` deliveries of lanes that are leased or can be; perhaps none."""
         async with self._lock:
             self._count_max = count_max
+            if self._id != self._topic.id:
+                self._begin_anew()
             if self._ready:
                 return
             await self._save_late()
@@ -93,6 +97,13 @@ class Leases:
                 await self._take(count_max)
             if not self._ready and await self._look():
                 await self._take(count_max)
+
+    def _begin_anew(self) -> None:
+        """The topic was dropped and made again: nothing of the one before is of any use, and by a token of its own
+        nothing that is still under way can be taken for this one's."""
+        self._id, self._token = self._topic.id, self._topic.clock.token()
+        self._forget(list(self._held))
+        self._candidates.clear()
 
     async def _save_late(self) -> None:
         """Where an answer got lost it is not known whether the lanes are still ours."""
@@ -113,7 +124,7 @@ class Leases:
         """Which lanes have something."""
         topic = self._topic
         lanes, old = topic.every_lane, len(topic.old)
-        request = Request(_LOOK, lanes, pack(topic.id, self._group, self._token))
+        request = Request(_LOOK, lanes, pack(self._id, self._group, self._token))
         replies, _ = await asyncio.gather(topic.wire.each(request), self._ask())
         letters = _known(replies)
         self._looked_ms = topic.clock.monotonic_ms()
@@ -190,8 +201,8 @@ class Leases:
         topic, group = self._topic, self._group
         room = len(topic.every_lane) - len(busy)
         limits = (topic.options.lease_ms, count_max, _BYTES_MAX, room, len(busy), _WINDOW_MS)
-        each = [pack(_stands(busy.get(lane))) for lane in lanes]
-        return Request(_TAKE, lanes, pack(topic.id, group, self._token, *limits), each, readers_key(topic.name, group))
+        each = [pack(stands(busy.get(lane))) for lane in lanes]
+        return Request(_TAKE, lanes, pack(self._id, group, self._token, *limits), each, readers_key(topic.name, group))
 
     async def _taken(
         self, lanes: list[Lane], busy: Mapping[Lane, LaneWindow], replies: Sequence[Any], count_max: int
@@ -199,7 +210,7 @@ class Leases:
         """Hand out what came. busy: the lanes that were leased before."""
         left = count_max
         try:
-            replies = await with_the_rest(self._topic.wire, self._topic.id, lanes, replies)
+            replies = await with_the_rest(self._topic.wire, self._id, lanes, replies)
         except EvermqError:
             self._unsaved.update(busy)  # as if the answer had been lost
             raise
@@ -210,8 +221,8 @@ class Leases:
                 if left <= 0:
                     self._candidates.appendleft(lane)
                 continue
-            stands, blob, handed, crashed, end, _, *entries = reply
-            window = busy.get(lane) or LaneWindow.load(stands, blob, handed, crashed=bool(crashed))
+            at, blob, handed, crashed, end, _, *entries = reply
+            window = busy.get(lane) or LaneWindow.load(at, blob, handed, crashed=bool(crashed))
             self._held[lane] = window
             begin = window.next
             if entries:
@@ -264,14 +275,14 @@ class Leases:
                 if lane in self._held:
                     self._held[lane].put_back(offsets)
             raise
-        self._add([delivery for delivery in found if delivery.position.lane in {lane.name for lane in self._held}])
+        self._add([delivery for delivery in found if delivery.receipt in self._held])
 
-    async def change(self, by_lane: Mapping[str, Sequence[int]], change: Change) -> None:
+    async def change(self, by_lane: Mapping[Lane, Sequence[int]], change: Change) -> None:
         """Apply to the lanes that are still leased, and save them; if that leaves nothing to do, take more with it."""
         async with self._lock:
-            changed = [lane for lane in self._held if lane.name in by_lane]
+            changed = [lane for lane in self._held if lane in by_lane]
             for lane in changed:
-                change(self._held[lane], by_lane[lane.name])
+                change(self._held[lane], by_lane[lane])
             self._unsaved.update(changed)
             if self._is_idle() and (lanes := self._choose()):
                 saving = [lane for lane in self._unsaved if lane in self._held]
@@ -318,7 +329,7 @@ class Leases:
 
     def _saving(self, lanes: list[Lane]) -> Request:
         shared = pack(self._group, self._token, self._topic.options.lease_ms)
-        return Request(_SAVE, lanes, shared, [_state(self._held[lane]) for lane in lanes])
+        return Request(_SAVE, lanes, shared, [state(self._held[lane]) for lane in lanes])
 
     def _saved(self, lanes: list[Lane], replies: Sequence[int]) -> bool:
         self._unsaved.difference_update(lanes)
@@ -327,19 +338,17 @@ class Leases:
         return bool(gone)
 
     def _forget(self, lanes: Iterable[Lane]) -> None:
-        names = set()
+        lost = False
         for lane in lanes:
             self._unsaved.discard(lane)
-            if self._held.pop(lane).out:
-                names.add(lane.name)
-        if names:
-            self._ready = [delivery for delivery in self._ready if delivery.position.lane not in names]
+            lost |= bool(self._held.pop(lane).out)
+        if lost:
+            self._ready = [delivery for delivery in self._ready if delivery.receipt in self._held]
 
     def _unhand(self) -> None:
         """What nobody was handed goes back without counting as an attempt."""
-        names = {lane.name: window for lane, window in self._held.items()}
         for delivery in self._ready:
-            names[delivery.position.lane].put_back([delivery.position.offset or 0])
+            self._held[delivery.receipt].put_back([delivery.position.offset or 0])
         self._unsaved.update(self._held)
         self._ready.clear()
 
@@ -373,21 +382,3 @@ def _known(replies: Sequence[Any]) -> list[bytes]:
     if errors and len(errors) == len(replies):
         raise errors[0]
     return [b"o" if isinstance(reply, EvermqError) else reply for reply in replies] if errors else list(replies)
-
-
-def _stands(window: LaneWindow | None) -> str:
-    return f"{window.next},{window.entry},{window.base}" if window else ""
-
-
-def _state(window: LaneWindow) -> Packed:
-    """What lua/save.lua writes of a lane."""
-    again_ms, low = window.again_ms, window.low()
-    return pack(
-        "keep" if window.out else "free",
-        _stands(window),
-        window.handed if window.handed > window.next else "",
-        window.blob(),
-        "" if again_ms is None else again_ms,
-        window.open_count or "",
-        f"{low[0]},{low[1]}",
-    )

@@ -10,9 +10,9 @@ from evermq.adapters.redis.leases import Leases
 from evermq.errors import Closed
 from evermq.pause import pause_ms
 from evermq.port import Delivery
-from evermq.position import Position
 
 if TYPE_CHECKING:
+    from evermq.adapters.redis.lane import Lane
     from evermq.adapters.redis.topic import Topic
     from evermq.adapters.redis.window import LaneWindow
 
@@ -23,7 +23,7 @@ _POLL_MS_MAX = 50.0
 
 
 class RedisReader:
-    """See `Reader`. A receipt is the bare position.
+    """See `Reader`. A receipt is the lane: one of a topic that was dropped is no lane of the topic that was made anew.
 
     What came for a read that was given up is kept for the next one.
     """
@@ -103,12 +103,11 @@ class RedisReader:
             pass
 
 
-def _by_lane(deliveries: Sequence[Delivery]) -> dict[str, list[int]]:
-    receipts: list[Position] = [delivery.receipt for delivery in deliveries]
-    lanes = {receipt.lane for receipt in receipts}
+def _by_lane(deliveries: Sequence[Delivery]) -> dict[Lane, list[int]]:
+    lanes: set[Lane] = {delivery.receipt for delivery in deliveries}
     if len(lanes) == 1:
-        return {lanes.pop(): [receipt.offset or 0 for receipt in receipts]}
-    by_lane: dict[str, list[int]] = {lane: [] for lane in lanes}
-    for receipt in receipts:
-        by_lane[receipt.lane].append(receipt.offset or 0)
+        return {lanes.pop(): [delivery.position.offset or 0 for delivery in deliveries]}
+    by_lane: dict[Lane, list[int]] = {lane: [] for lane in lanes}
+    for delivery in deliveries:
+        by_lane[delivery.receipt].append(delivery.position.offset or 0)
     return by_lane

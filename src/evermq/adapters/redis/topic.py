@@ -156,10 +156,10 @@ class Topic:
             epoch, count = int(said["epoch"]), int(said["lanes"])
             old = [each.split(":") for each in said["old"].split(",") if each]
             known = {lane.tag: lane for lane in self.every_lane} if self.id == said["id"] else {}
-            if (self.id, self.epoch) != (said["id"], epoch):
-                self.lanes = lanes_of(self.name, epoch, count)
             some = [lane for number, size in old for lane in lanes_of(self.name, int(number), int(size))]
             self.old = [known.get(lane.tag, lane) for lane in some]  # readers know by them what they hold
+            if (self.id, self.epoch) != (said["id"], epoch):
+                self.lanes = [known.get(lane.tag, lane) for lane in lanes_of(self.name, epoch, count)]
             self.id, self.epoch, self._old = said["id"], epoch, said["old"]
             self.groups = [group for group in said["groups"].split(",") if group]
         except (KeyError, ValueError) as error:
