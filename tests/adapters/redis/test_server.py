@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pytest
 
 from evermq.adapters.redis.script import command
 from evermq.adapters.redis.server import Server
-from evermq.errors import Uncertain
+from evermq.errors import Closed, EvermqError, Unavailable, Uncertain
 
 
 class Silent:
@@ -39,6 +43,41 @@ async def test_server_is_closed_with_requests_under_way_and_they_end_as_uncertai
     await server.close()
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(each) for each in found} == {Uncertain}
+
+
+@pytest.mark.parametrize(("end", "error"), [(Server.close, Closed), (Server.depose, Unavailable)])
+async def test_requests_that_waited_for_a_connection_were_never_sent(
+    end: Callable[[Server], Awaitable[None]], error: type[EvermqError]
+) -> None:
+    server = Server("there:6379", Silent, timeout_ms=60_000)  # type: ignore[arg-type]
+    asked = [asyncio.create_task(server.ask(command("PING"))) for _ in range(40)]
+    while len(server._busy) < 32:
+        await asyncio.sleep(0)
+    await end(server)
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert Counter(type(each) for each in found) == {Uncertain: 32, error: 8}
+
+
+class Slow(Silent):
+    """One that takes its time to be made."""
+
+    def __init__(self, may: asyncio.Event) -> None:
+        super().__init__()
+        self._may = may
+
+    async def connect(self) -> None:
+        await self._may.wait()
+
+
+async def test_connection_that_is_made_while_its_server_is_closed_carries_nothing() -> None:
+    may = asyncio.Event()
+    server = Server("there:6379", lambda: Slow(may), timeout_ms=60_000)  # type: ignore[arg-type,return-value]
+    asked = asyncio.create_task(server.ask(command("PING")))
+    await asyncio.sleep(0)
+    await server.close()
+    may.set()
+    with pytest.raises(Closed):
+        await asked
 
 
 class Echo(Silent):

@@ -18,7 +18,7 @@ class Server:
         self.where = f"{address[0]}:{address[1]}"
         self._port, self._answers = address[1], answers
         self.asked = 0
-        self.is_closed = self.is_retired = False
+        self.is_closed = self.is_retired = self.is_deposed = False
 
     async def tell(self, *values: object) -> Any:
         self.asked += 1
@@ -29,6 +29,9 @@ class Server:
 
     async def retire(self) -> None:
         self.is_retired = True
+
+    async def depose(self) -> None:
+        self.is_deposed = True
 
     async def close(self) -> None:
         self.is_closed = True
@@ -54,6 +57,21 @@ async def test_server_that_is_no_master_is_closed_each_time_that_it_is_named(rol
     assert not found.is_closed
     await topology.close()
     assert found.is_closed
+
+
+async def test_master_whose_place_another_one_took_is_deposed_and_not_closed() -> None:
+    answers: dict[int, Any] = {1: [b"here", b"2"], 2: [b"master"], 3: [b"master"]}
+
+    def open_(address: Address) -> Any:
+        return Server(address, answers)
+
+    topology = Sentinels([("here", 1)], "main", open_, open_)
+    first: Any = await topology.server("")
+    answers[1] = [b"here", b"3"]
+    await topology.doubt()
+    second: Any = await topology.server("")
+    assert (first.where, first.is_deposed, first.is_closed) == ("here:2", True, False)
+    assert (second.where, second.is_deposed) == ("here:3", False)
 
 
 def slots(*ports: int) -> list[Any]:

@@ -38,7 +38,7 @@ class Server:
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._limit = asyncio.Semaphore(_CONNECTIONS_MAX)
-        self._retired = self._closed = False
+        self._retired = self._closed = self._deposed = False
 
     async def ask(self, request: list[bytes], replies: int = 1, *, more_ms: int = 0) -> list[Any]:
         """Send, and return so many replies, errors of the server among them as what they are.
@@ -47,10 +47,12 @@ class Server:
         Uncertain if it is not known what became of it.
         """
         async with self._limit:
+            self._check()
             connection = await self._connect()
             self._busy.add(connection)
             done = False
             try:
+                self._check()  # it may have ended while the connection was made
                 async with asyncio.timeout(self._timeout_s + more_ms / 1000):
                     await connection.send_packed_command(request, check_health=False)
                     found = [await _reply(connection) for _ in range(replies)]
@@ -82,13 +84,25 @@ class Server:
             await _cut(connection)
 
     async def close(self) -> None:
-        """Drop every connection; requests under way end as Uncertain."""
+        """Drop every connection; requests under way end as Uncertain, those that wait for a connection as Closed."""
         self._retired = self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect()
         for connection in list(self._busy):  # each leaves it as its request ends
             await _cut(connection)
+
+    async def depose(self) -> None:
+        """Another master took its place: as `close`, and who waits for a connection finds the new one by trying again.
+        What this one still answered would be lost, since it becomes a replica of the other."""
+        self._deposed = True
+        await self.close()
+
+    def _check(self) -> None:
+        if self._deposed:
+            raise Unavailable(f"redis {self.where} is the master no more, and nothing was sent to it")
+        if self._closed:
+            raise Closed(f"the connection to redis {self.where} was closed: open it again")
 
     async def _lost(self, text: str) -> Uncertain:
         idle, self._idle = self._idle, []
@@ -97,8 +111,6 @@ class Server:
         return Uncertain(f"redis {self.where}: it is not known whether the request was carried out: {text}")
 
     async def _connect(self) -> Connection:
-        if self._closed:
-            raise Closed(f"the connection to redis {self.where} was closed: open it again")
         while self._idle:
             connection = self._idle.pop()
             if connection.is_connected and not await _has_ended(connection):

@@ -117,10 +117,9 @@ class Sentinels:
             if server is not known:
                 await server.close()
             raise
-        if self._master and self._master[1] is not server:
-            await self._master[1].close()
-        self._master = (address, server)
-        self._doubted = False
+        before, self._master, self._doubted = self._master, (address, server), False
+        if before and before[1] is not server:
+            await before[1].depose()
 
 
 class Cluster:
