@@ -301,9 +301,12 @@ class Leases:
         splits, settled = self._topic.wire.splits, not any(window.out for window in self._held.values())
         return bool(self._candidates) and bool(self._unsaved) and settled and not splits and not self._is_stale()
 
-    async def leave(self) -> None:
-        """Give back everything; what cannot be told to the server comes free when the lease ends."""
+    def stop(self) -> None:
+        """Renew nothing any more: whatever becomes of giving back, the leases end."""
         self._keeper.cancel()
+
+    async def leave(self) -> None:
+        """Once stopped, give back everything; what cannot be told to the server comes free when the lease ends."""
         await asyncio.wait([self._keeper])
         async with self._lock:
             self._unhand()

@@ -34,6 +34,7 @@ class RedisReader:
         self._leases = Leases(topic, group, in_turn=in_turn)
         self._news = asyncio.Event()
         self._filling: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._poll_ms = _POLL_MS
         self.closed = False
         topic.listeners.add(self._news.set)
@@ -78,11 +79,16 @@ class RedisReader:
         self._topic.wake()
 
     async def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._topic.listeners.discard(self._news.set)
-        self._news.set()
+        """As `Reader.close`; cut, it goes on by itself, and a later one waits for the same end."""
+        if self._ending is None:
+            self.closed = True
+            self._leases.stop()
+            self._topic.listeners.discard(self._news.set)
+            self._news.set()
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         if self._filling:
             await asyncio.gather(self._filling, return_exceptions=True)
         await self._leases.leave()

@@ -96,6 +96,7 @@ class Server:
         """Another master took its place: as `close`, and who waits for a connection finds the new one by trying again.
         What this one still answered would be lost, since it becomes a replica of the other."""
         self._deposed = True
+        await self.retire()
         await self.close()
 
     def _check(self) -> None:

@@ -1,0 +1,96 @@
+"""Readers of a real Redis whose close is cut, as by a timeout, while a request of theirs has no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from evermq.adapters.open import open_place
+from evermq.adapters.redis.wire import Request, Wire
+from evermq.drills.engines.redis import Redis
+from evermq.message import MessageFactory
+from evermq.port import Queue, Reader
+
+message = MessageFactory()
+
+
+class Kept:
+    """The answer to the first request for more of a lane is kept back until it `may` go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+        self._is_wanted = False
+        calls = Wire.calls
+
+        async def called(wire: Wire, *requests: Request) -> list[list[Any]]:
+            found = await calls(wire, *requests)
+            if self._is_wanted and requests[-1].script.name == "take":
+                self._is_wanted = False
+                self.asked.set()
+                await self.may.wait()
+            return found
+
+        monkeypatch.setattr(Wire, "calls", called)
+
+    async def read(self, reader: Reader) -> None:
+        """Until it is kept, and is given up."""
+        self._is_wanted = True
+        reading = asyncio.create_task(reader.read(count_max=1, wait_ms=10_000))
+        await self.asked.wait()
+        await cut(reading)
+
+
+async def cut(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def cut_close(reader: Reader) -> None:
+    """Closed, and given up before that has come to its end."""
+    closing = asyncio.create_task(reader.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    await cut(closing)
+
+
+@pytest.fixture
+async def queue(redis_server: Redis, topic: str) -> AsyncIterator[Queue]:
+    place = await open_place(f"{redis_server.url()}?lease_ms=500")
+    await place.create(topic, groups=["g"], lanes=1)
+    queue = await place.queue(topic)
+    await queue.append([message(text, key="a") for text in "abc"])
+    yield queue
+    await place.close()
+
+
+async def test_leases_of_a_reader_whose_close_was_cut_end_by_themselves(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(monkeypatch)
+    reader = await queue.reader("g")
+    assert await reader.read(count_max=1, wait_ms=10_000)
+    await kept.read(reader)
+    await cut_close(reader)
+    found = await (await queue.reader("g")).read(count_max=10, wait_ms=10_000)
+    assert [each.message.body for each in found][:1] == [b"a"]
+    kept.may.set()
+
+
+async def test_close_that_was_cut_goes_on_and_a_later_one_waits_for_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(monkeypatch)
+    reader = await queue.reader("g")
+    assert await reader.read(count_max=1, wait_ms=10_000)
+    await kept.read(reader)
+    await cut_close(reader)
+    kept.may.set()
+    await reader.close()
+    assert not reader._leases._held  # type: ignore[attr-defined]
+    found = await (await queue.reader("g")).read(count_max=10, wait_ms=10_000)
+    assert [each.message.body for each in found][:2] == [b"a", b"b"]
