@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from evermq.adapters.redis.leases import Leases
+from evermq.ending import Ending
 from evermq.errors import Closed
 from evermq.pause import pause_ms
 from evermq.port import Delivery
@@ -34,7 +35,7 @@ class RedisReader:
         self._leases = Leases(topic, group, in_turn=in_turn)
         self._news = asyncio.Event()
         self._filling: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._ending = Ending()
         self._poll_ms = _POLL_MS
         self.closed = False
         topic.listeners.add(self._news.set)
@@ -79,14 +80,11 @@ class RedisReader:
         self._topic.wake()
 
     async def close(self) -> None:
-        """As `Reader.close`; cut, it goes on by itself, and a later one waits for the same end."""
-        if self._ending is None:
-            self.closed = True
-            self._leases.stop()
-            self._topic.listeners.discard(self._news.set)
-            self._news.set()
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)
+        self.closed = True
+        self._leases.stop()
+        self._topic.listeners.discard(self._news.set)
+        self._news.set()
+        await self._ending.reach(self._end)
 
     async def _end(self) -> None:
         if self._filling:
