@@ -139,3 +139,24 @@ async def test_message_of_a_topic_that_was_dropped_settles_none_of_the_one_that_
     assert await queue.backlog("g") == 1
     await reader.close()
     assert await bodies(await queue.reader("g"), 1) == [b"new"]
+
+
+async def test_lane_count_of_a_topic_that_was_made_anew_meanwhile_is_not_changed(
+    placed: Placed, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, other = await placed(), await placed()
+    await place.create(topic, groups=["g"], lanes=2)
+    on_key = Wire.on_key
+
+    async def anew(wire: Wire, *asked: Any) -> list[Any]:
+        monkeypatch.setattr(Wire, "on_key", on_key)
+        await other.drop(topic)
+        await other.create(topic, groups=["g"], lanes=2)
+        return await on_key(wire, *asked)
+
+    monkeypatch.setattr(Wire, "on_key", anew)
+    with pytest.raises(Unavailable, match="meanwhile"):
+        await place.change_lanes(topic, 3)
+    queue = await other.queue(topic)
+    await queue.append([message(str(number), key=str(number)) for number in range(20)])
+    assert len(await bodies(await queue.reader("g"), 20)) == 20

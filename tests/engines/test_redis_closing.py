@@ -1,4 +1,4 @@
-"""Readers of a real Redis whose close is cut, as by a timeout, while a request of theirs has no answer."""
+"""Readers and places of a real Redis whose close is cut, as by a timeout, while a request of theirs has no answer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from evermq.adapters.open import open_place
 from evermq.adapters.redis.wire import Request, Wire
 from evermq.drills.engines.redis import Redis
+from evermq.errors import Closed
 from evermq.message import MessageFactory
-from evermq.port import Queue, Reader
+from evermq.port import Place, Queue, Reader
 
 message = MessageFactory()
 
@@ -50,10 +51,11 @@ async def cut(task: asyncio.Task[Any]) -> None:
         await task
 
 
-async def cut_close(reader: Reader) -> None:
+async def cut_close(thing: Reader | Place) -> None:
     """Closed, and given up before that has come to its end."""
-    closing = asyncio.create_task(reader.close())
-    await asyncio.sleep(0)
+    closing = asyncio.create_task(thing.close())
+    for _ in range(5):
+        await asyncio.sleep(0)
     assert not closing.done()
     await cut(closing)
 
@@ -94,3 +96,22 @@ async def test_close_that_was_cut_goes_on_and_a_later_one_waits_for_it(
     assert not reader._leases._held  # type: ignore[attr-defined]
     found = await (await queue.reader("g")).read(count_max=10, wait_ms=10_000)
     assert [each.message.body for each in found][:2] == [b"a", b"b"]
+
+
+async def test_place_whose_close_was_cut_keeps_no_reader_of_another_queue_open(
+    redis_server: Redis, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(monkeypatch)
+    place = await open_place(redis_server.url())
+    await place.create(topic, groups=["g"], lanes=1)
+    queues = [await place.queue(topic) for _ in range(2)]
+    await queues[0].append([message("a")])
+    slow, other = [await queue.reader("g") for queue in queues]
+    await kept.read(slow)
+    await cut_close(place)
+    assert other.closed  # type: ignore[attr-defined]
+    kept.may.set()
+    await place.close()
+    assert not slow._leases._held  # type: ignore[attr-defined]
+    with pytest.raises(Closed):
+        await place._wire.tell("", "PING")  # type: ignore[attr-defined]

@@ -98,3 +98,36 @@ async def test_server_that_is_retired_still_answers_and_keeps_no_connection() ->
     assert kept._ended.is_set()  # type: ignore[attr-defined]
     assert await server.tell("PING") == b"PONG"
     assert not server._idle
+
+
+class Unsure(Echo):
+    """One that does not say whether it has ended."""
+
+    async def can_read(self) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+
+async def test_connection_of_a_request_that_is_given_up_before_it_is_sent_is_cut() -> None:
+    server = Server("there:6379", Unsure, timeout_ms=60_000)  # type: ignore[arg-type]
+    await server.tell("PING")
+    [kept] = server._idle
+    asked = asyncio.create_task(server.tell("PING"))
+    await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert kept._ended.is_set()  # type: ignore[attr-defined]
+
+
+async def test_server_whose_closing_was_cut_is_closed_by_the_next_one() -> None:
+    server = Server("there:6379", Echo, timeout_ms=60_000)  # type: ignore[arg-type]
+    kept: Any = [Echo() for _ in range(4)]
+    server._idle.extend(kept)
+    retiring = asyncio.create_task(server.retire())
+    await asyncio.sleep(0)
+    retiring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await retiring
+    await server.close()
+    assert [each._ended.is_set() for each in kept] == [True] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ class RedisPlace:
     async def change_lanes(self, topic: str, lanes: int) -> None:
         """Give a topic another number of lanes. What is in the old ones is read first, so order per key is kept.
 
-        Raises NoSuchTopic, Misconfigured.
+        Raises NoSuchTopic, Misconfigured; Unavailable where somebody else changed it meanwhile.
         """
         check_lanes(lanes)
         await (await self._find(topic)).relane(lanes)
@@ -102,11 +103,9 @@ class RedisPlace:
         return TopicState(len(found.lanes), groups, appended, await self._settings())
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for queue in self._queues:
-                await queue.close()
-            await self._wire.close()
+        self._closed = True  # a close that was cut is ended by the next one
+        await asyncio.gather(*(queue.close() for queue in self._queues))
+        await self._wire.close()
 
     async def _settings(self) -> dict[str, str]:
         """Of all servers that take writes. A topic has none of its own: what every group has settled goes."""

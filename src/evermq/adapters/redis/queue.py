@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -165,8 +166,7 @@ class RedisQueue:
 
     async def close(self) -> None:
         self._closed = True
-        for reader in self._readers:
-            await reader.close()
+        await asyncio.gather(*(reader.close() for reader in self._readers))
 
     def _check(self) -> None:
         if self._closed:

@@ -79,16 +79,14 @@ class Server:
     async def retire(self) -> None:
         """Keep no connection beyond its request: who still asks is answered, and hardly anybody will."""
         self._retired = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await _cut(connection)
+        while self._idle:
+            await _cut(self._idle.pop())
 
     async def close(self) -> None:
         """Drop every connection; requests under way end as Uncertain, those that wait for a connection as Closed."""
         self._retired = self._closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.disconnect()
+        while self._idle:
+            await self._idle.pop().disconnect()
         for connection in list(self._busy):  # each leaves it as its request ends
             await _cut(connection)
 
@@ -106,9 +104,8 @@ class Server:
             raise Closed(f"the connection to redis {self.where} was closed: open it again")
 
     async def _lost(self, text: str) -> Uncertain:
-        idle, self._idle = self._idle, []
-        for connection in idle:  # they lead to a server that is in trouble: let the next request find out anew
-            await _cut(connection)
+        while self._idle:  # they lead to a server that is in trouble: let the next request find out anew
+            await _cut(self._idle.pop())
         return Uncertain(f"redis {self.where}: it is not known whether the request was carried out: {text}")
 
     async def _connect(self) -> Connection:
@@ -165,3 +162,6 @@ async def _has_ended(connection: Connection) -> bool:
         return bool(await connection.can_read())
     except (RedisError, OSError):
         return True
+    except BaseException:
+        await _cut(connection)  # who asked has given up, and nobody else knows of it
+        raise

@@ -104,14 +104,18 @@ class Topic:
         self._become(await self.wire.on_key(_FORGET, self.name, topic_key(self.name), [self.id, group]))
 
     async def relane(self, lanes: int) -> None:
-        """Another number of lanes, as a new epoch; what is in the old ones is read first, or with it below order."""
+        """Another number of lanes, as a new epoch; what is in the old ones is read first, or with it below order.
+
+        Raises Unavailable where somebody else changed the topic meanwhile."""
         await self.load()
         if len(self.lanes) == lanes:
             return
-        before = self.lanes
-        await self.wire.on_key(_RELANE, self.name, topic_key(self.name), [self.id, self.epoch, lanes])
+        before, id_ = self.lanes, self.id
+        [done] = await self.wire.on_key(_RELANE, self.name, topic_key(self.name), [id_, self.epoch, lanes])
+        if not done:
+            raise Unavailable(f"topic {self.name} was changed, made anew or dropped meanwhile: look, and try again")
         await self.make(lanes, [])
-        await self.wire.call(_CLOSE, before, [self.id])
+        await self.wire.call(_CLOSE, before, [id_])
         self.wake()
 
     async def retire(self) -> None:
