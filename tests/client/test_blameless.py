@@ -119,7 +119,7 @@ class Setting:
 
     def take_over(self, other: Consumer) -> None:
         """All lanes are the other one's, and the first one has not heard of that."""
-        group, reader = self.progress._groups["g"], other._reader
+        group, reader = self.progress._groups["g"], other._reader.current
         assert isinstance(reader, OrderedReader)
         assert isinstance(reader._part, MemoryPart)
         group.owners = dict.fromkeys(group.owners, reader._part)

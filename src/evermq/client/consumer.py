@@ -16,11 +16,12 @@ from evermq.client.bounds import check_function, check_kind, check_queue, check_
 from evermq.client.dead_letters import DeadLetters
 from evermq.client.handling import Handler, Threads
 from evermq.client.pace import Pace
+from evermq.client.reopened import STOPPED, Reopened
 from evermq.client.reports import OnError, Reports
 from evermq.client.window import Window
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, EvermqError, Misconfigured, Rejected
-from evermq.port import Delivery, Queue, Reader, Start
+from evermq.port import Delivery, Queue, Start
 from evermq.ticket import is_cancelled
 
 __all__ = ["Consumer", "Handler", "Progress"]
@@ -84,7 +85,6 @@ class Consumer:
         if dead is not None:
             check_queue("append", dead=dead)
         check_whole(1, concurrency=concurrency, batch_count_max=batch_count_max, attempts_max=attempts_max)
-        self._queue = queue
         self._group = group
         self._handler = handler
         self._concurrency = concurrency
@@ -92,11 +92,10 @@ class Consumer:
         self._attempts_max = attempts_max
         self._backoff = backoff or Backoff()
         self._dead = None if dead is None else DeadLetters(dead, queue.name, group)
-        self._start = start
         self._threads = Threads(concurrency)
         self._reports = Reports(group, on_error, clock)
         self._clock = clock
-        self._reader: Reader | None = None
+        self._reader = Reopened(queue, group, start)
         self._window = Window(2 * batch_count_max, Pace(clock, concurrency, 2 * batch_count_max))
         self._done: list[Delivery] = []
         self._acks = asyncio.Event()
@@ -118,9 +117,10 @@ class Consumer:
         return handler
 
     async def start(self) -> None:
-        """Begin to read and handle, in tasks of their own. Raises Closed after a stop."""
+        """Begin to read and handle, in tasks of their own. Raises Closed after a stop, or where one comes meanwhile."""
         self._check()
-        await self._open()
+        await self._reader.open()
+        self._check()
         self._is_started = True
         if self._handler and not self._tasks:
             jobs = [self._fetch(), self._acknowledge(), *(self._work() for _ in range(self._concurrency))]
@@ -132,7 +132,12 @@ class Consumer:
         """Handle until this is cancelled, or another task calls `stop`; either way it ends as `stop` has it.
 
         Raises what a handler raised that is no Exception, which ends the consumer."""
-        await self.start()
+        self._check()
+        try:
+            await self.start()
+        except Closed:
+            if not self._stopping:
+                raise
         try:
             if self._tasks:
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -154,11 +159,11 @@ class Consumer:
 
     async def ack(self, *deliveries: Delivery) -> None:
         """Done with these; for iteration."""
-        await (await self._open()).ack(deliveries)
+        await self._reader.ack(deliveries)
 
     async def release(self, *deliveries: Delivery, delay_ms: int = 0) -> None:
         """Let these come again; for iteration."""
-        await (await self._open()).release(deliveries, delay_ms=delay_ms)
+        await self._reader.release(deliveries, delay_ms=delay_ms)
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
         self._check()
@@ -182,7 +187,7 @@ class Consumer:
 
     def _check(self) -> None:
         if self._stopping:
-            raise Closed("this consumer was stopped: make another one")
+            raise Closed(STOPPED)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """One of the tasks is over. Unless all were told to end, a handler has ended it, and so the consumer: with a
@@ -217,9 +222,8 @@ class Consumer:
             self._is_left = True
             self._threads.close()
             await self._flush_acks()
-            if self._reader:
-                with contextlib.suppress(EvermqError):
-                    await self._reader.close()
+            with contextlib.suppress(EvermqError):
+                await self._reader.close()
 
     async def _cancel_all(self) -> None:
         tasks = [*self._tasks, *self._pauses]
@@ -233,18 +237,11 @@ class Consumer:
         """Whether waiting helps no further: what is held waits for a further attempt, or nobody is left."""
         return len(self._pauses) >= self._window.count or all(task.done() for task in self._tasks)
 
-    async def _open(self) -> Reader:
-        if self._reader is None:
-            self._reader = await self._queue.reader(self._group, start=self._start)
-        return self._reader
-
     async def _read(self, count_max: int) -> list[Delivery]:
         """Some deliveries, or none after a while; a reader that fails is tried again, and opened again if closed."""
         try:
-            found = await (await self._open()).read(count_max=count_max, wait_ms=_POLL_MS)
+            found = await self._reader.read(count_max=count_max, wait_ms=_POLL_MS)
         except Exception as error:
-            if isinstance(error, Closed):
-                self._reader = None
             self._tell("a read failed", error)
             await self._clock.sleep(_PAUSE_MS)
             return []
