@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from evermq.clock import Clock
 from evermq.errors import Closed, Unavailable, Uncertain
 from evermq.ha.pace import Pace
+from evermq.ha.together import close_all
 from evermq.port import Delivery, Queue, Reader, Start
 from evermq.position import Position
 
@@ -20,9 +22,9 @@ _REFUSED_PAUSE_MS = 1_000
 
 @dataclass(slots=True, eq=False)
 class Leg:
-    """Its reader is opened when it can be, and again when it was lost. task, opening: what is under way. pace: is told
-    of what the first child gives, and holds back the others. refused: the last poll ended with an error. openings: how
-    often the reader was opened."""
+    """Its reader is opened when it can be, and again when it was lost. task, opening, giving_up: what is under way.
+    pace: is told of what the first child gives, and holds back the others. refused: the last poll ended with an error.
+    openings: how often the reader was opened; a receipt says which one it is of."""
 
     key: str
     queue: Queue
@@ -34,6 +36,7 @@ class Leg:
     reader: Reader | None = None
     task: asyncio.Task[list[Delivery]] | None = None
     opening: asyncio.Future[Reader] | None = None
+    giving_up: asyncio.Task[None] | None = None
     given: int = 0
     refused: bool = False
     openings: int = 0
@@ -58,7 +61,7 @@ class Leg:
                 reader = await self.open()
                 found = await self._read(reader, count_max)
             except Closed:
-                self.reader = None
+                await self._give_up()
                 await self.clock.sleep(_PAUSE_MS)
             except (Unavailable, Uncertain):
                 await self.clock.sleep(_PAUSE_MS)
@@ -93,8 +96,18 @@ class Leg:
         await asyncio.gather(*under_way, return_exceptions=True)
         if self.opening and not self.opening.cancelled() and not self.opening.exception():
             self.reader = self.opening.result()
+        if self.giving_up:
+            await asyncio.wait([self.giving_up])
         if self.reader:
             await self.reader.close()
+
+    async def _give_up(self) -> None:
+        """What the reader still holds goes back, to the next one as well. It is closed even if this is cancelled."""
+        if self.reader:
+            reader, self.reader = self.reader, None
+            self.giving_up = asyncio.create_task(_close(reader))
+        if self.giving_up:
+            await asyncio.wait([self.giving_up])
 
     def _wrap(self, found: list[Delivery]) -> list[Delivery]:
         """As the parent's: with the key of this child in front of the positions."""
@@ -106,5 +119,12 @@ class Leg:
             at = delivery.position
             if at.via is not inner:
                 inner, via = at.via, (self.key, *at.via)
-            put(Delivery(delivery.message, Position(at.lane, at.offset, via), (self, delivery), delivery.attempt))
+            receipt = (self, self.openings, delivery)
+            put(Delivery(delivery.message, Position(at.lane, at.offset, via), receipt, delivery.attempt))
         return wrapped
+
+
+async def _close(reader: Reader) -> None:
+    """What it fails with is passed over: it has said already that it is gone."""
+    with contextlib.suppress(Exception):
+        await close_all([reader])

@@ -160,19 +160,20 @@ class Merged:
     def take_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See `evermq.settling.Ahead`: a child that keeps order releases these as well."""
         self._collect()
-        keys = {(delivery.receipt[0].key, delivery.message.key) for delivery in deliveries if delivery.message.key}
+        keys = {(*delivery.receipt[:2], delivery.message.key) for delivery in deliveries if delivery.message.key}
         behind: list[Delivery] = []
         rest: list[Delivery] = []
         for waiting in self._surplus:
-            (behind if (waiting.receipt[0].key, waiting.message.key) in keys else rest).append(waiting)
+            (behind if (*waiting.receipt[:2], waiting.message.key) in keys else rest).append(waiting)
         self._surplus = rest
         return behind
 
     def _by_reader(self, deliveries: Sequence[Delivery]) -> list[tuple[Reader, list[Delivery]]]:
         parts: dict[Leg, list[Delivery]] = {leg: [] for leg in self._legs}
         for delivery in deliveries:
-            leg, inner = delivery.receipt
-            if leg in parts:  # what another reader holds is its own to settle
+            leg, opening, inner = delivery.receipt
+            # What another reader holds, or a child's earlier one held, is not settled here: its place may be another's.
+            if leg in parts and opening == leg.openings:
                 parts[leg].append(inner)
         return [(leg.reader, mine) for leg, mine in parts.items() if leg.reader and mine]
 
