@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from reprlib import repr as short
 from types import TracebackType
@@ -170,11 +171,17 @@ class Consumer:
         self._damage = ""
         self._batch_count_max = batch_count_max
         self._start = start
+        self._ahead: deque[Delivery] = deque()  # what a loop over this has not got to
         self._reader: Reader | None = None
         self._closed = False
 
     def read(self, *, wait_ms: int = _WAIT_MS) -> list[Delivery]:
-        """Some deliveries, or none after wait_ms. What is damaged is logged and passed over."""
+        """Some deliveries, or none after wait_ms; first what a loop that was left did not get to. What is damaged is
+        logged and passed over."""
+        if self._ahead:
+            found = list(self._ahead)
+            self._ahead.clear()
+            return found
         return self._read(self._batch_count_max, wait_ms)
 
     def ack(self, *deliveries: Delivery) -> None:
@@ -198,17 +205,20 @@ class Consumer:
         """Give back what is not acknowledged; again is harmless."""
         if not self._closed:
             self._closed = True
+            self._ahead.clear()
             if self._reader:
                 run(_call(self._reader.close))
 
     def __iter__(self) -> Iterator[Delivery]:
         pace, count = Pace(SYSTEM, 1, self._batch_count_max), 0
         while not self._closed:
-            found = self._read(max(1, pace.look(count)), _WAIT_MS)
+            if not self._ahead:
+                self._ahead.extend(self._read(max(1, pace.look(count)), _WAIT_MS))
             pace.go()
-            yield from found
+            while self._ahead:
+                count += 1
+                yield self._ahead.popleft()
             pace.rest()
-            count += len(found)
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from types import TracebackType
@@ -97,6 +98,7 @@ class Consumer:
         self._clock = clock
         self._reader = Reopened(queue, group, start)
         self._window = Window(2 * batch_count_max, Pace(clock, concurrency, 2 * batch_count_max))
+        self._ahead: deque[Delivery] = deque()  # what a loop over this has not got to
         self._done: list[Delivery] = []
         self._acks = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -169,12 +171,13 @@ class Consumer:
         self._check()
         pace, count = Pace(self._clock, 1, self._batch_count_max), 0
         while not self._stopping:
-            found = await self._read(max(1, pace.look(count)))
+            if not self._ahead:
+                self._ahead.extend(await self._read(max(1, pace.look(count))))
             pace.go()
-            for delivery in found:
-                yield delivery
+            while self._ahead and not self._stopping:
+                count += 1
+                yield self._ahead.popleft()
             pace.rest()
-            count += len(found)
 
     async def __aenter__(self) -> Self:
         await self.start()
