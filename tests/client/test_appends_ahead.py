@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from evermq.adapters.memory import MemoryQueue
 from evermq.client import Producer
+from evermq.client.appending import Beside
 from evermq.errors import Rejected, Unavailable
-from evermq.message import Message
+from evermq.message import Message, MessageFactory
 from evermq.position import Position
 
 
@@ -110,3 +113,58 @@ async def test_one_append_is_under_way_where_it_may_have_to_be_repeated_first() 
     queue = Ordering()
     await send_all(queue, 300, retry_ms_max=1_000)
     assert queue.most == 1
+
+
+class Apart:
+    """Refuses what has a bad one in it; what has a good one is answered once `last` is set."""
+
+    def __init__(self) -> None:
+        self.beside = Beside()
+        self.last = asyncio.Event()
+        self.make = MessageFactory()
+        self.stored: list[bytes] = []
+
+    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+        bodies = [message.body for message in messages]
+        if b"bad" in bodies:
+            raise Rejected("one of them is bad")
+        if b"good" in bodies:
+            await self.last.wait()
+        self.stored.extend(bodies)
+        return [Position("0", len(self.stored))] * len(messages)
+
+    def send(self, *bodies: bytes) -> asyncio.Task[Sequence[object]]:
+        messages = [self.make(body, key=b"k") for body in bodies]
+        return asyncio.create_task(self.beside.outcomes_of(self.append, messages))
+
+
+async def pass_turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_batch_that_comes_as_one_was_taken_apart_goes_in_behind_those_that_waited_for_that(turns: int) -> None:
+    """It comes so many turns of the loop after the last answer to that one."""
+    queue = Apart()
+    sent = [queue.send(b"bad", b"good")]
+    await pass_turns(5)
+    sent += [queue.send(b"%d" % number) for number in range(3)]
+    await pass_turns(5)
+    queue.last.set()
+    await pass_turns(turns)
+    sent.append(queue.send(b"3"))
+    await asyncio.gather(*sent)
+    assert queue.stored == [b"good", b"0", b"1", b"2", b"3"]
+
+
+async def test_batch_that_waited_is_taken_apart_before_the_next_one_begins() -> None:
+    queue = Apart()
+    batches = [[b"bad", b"good"], [b"bad", b"0"], [b"bad", b"1"], [b"2"]]
+    sent = [queue.send(*batch) for batch in batches]
+    await pass_turns(5)
+    sent[1].cancel()
+    queue.last.set()
+    results = await asyncio.gather(*sent, return_exceptions=True)
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert queue.stored == [b"good", b"1", b"2"]

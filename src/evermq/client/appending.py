@@ -58,14 +58,16 @@ class Beside:
 
     def __init__(self) -> None:
         self._begun = 0
+        self._door = asyncio.Lock()  # who waits here is let in before who comes later
         self._whole = asyncio.Event()
         self._whole.set()
 
     async def outcomes_of(self, append: Append, messages: Sequence[Message]) -> Sequence[Outcome]:
-        while not self._whole.is_set():
-            await self._whole.wait()
-        self._begun += 1
-        number = self._begun
+        async with self._door:
+            while not self._whole.is_set():
+                await self._whole.wait()
+            self._begun += 1
+            number = self._begun
         try:
             return await append(messages)
         except Partial as error:
