@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -303,9 +303,15 @@ class Consumer:
         self._pause(slot, self._backoff.wait_ms(attempts.failed, self._clock))
 
     def _pause(self, slot: Any, wait_ms: int) -> None:
+        async def again() -> None:
+            self._window.again(slot)
+
+        self._later(wait_ms, again)
+
+    def _later(self, wait_ms: int, act: Callable[[], Awaitable[None]]) -> None:
         async def wait() -> None:
             await self._clock.sleep(wait_ms)
-            self._window.again(slot)
+            await act()
 
         task = asyncio.create_task(wait())
         self._pauses.add(task)
@@ -339,11 +345,15 @@ class Consumer:
 
     async def _leave_to_others(self, slot: Any) -> None:
         """Another reader handles it. What waits here of its key must not be handled before it, and goes back as far as
-        it is still this reader's."""
+        it is still this reader's: until then none of it is handled here."""
         self._attempts.pop(slot, None)
-        error = await _error_of(self.release(*self._window.drop(slot)))
+        held = self._window.held(slot)
+        error = await _error_of(self.release(*held))
         if error:
             self._tell("messages could not be given back", error)
+            self._later(_PAUSE_MS, lambda: self._leave_to_others(slot))
+        else:
+            self._window.drop_first(slot, len(held))
 
     async def _acknowledge(self) -> None:
         while True:

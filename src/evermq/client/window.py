@@ -101,11 +101,16 @@ class Window:
         """The key's deliveries."""
         return list(self._keys[slot])
 
-    def drop(self, slot: _Slot) -> list[Delivery]:
-        """The key's deliveries, these, go back to the queue."""
-        dropped = list(self._keys.pop(slot))
-        self._leave(len(dropped))
-        return dropped
+    def drop(self, slot: _Slot) -> None:
+        """The key's deliveries go back to the queue."""
+        self._leave(len(self._keys.pop(slot)))
+
+    def drop_first(self, slot: _Slot, count: int) -> None:
+        """The key's first `count` deliveries went back to the queue; what was read meanwhile is ready."""
+        for _ in range(count - 1):
+            self._keys[slot].popleft()
+        self._leave(count - 1)
+        self.done(slot)
 
     def _leave(self, count: int) -> None:
         if self.count >= self._count_max:
