@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, Damaged, Unavailable, Uncertain
 from evermq.ha.leg import Leg
 from evermq.ha.pace import Pace
@@ -43,6 +44,7 @@ class Merged:
         self._damaged: list[Damaged] = []
         self._paused: frozenset[str] = frozenset()
         self._resumed = asyncio.Event()
+        self._ending = Ending()
         self.closed = False
 
     @classmethod
@@ -119,10 +121,9 @@ class Merged:
         return {leg.key: leg.openings for leg in self._legs}
 
     async def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._surplus.clear()
-            await close_all(self._legs)
+        self.closed = True
+        self._surplus.clear()
+        await self._ending.reach(lambda: close_all(self._legs))
 
     async def _wait_to_resume(self, wait_ms: int) -> None:
         self._resumed.clear()
