@@ -191,7 +191,7 @@ def merged_acknowledges_what_it_found(patch: Patch) -> None:
     async def poll(self: Leg, count_max: int) -> list[Delivery]:
         found = await real(self, count_max)
         if self.reader:
-            await self.reader.ack([delivery.receipt[1] for delivery in found])
+            await self.reader.ack([delivery.receipt[-1] for delivery in found])
         return found
 
     patch.setattr(Leg, "poll", poll)
