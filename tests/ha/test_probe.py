@@ -61,6 +61,18 @@ async def test_round_trip_is_timed_and_leaves_nothing_behind() -> None:
     assert await rung.place.topics() == []
 
 
+async def test_trip_that_is_cut_by_the_end_of_its_process_leaves_nothing_behind() -> None:
+    rung = Rung()
+    probe = Probe(rung.connect, TOPIC)
+    trip = asyncio.create_task(probe.trip())
+    while not await rung.place.topics():
+        await asyncio.sleep(0)
+    trip.cancel()
+    await asyncio.wait([trip])
+    await probe.close()
+    assert await rung.place.topics() == []
+
+
 async def test_time_that_the_first_read_takes_is_not_that_of_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that joins its group with the first read takes seconds for it, and the rung is as fast as ever."""
     rung, reads = Rung(), 0

@@ -64,6 +64,7 @@ class Probe:
         self._made_anew = 0
         self._made_ms: int | None = None
         self._hanging: set[asyncio.Future[Any]] = set()
+        self._cut: asyncio.Future[Any] | None = None  # a trip, by who asked for it
 
     async def trip(self) -> int:
         """Go there and back; returns how long it took, in milliseconds.
@@ -80,6 +81,7 @@ class Probe:
             await asyncio.wait([going], timeout=limit_ms / 1000)
         except asyncio.CancelledError:
             going.cancel()
+            self._cut = going
             raise
         if going.done():
             return going.result()
@@ -107,8 +109,9 @@ class Probe:
         except TimeoutError:
             await self._let_go(drop=self._lanes > 1)
             raise Unavailable(f"a probe of {self._topic} did not come back in time") from None
-        except BaseException:
-            await self._let_go(drop=self._lanes > 1)
+        except BaseException as error:
+            # Who cuts it ends, and nobody makes use of the topic again.
+            await self._let_go(drop=self._lanes > 1 or isinstance(error, asyncio.CancelledError))
             raise
 
     async def expire(self) -> None:
@@ -118,7 +121,9 @@ class Probe:
             await self.close()
 
     async def close(self) -> None:
-        """Take the topic away again, if it was made."""
+        """Take the topic away again, if it was made, also by a trip that was cut just now."""
+        if self._cut:
+            await asyncio.wait([self._cut], timeout=3 * _CLOSE_MS_MAX / 1000)
         with contextlib.suppress(Unavailable):
             await self._within(self._let_go(drop=True), 3 * _CLOSE_MS_MAX)
 
