@@ -18,7 +18,7 @@ QUICK = {
     "dwell_ms": 1_000,
     "returning_ms": 500,
 }
-SHORT = Plan(healthy_s=2, hold_s=5, return_s_max=150)
+SHORT = Plan(healthy_s=2, hold_s=8, return_s_max=150)  # a slow disk has to show the standby, too
 
 
 def ladder(directory: Path, primary: str = "", standby: str = "", *, switch: str = "", progress: str = "") -> Path:
