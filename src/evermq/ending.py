@@ -20,8 +20,17 @@ class Ending:
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
 
-    async def reach(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin the end, if it has not begun, and wait for it. Raises what that raised, every time."""
+    @property
+    def has_begun(self) -> bool:
+        """Whether somebody asked for it."""
+        return self._task is not None
+
+    def begin(self, end: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """The end, begun if it was not."""
         if self._task is None:
             self._task = asyncio.create_task(end())
-        await asyncio.shield(self._task)
+        return self._task
+
+    async def reach(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin the end, if it has not begun, and wait for it. Raises what that raised, every time."""
+        await asyncio.shield(self.begin(end))

@@ -80,8 +80,8 @@ class Probe:
         try:
             await asyncio.wait([going], timeout=limit_ms / 1000)
         except asyncio.CancelledError:
-            going.cancel()
             self._cut = going
+            going.cancel()
             raise
         if going.done():
             return going.result()
@@ -109,9 +109,9 @@ class Probe:
         except TimeoutError:
             await self._let_go(drop=self._lanes > 1)
             raise Unavailable(f"a probe of {self._topic} did not come back in time") from None
-        except BaseException as error:
+        except BaseException:
             # Who cuts it ends, and nobody makes use of the topic again.
-            await self._let_go(drop=self._lanes > 1 or isinstance(error, asyncio.CancelledError))
+            await self._let_go(drop=self._lanes > 1 or self._cut is not None)
             raise
 
     async def expire(self) -> None:

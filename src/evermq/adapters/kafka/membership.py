@@ -28,6 +28,7 @@ from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.thread import in_thread
 from evermq.adapters.kafka.topic import Topic
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable
 
 __all__ = ["Membership"]
@@ -82,7 +83,7 @@ class Membership:
         self._joined = asyncio.Event()
         self._failure: EvermqError | None = None
         self._said = "the driver says nothing of why"
-        self._ending: asyncio.Task[None] | None = None
+        self._ending = Ending()
         self._fetching: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -143,7 +144,7 @@ class Membership:
     @property
     def is_ending(self) -> bool:
         """Whether it serves no more readers."""
-        return self._ending is not None
+        return self._ending.has_begun
 
     async def leave(self) -> None:
         """A reader left; the last one takes the membership with it."""
@@ -152,9 +153,7 @@ class Membership:
 
     async def end(self) -> None:
         """Give everything back, commit, leave the group; again is harmless."""
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)
+        await self._ending.reach(self._end)
 
     async def _end(self) -> None:
         self._failure = self._failure or Closed(f"group {self.group.name} was left: open another reader")
@@ -218,8 +217,7 @@ class Membership:
         self._failure = self._failure or error
         self._joined.set()
         self.group.wake()
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end())
+        self._ending.begin(self._end)
 
     def _on_no_commits(self, task: asyncio.Task[None]) -> None:
         if not self.is_ending:
