@@ -1,5 +1,6 @@
 """How much one read brings, and what is too large for the socket."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,27 @@ async def test_all_lanes_together_are_bounded_too(tmp_path: Path, monkeypatch: p
     sizes, order = await sizes_of_reads(await queue.reader("billing"))
     assert len(order) == 100
     assert max(sizes) < 2 * MIB
+    await place.close()
+
+
+async def test_memory_of_a_reader_is_bounded_whatever_the_keys(tmp_path: Path) -> None:
+    """A batch of many keys is decoded once for all its lanes, and kept for those that come later."""
+    place = await LogPlace.open(tmp_path)
+    queue = await place.queue("orders")
+    for _ in range(30):
+        await queue.append([make(bytes(200 * KIB), key=str(n)) for n in range(24)])
+    reader = await queue.reader("billing")
+    done = 0
+    tracemalloc.start()
+    try:
+        while found := await reader.read(count_max=10, wait_ms=0):
+            done += len(found)
+            await reader.ack(found)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert done == 30 * 24
+    assert peak < 80 * MIB  # of 141 MiB
     await place.close()
 
 

@@ -18,7 +18,8 @@ __all__ = ["LaneScan", "Reading", "bytes_of"]
 
 _CHUNK_BYTES = 256 << 10
 _FRAMES_BYTES_MAX = 8 << 20
-_DECODED_COUNT_MAX = 65_536  # messages
+_DECODED_BYTES_MAX = 32 << 20
+_MESSAGE_BYTES = 200  # of memory for each message, its body and key left out
 _STORED = (Kind.MESSAGES, Kind.DELAYED, Kind.RECORDS)
 
 
@@ -31,8 +32,8 @@ class Reading:
         self._chunks: deque[tuple[int, list[Location]]] = deque()
         self._chunk_bytes = 0
         self._frame_bytes = 0
-        self._decoded: OrderedDict[tuple[int, int, int], list[Message]] = OrderedDict()
-        self._decoded_count = 0
+        self._decoded: OrderedDict[tuple[int, int, int], tuple[list[Message], int]] = OrderedDict()
+        self._decoded_bytes = 0
 
     def check(self) -> None:
         """Raise Unavailable where the log is closed to appends."""
@@ -75,17 +76,20 @@ class Reading:
         key = (frame.segment, frame.position, entry.part)
         found = self._decoded.get(key)
         if found is None:
-            found = self._decoded[key] = _decode(entry)
-            self._decoded_count += len(found)
-            while self._decoded_count > _DECODED_COUNT_MAX and len(self._decoded) > 1:
-                self._decoded_count -= len(self._decoded.popitem(last=False)[1])
-        return found
+            found = _decode(entry)
+            size = len(entry.payload) + _MESSAGE_BYTES * entry.rows
+            self._decoded[key] = found, size
+            self._decoded_bytes += size
+            while self._decoded_bytes > _DECODED_BYTES_MAX and len(self._decoded) > 1:
+                self._decoded_bytes -= self._decoded.popitem(last=False)[1][1]
+            return found
+        return found[0]
 
     def used_up(self, frame: Frame, entry: Entry) -> None:
         """Its messages will hardly be asked for again, unless other lanes have some of them."""
         if entry.rows == entry.message_count:
-            found = self._decoded.pop((frame.segment, frame.position, entry.part), ())
-            self._decoded_count -= len(found)
+            _, size = self._decoded.pop((frame.segment, frame.position, entry.part), ([], 0))
+            self._decoded_bytes -= size
 
     def _frame(self, segment: Segment, position: int) -> Frame | None:
         key = Location(segment.number, position)
