@@ -16,7 +16,6 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from io import BytesIO
 from itertools import accumulate, chain, pairwise, repeat
 from struct import Struct, pack
@@ -43,7 +42,7 @@ _NUL = "the id of a message contains NUL; take it out"
 Columns = tuple[Sequence[str], Sequence[bytes | None], Sequence[bytes], Sequence[Mapping[str, str]], Sequence[int]]
 Part = bytes | bytearray | memoryview
 
-_new_message = partial(tuple.__new__, Message)
+_new_tuple = tuple.__new__  # half the time of calling Message, and a sixth less than by a partial
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
@@ -127,7 +126,7 @@ def _decode(payload: memoryview, count: int) -> list[Message]:
     at = _HEAD.size
     created = _array("q", payload[at : at + 8 * count])
     at += 8 * count
-    lengths = _array("I", payload[at : at + 4 * count])
+    lengths = bytes(payload[at : at + 4 * count])
     at += 4 * count
     ids = str(payload[at : at + ids_bytes], "utf-8", "surrogateescape").split("\0")
     at += ids_bytes
@@ -144,14 +143,16 @@ def _decode(payload: memoryview, count: int) -> list[Message]:
     bodies = _cut(payload[at:], lengths)
     if not len(ids) == len(bodies) == len(created) == count:
         raise ValueError(f"columns of {len(ids)} ids, {len(bodies)} bodies, {len(created)} times")
-    return list(map(_new_message, zip(ids, keys, bodies, headers, created, strict=False)))
+    return list(map(_new_tuple, repeat(Message), zip(ids, keys, bodies, headers, created, strict=False)))
 
 
-def _cut(column: memoryview, lengths: array[int]) -> Sequence[bytes]:
-    """One after the other. Equal lengths in one call; else from bytes, which are cut twice as fast as a view."""
+def _cut(column: memoryview, encoded: bytes) -> Sequence[bytes]:
+    """One after the other, by their encoded lengths. Equal lengths in one call; else from bytes, which are cut twice
+    as fast as a view."""
+    lengths = _array("I", encoded)
     if not lengths:
         return ()
-    if lengths.count(lengths[0]) == len(lengths):
+    if encoded == encoded[: lengths.itemsize] * len(lengths):
         return struct.unpack_from(f"{lengths[0]}s" * len(lengths), column)
     if len(column) > _JOIN_BYTES_MAX * len(lengths):
         return [bytes(column[a:b]) for a, b in pairwise(accumulate(lengths, initial=0))]
@@ -197,7 +198,7 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
-def _array(typecode: str, column: memoryview) -> array[int]:
+def _array(typecode: str, column: memoryview | bytes) -> array[int]:
     values: array[int] = array(typecode)
     values.frombytes(column)
     if sys.byteorder == "big":

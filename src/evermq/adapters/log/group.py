@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
@@ -70,14 +70,14 @@ class Group:
             other.is_waiting and len(held) < share for other, held in self.readers.items() if other is not reader
         )
 
-    def candidates(self, end: Callable[[int], int]) -> list[int]:
+    def candidates(self, ends: Sequence[int]) -> list[int]:
         """The lanes that have something: what comes again, then the oldest first, so that readers
-        go through the log once and in its order. end(lane): the lane's next offset."""
+        go through the log once and in its order. ends: the next offset of each lane."""
         found = []
-        for cursor in self.cursors:
+        for cursor, end in zip(self.cursors, ends, strict=True):
             if cursor.returned or cursor.parks:
                 found.append((_FIRST, cursor.lane))
-            elif cursor.next < end(cursor.lane):
+            elif cursor.next < end:
                 found.append((self.scan(cursor.lane).place(cursor.next) or _FIRST, cursor.lane))
         return [lane for _, lane in sorted(found)]
 

@@ -75,6 +75,11 @@ class Index:
     def end(self, topic: int, lane: int) -> int:
         return self.ends.get((topic, lane), 0)
 
+    def ends_of(self, topic: int, lanes: int) -> list[int]:
+        """The next offset of each lane of a topic."""
+        get = self.ends.get
+        return [get((topic, lane), 0) for lane in range(lanes)]
+
     def reach(self, topic: int, lane: int, end: int) -> None:
         """The lane's offsets go on at `end` at the earliest."""
         found = self.lane(topic, lane)

@@ -113,10 +113,11 @@ class LogReader:
         with topic.lock:
             changes: list[Change] = []
             size = 0
-            for lane in group.candidates(topic.end):
+            ends = topic.ends()
+            for lane in group.candidates(ends):
                 if not group.may_read(self, lane):
                     continue
-                handed, more = group.take(self, lane, count_max - len(deliveries), topic.end(lane), now_ms)
+                handed, more = group.take(self, lane, count_max - len(deliveries), ends[lane], now_ms)
                 changes += more
                 deliveries += _deliver(topic.names[lane], handed)
                 by_lane[topic.names[lane]] = handed[1]

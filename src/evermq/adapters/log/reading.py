@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from evermq.adapters.log.columns import decode
 from evermq.adapters.log.frame import HEAD, Entry, Frame, Kind, messages_of, next_magic, parse
@@ -20,7 +21,20 @@ _CHUNK_BYTES = 256 << 10
 _FRAMES_BYTES_MAX = 8 << 20
 _DECODED_BYTES_MAX = 32 << 20
 _MESSAGE_BYTES = 200  # of memory for each message, its body and key left out
+_key, _body, _headers = itemgetter(1), itemgetter(2), itemgetter(3)
 _STORED = (Kind.MESSAGES, Kind.DELAYED, Kind.RECORDS)
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """The messages of one payload. `size`: bytes, about. `left`: how many were not taken yet."""
+
+    messages: list[Message]
+    size: int
+    left: int
+
+
+_NOTHING = _Decoded([], 0, 0)
 
 
 class Reading:
@@ -32,7 +46,7 @@ class Reading:
         self._chunks: deque[tuple[int, list[Location]]] = deque()
         self._chunk_bytes = 0
         self._frame_bytes = 0
-        self._decoded: OrderedDict[tuple[int, int, int], tuple[list[Message], int]] = OrderedDict()
+        self._decoded: OrderedDict[tuple[int, int, int], _Decoded] = OrderedDict()
         self._decoded_bytes = 0
 
     def check(self) -> None:
@@ -76,20 +90,21 @@ class Reading:
         key = (frame.segment, frame.position, entry.part)
         found = self._decoded.get(key)
         if found is None:
-            found = _decode(entry)
             size = len(entry.payload) + _MESSAGE_BYTES * entry.rows
-            self._decoded[key] = found, size
+            found = self._decoded[key] = _Decoded(_decode(entry), size, entry.rows)
             self._decoded_bytes += size
             while self._decoded_bytes > _DECODED_BYTES_MAX and len(self._decoded) > 1:
-                self._decoded_bytes -= self._decoded.popitem(last=False)[1][1]
-            return found
-        return found[0]
+                self._decoded_bytes -= self._decoded.popitem(last=False)[1].size
+        return found.messages
 
     def used_up(self, frame: Frame, entry: Entry) -> None:
-        """Its messages will hardly be asked for again, unless other lanes have some of them."""
-        if entry.rows == entry.message_count:
-            _, size = self._decoded.pop((frame.segment, frame.position, entry.part), ([], 0))
-            self._decoded_bytes -= size
+        """Its messages will hardly be asked for again, but those of other lanes that share its payload will."""
+        key = (frame.segment, frame.position, entry.part)
+        found = self._decoded.get(key)
+        if found:
+            found.left -= entry.message_count
+            if found.left <= 0:
+                self._decoded_bytes -= self._decoded.pop(key, _NOTHING).size
 
     def _frame(self, segment: Segment, position: int) -> Frame | None:
         key = Location(segment.number, position)
@@ -110,7 +125,7 @@ class Reading:
         frames = [first]
         view = memoryview(buffer)
         at = first.length
-        while isinstance(frame := parse(view, at, position + at, segment.number), Frame):
+        while at < len(view) and isinstance(frame := parse(view, at, position + at, segment.number), Frame):
             frames.append(frame)
             at += frame.length
         self._keep(len(buffer), frames)
@@ -190,8 +205,10 @@ class LaneScan:
             if frame is None:
                 break
             for entry in frame.entries:
+                if entry.lane != self.lane or entry.topic != self.topic or entry.kind not in _STORED:
+                    continue
                 end = entry.offset + entry.message_count
-                if entry.lane != self.lane or entry.topic != self.topic or end <= offset or entry.kind not in _STORED:
+                if end <= offset:
                     continue
                 is_enough = len(messages) >= count_max
                 if is_enough:
@@ -231,8 +248,11 @@ def bytes_of(message: Message) -> int:
 
 def _size_of(part: Sequence[Message], entry: Entry) -> int:
     """What messages of an entry take; those of several lanes may differ much."""
-    is_alone = entry.rows == entry.message_count
-    return len(entry.payload) * len(part) // entry.rows if is_alone else sum(map(bytes_of, part))
+    if entry.rows == entry.message_count:
+        return len(entry.payload) * len(part) // entry.rows
+    if any(map(_headers, part)):
+        return sum(map(bytes_of, part))
+    return sum(map(len, map(_body, part))) + sum(map(len, filter(None, map(_key, part))))
 
 
 def _extend(ranges: list[range], start: int, stop: int) -> None:

@@ -74,6 +74,10 @@ class Topic:
     def end(self, lane: int) -> int:
         return self.place.journal.end(self.number, lane)
 
+    def ends(self) -> list[int]:
+        """The next offset of each lane."""
+        return self.place.journal.state.index.ends_of(self.number, self.record_.lanes)
+
     def start(self, lane: int) -> int:
         return self.place.journal.start(self.number, lane)
 
