@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 from evermq.adapters.open import open_log
-from evermq.adapters.remote.shared import SharedQueue
+from evermq.adapters.remote.shared_queue import SharedQueue
 from evermq.errors import Misconfigured
 from evermq.message import MessageFactory
 

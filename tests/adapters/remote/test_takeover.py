@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from evermq.adapters.open import open_log
-from evermq.adapters.remote.shared import SharedPlace, SharedQueue
+from evermq.adapters.remote.shared import SharedPlace
+from evermq.adapters.remote.shared_queue import SharedQueue
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Queue, Reader
 

@@ -188,7 +188,8 @@ class Journal:
             state.index.note(pieces, position, segment)
 
     def _fail(self, error: OSError) -> Uncertain:
-        self.failure = f"a write error ({error.strerror or error})"
+        reason = error.strerror or error
+        self.failure = f"a write error ({reason}), after which log:// opens it by itself once the disk takes writes"
         return Uncertain(f"the write failed: {error}; the log is closed, open it again to learn what is stored")
 
     def _roll(self, *, is_moving: bool) -> Segment:

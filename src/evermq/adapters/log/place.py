@@ -31,6 +31,7 @@ from evermq.adapters.log.restore import restore
 from evermq.adapters.log.segment import Segment
 from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
+from evermq.adapters.log.trial import takes_writes
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Damaged, NoSuchTopic, Unavailable
 from evermq.port import GroupState, Start, TopicState
@@ -202,6 +203,8 @@ class LogPlace:
         """As `close`, from any thread."""
         if not self._failure:
             self._failure = "it was closed"
+            for topic in self.topics_by_number.values():
+                topic.wake_all()
             self._housekeeper.close()
             self.committer.close()
             try:
@@ -218,6 +221,15 @@ class LogPlace:
         """Raise Closed or Unavailable where this place no longer serves."""
         if self._failure:
             raise Closed(f"this log cannot be used any more, {self._failure}: open it again")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a write that failed closed it to appends. Reading and acknowledging go on."""
+        return bool(self.journal.failure) and not self._failure
+
+    def takes_writes(self) -> bool:
+        """Whether the disk does, by trying: then it can be closed and opened again. From any thread."""
+        return takes_writes(self.journal.disk)
 
     def disown(self, reason: str) -> None:
         """Serve nothing any more: this process is not, or no longer, the owner."""

@@ -196,6 +196,12 @@ class Topic:
         for offset, due_ms in enumerate(memoryview(piece.parts[0]).cast("q"), piece.offset):
             self.delays.add(due_ms, offset)
 
+    def wake_all(self) -> None:
+        """Whoever waits looks again; from any thread."""
+        with self.lock:
+            for reader in [each for readers in self.waiting.values() for each in readers]:
+                reader.wake()
+
     def listen(self, loop: asyncio.AbstractEventLoop, reader: Member) -> None:
         """Wake this reader when something is appended."""
         with self.lock:

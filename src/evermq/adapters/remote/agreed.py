@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from evermq.errors import Misconfigured
-from evermq.port import Start
+from evermq.port import Place, Start
 
-__all__ = ["HasDamages", "HasSettings", "Resets", "check_agreed"]
+__all__ = ["HasDamages", "HasSettings", "MayFail", "Resets", "check_agreed"]
 
 
 @runtime_checkable
@@ -32,6 +32,17 @@ class Resets(Protocol):
     """A place that can move a group."""
 
     async def reset(self, topic: str, group: str, start: Start) -> None: ...
+
+
+@runtime_checkable
+class MayFail(Place, Protocol):
+    """A place that a failed write closes to appends until it is opened anew."""
+
+    @property
+    def has_failed(self) -> bool: ...
+    def takes_writes(self) -> bool:
+        """Whether its disk does, by trying; from any thread, for as long as the disk takes."""
+        ...
 
 
 def check_agreed(where: str, asked: Mapping[str, str], kept: Mapping[str, str], pid: int) -> None:

@@ -2,35 +2,31 @@
 
 What an application holds goes on working over a change of owner: queues and readers are opened again at the new one.
 Appends under way when an owner dies are Uncertain, one that is closed answers them; what was handed out and not
-acknowledged comes again.
+acknowledged comes again. So it is where an owner opens the directory anew, after a write that failed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from msgspec.structs import replace
-
-from evermq.adapters.remote.agreed import Resets, check_agreed
+from evermq.adapters.remote.agreed import MayFail, Resets, check_agreed
 from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
+from evermq.adapters.remote.renewal import Renewal
 from evermq.adapters.remote.server import Server
+from evermq.adapters.remote.shared_queue import SharedQueue
 from evermq.clock import SYSTEM, Clock
-from evermq.ending import Ending
-from evermq.errors import Closed, EvermqError, Misconfigured, Unavailable, Unsupported
-from evermq.message import Message
-from evermq.port import AppendsBlocking, Delivery, Place, Queue, Reader, Start, TopicState
-from evermq.position import Position
-from evermq.settling import Bounded
-from evermq.traits import Traits
+from evermq.errors import Closed, EvermqError, Unavailable, Unsupported
+from evermq.port import Place, Queue, Start, TopicState
 
-__all__ = ["SharedPlace", "SharedQueue", "SharedReader"]
+__all__ = ["SharedPlace"]
 
 _log = logging.getLogger("evermq.log")
 T = TypeVar("T")
@@ -63,6 +59,8 @@ class SharedPlace:
         self._place: Place | None = None
         self._server: Server | None = None
         self._changing = asyncio.Lock()
+        self._renewal = Renewal(clock, self._renew)
+        self._queues: weakref.WeakSet[SharedQueue] = weakref.WeakSet()
         self._closed = False
         self.loop = asyncio.get_running_loop()
 
@@ -89,6 +87,10 @@ class SharedPlace:
     def is_served_by(self, place: Place) -> bool:
         """Whether it is this one that serves just now, as far as is known here."""
         return place is self._place and not self._closed and not _is_lost(place)
+
+    def has_left(self, place: Place) -> bool:
+        """Whether another one serves now, or is looked for: what this one refused may be asked of that."""
+        return place is not self._place and not self._closed
 
     async def current(self) -> Place:
         """The place as it is served now. Raises Unavailable where nobody serves it for silence_ms."""
@@ -144,7 +146,29 @@ class SharedPlace:
         except BaseException:
             await place.close()
             raise
+        if isinstance(place, MayFail):
+            self._renewal.watch(place)
         return place
+
+    async def _renew(self, failed: MayFail) -> None:
+        async with self._changing:
+            if self._closed or failed is not self._place:
+                return
+            self._place = None
+            _log.warning("%s is opened anew, after a write that failed: its disk takes writes again", self._path.parent)
+            await self._let_go(failed)
+            with suppress(EvermqError):  # whoever asks next tries again
+                self._place = await self._find()
+        for queue in list(self._queues):
+            with suppress(EvermqError):
+                await queue.current()  # who appends without asyncio cannot wait for that
+
+    async def _let_go(self, place: MayFail) -> None:
+        if self._server:
+            await self._server.close()
+            self._server = None
+        with suppress(EvermqError):  # what groups did was not flushed: the next owner reads what of it is there
+            await place.close()
 
     async def ask(self, question: Callable[[Place], Awaitable[T]]) -> T:
         """The answer of the present owner, or of the next one; for questions that may be asked twice."""
@@ -155,12 +179,17 @@ class SharedPlace:
             except ConnectionLost as error:
                 if error.silent:
                     raise
+            except Closed:
+                if not self.has_left(place):
+                    raise
 
     async def queue(self, topic: str) -> SharedQueue:
         async def opened(place: Place) -> SharedQueue:
             return SharedQueue(self, place, await self.queue_at(place, topic))
 
-        return await self.ask(opened)
+        queue = await self.ask(opened)
+        self._queues.add(queue)
+        return queue
 
     async def queue_at(self, place: Place, topic: str) -> Queue:
         """The queue of a topic there, which is made as it was asked for here if it is missing."""
@@ -193,6 +222,7 @@ class SharedPlace:
     async def close(self) -> None:
         self._closed = True
         async with self._changing:  # who looks for the next owner may have become it
+            self._renewal.end()
             if self._server:
                 await self._server.close()
                 self._server = None
@@ -207,161 +237,3 @@ class SharedPlace:
 
 def _is_lost(place: Place) -> bool:
     return isinstance(place, RemotePlace) and place.is_lost
-
-
-class SharedQueue:
-    """See `Queue`; also `AppendsBlocking`: in the owning process the calling thread writes itself, in the others it is
-    Misconfigured in the loop that the append needs."""
-
-    def __init__(self, shared: SharedPlace, place: Place, queue: Queue) -> None:
-        self._shared = shared
-        self._closed = False
-        self._moving = asyncio.Lock()
-        self._use(queue, place)
-
-    def _use(self, queue: Queue, place: Place) -> None:
-        self._queue, self._place = queue, place
-        self._blocking = queue if isinstance(queue, AppendsBlocking) else None  # to ask costs as much as an append
-
-    @property
-    def name(self) -> str:
-        return self._queue.name
-
-    @property
-    def traits(self) -> Traits:
-        return self._queue.traits
-
-    async def current(self) -> Queue:
-        """The queue at the present owner."""
-        if self._closed:
-            raise Closed(f"queue {self.name} was closed: open it again")
-        return await self._shared.ask(self._at)
-
-    async def _at(self, place: Place) -> Queue:
-        if place is not self._place:
-            async with self._moving:  # who asks meanwhile gets the same queue, for readers of two would be two
-                if place is not self._place:
-                    self._use(await self._shared.queue_at(place, self.name), place)
-        return self._queue
-
-    async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
-        while True:
-            is_current = not self._closed and self._shared.is_served_by(self._place)
-            queue = self._queue if is_current else await self.current()
-            try:
-                return await queue.append(messages)
-            except ConnectionLost as error:
-                if error.silent:
-                    raise
-                # It had not left yet: the next owner gets it.
-
-    def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
-        if self._closed:
-            raise Closed(f"queue {self.name} was closed: open it again")
-        if self._blocking:
-            return self._blocking.append_blocking(messages)
-        if asyncio._get_running_loop() is self._shared.loop:
-            raise Misconfigured(
-                f"queue {self.name} was appended to without asyncio in its own loop, by a handler that is a coroutine "
-                "function, say, and would wait for itself: make that a plain function, or await `append`"
-            )
-        return asyncio.run_coroutine_threadsafe(self.append(messages), self._shared.loop).result()
-
-    async def reader(self, group: str, *, start: Start = Start.OLDEST) -> SharedReader:
-        reader = SharedReader(self, group, start)
-        await reader.current()
-        return reader
-
-    async def end(self, lane: str) -> int:
-        """See `evermq.settling.Bounded`; Unavailable through the socket, which does not carry it."""
-        queue = await self.current()
-        if not isinstance(queue, Bounded):
-            raise Unavailable(f"{self.name}: another process owns the log, and does not tell where its lanes end")
-        return await queue.end(lane)
-
-    async def backlog(self, group: str, lane: str | None = None) -> int:
-        while True:
-            queue = await self.current()
-            try:
-                return await queue.backlog(group, lane)
-            except ConnectionLost as error:
-                if error.silent:
-                    raise
-
-    async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await self._queue.close()
-
-
-class SharedReader:
-    """See `Reader`. A delivery of an earlier owner cannot be acknowledged any more: it comes again.
-
-    At an owner there is one reader for this one, however many of its calls are under way: what another one was handed
-    could not be settled here, and its lanes would stand still as long as this process lives."""
-
-    def __init__(self, queue: SharedQueue, group: str, start: Start) -> None:
-        self._queue = queue
-        self._group = group
-        self._start = start
-        self._at: Queue | None = None
-        self._reader: Reader | None = None
-        self._generation = 0
-        self._opening = asyncio.Lock()
-        self._ending = Ending()
-        self._closed = False
-
-    async def current(self) -> tuple[Reader, int]:
-        """The reader at the present owner, and how many there were so far."""
-        self._check()
-        at = await self._queue.current()
-        if self._reader is None or at is not self._at:
-            async with self._opening:
-                self._check()
-                at = await self._queue.current()
-                if self._reader is None or at is not self._at:
-                    self._reader = await at.reader(self._group, start=self._start)
-                    self._at = at
-                    self._generation += 1
-        return self._reader, self._generation
-
-    async def read(self, *, count_max: int, wait_ms: int) -> list[Delivery]:
-        while True:
-            try:
-                reader, generation = await self.current()
-                found = await reader.read(count_max=count_max, wait_ms=wait_ms)
-            except ConnectionLost as error:
-                if error.silent:
-                    raise
-                continue
-            return [replace(each, receipt=(generation, each.receipt)) for each in found]
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        reader, generation = await self.current()
-        mine = _of(generation, deliveries)
-        if mine:
-            await reader.ack(mine)
-
-    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
-        reader, generation = await self.current()
-        mine = _of(generation, deliveries)
-        if mine:
-            await reader.release(mine, delay_ms=delay_ms)
-
-    async def close(self) -> None:
-        self._closed = True
-        await self._ending.reach(self._end)
-
-    async def _end(self) -> None:
-        async with self._opening:
-            if self._reader:
-                with suppress(EvermqError):  # its owner went, and closed it so
-                    await self._reader.close()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise Closed(f"this reader of group {self._group} was closed: open another one")
-
-
-def _of(generation: int, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    return [replace(each, receipt=each.receipt[1]) for each in deliveries if each.receipt[0] == generation]
