@@ -48,6 +48,7 @@ class Link:
 
     def write(self) -> ChannelFrame:
         frame: ChannelFrame = self.connection.write_queue.get_nowait()
+        self.connection.write_queue.task_done()
         return frame
 
     async def confirm(self, tag: int, *, multiple: bool = True) -> None:
@@ -170,6 +171,22 @@ async def test_append_that_is_given_up_before_it_was_written_takes_no_number_of_
     assert not stays.done()
     await link.confirm(3)
     assert await stays == [Position("0", None)]
+
+
+async def test_append_that_waits_for_room_is_not_written_once_its_channel_is_gone(link: Link) -> None:
+    """Another channel by the same number would count it, and take the confirm of one message for that of the next."""
+    appends = publisher(link, 10_000)
+    first = await sent(link, appends, "x")
+    link.connection.write_queue.put_nowait(ChannelFrame(b"of somebody else", False))
+    waits = asyncio.create_task(appends.append([message("y")]))
+    await asyncio.sleep(0)
+    await link.opened[-1].close()
+    link.write()
+    [lost] = await first
+    assert isinstance(lost, Uncertain)
+    with pytest.raises(Unavailable):
+        await waits
+    assert link.connection.write_queue.empty()
 
 
 async def test_connection_of_a_server_that_stopped_reading_is_kept(link: Link) -> None:

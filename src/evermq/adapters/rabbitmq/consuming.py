@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiormq.abc import ChannelFrame, DeliveredMessage
-from aiormq.channel import Channel
 from pamqp import commands
 from pamqp.header import ContentHeader
+
+from evermq.adapters.rabbitmq.writing import Writing
+from evermq.errors import Unavailable
 
 __all__ = ["Consuming", "Sink"]
 
 Sink = Callable[[int, ContentHeader, bytes, bool], None]  # delivery tag, header, body, whether it was delivered before
 
 
-class Consuming(Channel):
+class Consuming(Writing):
     """sink: takes what is delivered. ended: called when nothing more will come."""
 
     def __init__(
@@ -41,11 +44,12 @@ class Consuming(Channel):
         await self.basic_consume(queue, _nowhere, consumer_tag="evermq")
 
     async def settle(self, upto: int, others: Sequence[int]) -> None:
-        """Acknowledge all up to a tag, 0 for none, and single ones."""
+        """Acknowledge all up to a tag, 0 for none, and single ones; where the channel ends, all come again."""
         frames = [commands.Basic.Ack(delivery_tag=upto, multiple=True)] if upto else []
         frames += [commands.Basic.Ack(delivery_tag=tag) for tag in others]
-        if frames and not self.is_closed:
-            await self.write_queue.put(ChannelFrame.marshall(self.number, frames))
+        if frames:
+            with suppress(Unavailable):
+                await self.write(ChannelFrame.marshall(self.number, frames))
 
     async def _on_deliver_frame(self, frame: commands.Basic.Deliver) -> None:
         header = await self._get_frame()

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiormq.abc import ChannelFrame
-from aiormq.channel import Channel
 from pamqp import commands
 from pamqp.header import ContentHeader
 
 from evermq.adapters.rabbitmq.content import frames_of, id_of
-from evermq.errors import EvermqError, NoSuchTopic, Unavailable
+from evermq.adapters.rabbitmq.writing import Writing
+from evermq.errors import EvermqError, NoSuchTopic
 from evermq.message import Message
 
 __all__ = ["Flight", "Publishing", "publish_frame"]
@@ -39,7 +39,7 @@ class Flight:
     lost: BaseException | None = None
 
 
-class Publishing(Channel):
+class Publishing(Writing):
     """Publishes batches, each as one write, in the order in which they are handed in."""
 
     def __init__(self, connector: Any, number: int, *, frame_buffer: int | None = None) -> None:
@@ -59,14 +59,12 @@ class Publishing(Channel):
         """
         flight = Flight(messages, self.loop.create_future(), confirmed=bytearray(len(messages)), left=len(messages))
         async with self._order:
-            if self.is_closed:
-                raise Unavailable("its channel was closed before anything was sent")
             frame = self._frame(messages, publishes)
             flight.first = self._last + 1
             self._last += len(messages)
             self._open.update(dict.fromkeys(range(flight.first, self._last + 1), flight))
             try:
-                await self.write_queue.put(frame)
+                await self.write(frame)
             except BaseException:
                 self._undo(flight)
                 raise
