@@ -189,6 +189,52 @@ async def test_append_that_waits_for_room_is_not_written_once_its_channel_is_gon
     assert link.connection.write_queue.empty()
 
 
+class Connected(Connection):
+    """One that the driver takes for open."""
+
+    is_opened = True
+
+
+async def opened(link: Link) -> Publisher:
+    """A publisher whose channel the server has opened."""
+    link.connection.write_queue = asyncio.Queue()
+    appends = publisher(link, 10_000)
+    await sent(link, appends, "x")
+    link.connection.__class__ = Connected
+    opening = asyncio.create_task(link.opened[-1].open())
+    for answer in (commands.Channel.OpenOk(), commands.Confirm.SelectOk()):
+        await link.opened[-1].frames.put((0, answer))
+        await written(link)
+    await opening
+    return appends
+
+
+async def test_close_that_is_cut_closes_its_channel_once(link: Link) -> None:
+    """The server ends the connection, which is that of all topics, for a second time."""
+    appends = await opened(link)
+    for _ in range(2):
+        closing = asyncio.create_task(appends.close())
+        while link.connection.write_queue.empty():
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+    assert link.connection.write_queue.qsize() == 1
+    closing = asyncio.create_task(appends.close())
+    await link.opened[-1].frames.put((0, commands.Channel.CloseOk()))
+    await closing
+    assert link.connection.write_queue.qsize() == 1
+    assert link.opened[-1].is_closed
+
+
+async def test_channel_of_a_server_that_stopped_reading_is_left_to_its_connection(link: Link) -> None:
+    """To wait for an answer would end in cutting the connection, with what the server will confirm yet."""
+    appends = await opened(link)
+    link.connection.ready = asyncio.Event().wait  # type: ignore[method-assign, assignment]
+    await appends.close()
+    assert link.connection.write_queue.empty()
+    assert not link.dropped
+
+
 async def test_connection_of_a_server_that_stopped_reading_is_kept(link: Link) -> None:
     """It said so, and will confirm once it has room."""
     appends = publisher(link, 50)

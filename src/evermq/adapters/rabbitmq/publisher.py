@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from evermq.adapters.rabbitmq.errors import failure
-from evermq.adapters.rabbitmq.link import Link
+from evermq.adapters.rabbitmq.link import Link, leave
 from evermq.adapters.rabbitmq.publishing import Flight, Publishing, publish_frame
 from evermq.adapters.rabbitmq.topic import Topic
+from evermq.ending import Ending
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Overloaded, TooLarge, Unavailable, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import Message
@@ -28,6 +29,7 @@ class Publisher:
         self._link = link
         self._timeout_ms = timeout_ms
         self._opening = asyncio.Lock()
+        self._ending = Ending()
         self._channel: Publishing | None = None
         self._turn = 0
         self._lanes = [Position(str(lane), None) for lane in range(topic.lanes)]
@@ -55,12 +57,12 @@ class Publisher:
             return [first, *[error] * (len(messages) - 1)]
 
     async def close(self) -> None:
-        if self._channel and not self._channel.is_closed:
-            try:
-                async with asyncio.timeout(1):
-                    await self._channel.close()
-            except TimeoutError:
-                pass
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
+        """A server that stopped reading reads no goodbye. The channel holds nothing, and goes with its connection."""
+        if self._channel and not self._channel.is_closed and await _answers(self._channel):
+            await asyncio.wait([leave(self._link, self._channel)])
 
     async def _open(self) -> Publishing:
         async with self._opening:
