@@ -12,6 +12,8 @@ from pamqp import commands
 from pamqp.header import ContentHeader
 
 from evermq.adapters.rabbitmq.lane import Lane
+from evermq.adapters.rabbitmq.options import RabbitOptions
+from evermq.adapters.rabbitmq.place import RabbitPlace
 from evermq.adapters.rabbitmq.queue import RabbitQueue
 from evermq.adapters.rabbitmq.reader import RabbitReader
 from evermq.adapters.rabbitmq.readers import Readers
@@ -62,6 +64,7 @@ class Link:
 
     def __init__(self) -> None:
         self.channels: list[Channel] = []
+        self.is_closed = False
         self.leaderless: set[str] = set()
         self.waits, self.writes, self.closes = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_write, self.may_close = asyncio.Event(), asyncio.Event()
@@ -77,6 +80,9 @@ class Link:
 
     def drop(self, connection: object) -> None:
         pass
+
+    async def close(self) -> None:
+        self.is_closed = True
 
     def of(self, lane: int) -> Channel:
         """The last one of a lane."""
@@ -205,6 +211,26 @@ async def test_queue_whose_close_is_cut_closes_the_other_readers_when_it_is_clos
         await queue.close()
     assert not link.consuming
     assert publisher.is_closed
+
+
+async def test_place_whose_close_is_cut_ends_its_connections_all_the_same() -> None:
+    """Else nobody ends them any more, and the server keeps for their readers what was fetched."""
+    sending: Any = Link()
+    receiving: Any = Link()
+    place = RabbitPlace(sending, receiving, RabbitOptions(), message_bytes_max=1)
+    readers, publisher = readers_of(receiving), Publisher()
+    place.readers = lambda *_: readers  # type: ignore[method-assign]
+    queue = RabbitQueue(Topic("orders", 2, ("billing",)), place, publisher, Durable.DISK)  # type: ignore[arg-type]
+    place._queues.append(queue)
+    async with asyncio.timeout(LIMIT_S):
+        await taken(await queue.reader("billing"))
+        receiving.may_close.clear()
+        closing = asyncio.create_task(place.close())
+        await receiving.closes.wait()
+        await cut(closing)
+        receiving.may_close.set()
+        await place.close()
+    assert [each.is_closed for each in (publisher, sending, receiving)] == [True, True, True]
 
 
 async def test_read_that_waits_for_a_lane_when_its_reader_is_closed_is_told() -> None:

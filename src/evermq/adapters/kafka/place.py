@@ -20,6 +20,7 @@ from evermq.adapters.kafka.sender import Sender
 from evermq.adapters.kafka.settings import Settings
 from evermq.adapters.kafka.topic import Topic, deletions, weaknesses
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, Misconfigured, NoSuchTopic, Rejected, Unavailable
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_lanes, check_topic
@@ -47,6 +48,7 @@ class KafkaPlace:
         self._queues: list[KafkaQueue] = []
         self._warned: set[str] = set()
         self._closed = False
+        self._ending = Ending()
 
     async def queue(self, topic: str) -> KafkaQueue:
         """The queue of a topic that exists. Raises NoSuchTopic: `create` makes topics, nothing else does."""
@@ -126,13 +128,15 @@ class KafkaPlace:
             raise Rejected(f"group {group} has readers: close them, then reset it")
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await asyncio.gather(*(queue.close() for queue in self._queues))
-            await asyncio.gather(*(membership.end() for membership in list(self._memberships.values())))
-            await self.offsets.close()
-            await self.sender.close()
-            await self.admin.close()
+        self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
+        await asyncio.gather(*(queue.close() for queue in self._queues))
+        await asyncio.gather(*(membership.end() for membership in list(self._memberships.values())))
+        await self.offsets.close()
+        await self.sender.close()
+        await self.admin.close()
 
     def check(self) -> None:
         """Raise Closed where this place serves no more."""

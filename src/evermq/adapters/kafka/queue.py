@@ -11,6 +11,7 @@ from evermq.adapters.kafka.dealing import LaneOf, check, deal, is_near
 from evermq.adapters.kafka.positions import Positions, run
 from evermq.adapters.kafka.topic import Topic
 from evermq.batch import Batch
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, Misconfigured, Partial, Uncertain, Unsupported
 from evermq.message import Message
 from evermq.port import Start
@@ -35,6 +36,7 @@ class KafkaQueue:
         self._readers: list[KafkaReader] = []
         self._opening: set[asyncio.Task[KafkaReader]] = set()
         self._closed = False
+        self._ending = Ending()
         self._turn = 0
         self._at_once = False
         self._lane_of = LaneOf(topic.lanes)
@@ -108,15 +110,17 @@ class KafkaQueue:
         return await self._place.end(self._topic, int(lane), self.traits.lanes)
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for opening in self._opening:
-                opening.cancel()
-            await asyncio.gather(*self._opening, return_exceptions=True)
-            await asyncio.gather(*(reader.close() for reader in self._readers))
-            self._quiet.clear()
-            if self._sending:
-                await self._quiet.wait()
+        self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        await asyncio.gather(*(reader.close() for reader in self._readers))
+        self._quiet.clear()
+        if self._sending:
+            await self._quiet.wait()
 
     async def _open(self, group: str, start: Start) -> KafkaReader:
         self._topic = await self._place.look(self._topic)

@@ -15,6 +15,7 @@ from evermq.adapters.rabbitmq.registry import Registry
 from evermq.adapters.rabbitmq.seen import SHOWN, Seen
 from evermq.adapters.rabbitmq.topic import Control, Topic, queue_of
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, Denied, Misconfigured, NoSuchTopic, Rejected, Unavailable, Unsupported
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_lanes, check_topic
@@ -47,6 +48,7 @@ class RabbitPlace:
         self._readers: dict[tuple[str, str], Readers] = {}
         self._queues: list[RabbitQueue] = []
         self._closed = False
+        self._ending = Ending()
         self.message_bytes_max = message_bytes_max
         self.clock = clock
 
@@ -163,9 +165,10 @@ class RabbitPlace:
         return await self._management.queues(topic.name, group)
 
     async def close(self) -> None:
-        if self._closed:
-            return
         self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
         for queue in self._queues:
             await queue.close()
         for readers in self._readers.values():

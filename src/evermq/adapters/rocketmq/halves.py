@@ -18,6 +18,7 @@ from evermq.adapters.rocketmq.protocol import (
 )
 from evermq.adapters.rocketmq.sender import send
 from evermq.adapters.rocketmq.session import Session, sends
+from evermq.ending import Ending
 from evermq.errors import Closed, EvermqError, NoSuchTopic, Rejected, Unavailable, Uncertain
 from evermq.half import Check, Decision
 from evermq.message import Message
@@ -59,6 +60,7 @@ class RocketHalves:
         self._listening: asyncio.Task[None] | None = None
         self._answers: dict[str, asyncio.Task[None]] = {}
         self._closed = False
+        self._ending = Ending()
 
     async def open(self) -> None:
         """Let the broker know that there is somebody to ask. Raises Unavailable, Denied."""
@@ -133,9 +135,10 @@ class RocketHalves:
 
     async def close(self) -> None:
         """See `Halves.close`."""
-        if self._closed:
-            return
         self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
         tasks = [*self._answers.values(), *([self._listening] if self._listening else [])]
         for task in tasks:
             task.cancel()

@@ -15,6 +15,7 @@ from evermq.adapters.rocketmq.remoting import Remoting
 from evermq.adapters.rocketmq.standing import Standing
 from evermq.adapters.rocketmq.topic import Topic, listed, shown, topic_of, wire_topic
 from evermq.clock import SYSTEM, Clock
+from evermq.ending import Ending
 from evermq.errors import Closed, Denied, EvermqError, Misconfigured, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_lanes
@@ -36,6 +37,7 @@ class RocketPlace:
         self._groups: dict[tuple[str, str], Group] = {}
         self._queues: list[RocketQueue] = []
         self._closed = False
+        self._ending = Ending()
         self.proxy, self.options, self.durable, self.clock = proxy, options, durable, clock
 
     async def queue(self, topic: str) -> RocketQueue:
@@ -203,14 +205,16 @@ class RocketPlace:
         return Standing(self._admin, there, topic)
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for queue in self._queues:
-                await queue.close()
-            for group in self._groups.values():
-                await group.close()
-            await self.proxy.close()
-            await self._admin.close()
+        self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
+        for queue in self._queues:
+            await queue.close()
+        for group in self._groups.values():
+            await group.close()
+        await self.proxy.close()
+        await self._admin.close()
 
     def _check(self) -> None:
         if self._closed:

@@ -10,6 +10,7 @@ from evermq.adapters.rocketmq.halves import RocketHalves
 from evermq.adapters.rocketmq.reader import RocketReader
 from evermq.adapters.rocketmq.sender import LANE, Sender
 from evermq.adapters.rocketmq.topic import Topic
+from evermq.ending import Ending
 from evermq.errors import (
     Closed,
     EvermqError,
@@ -49,6 +50,7 @@ class RocketQueue:
         self._readers: list[RocketReader] = []
         self._halves: list[RocketHalves] = []
         self._closed = False
+        self._ending = Ending()
         self._lanes = topic.lanes  # a trait stays as it was, whatever the topic gets
         self.name = topic.name
 
@@ -148,9 +150,10 @@ class RocketQueue:
         return await self._place.backlog(self._topic, check_group(group), None if lane == LANE else lane)
 
     async def close(self) -> None:
-        if self._closed:
-            return
         self._closed = True
+        await self._ending.reach(self._end)
+
+    async def _end(self) -> None:
         for reader in self._readers:
             await reader.close()
         for halves in self._halves:

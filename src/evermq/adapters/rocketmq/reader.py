@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from evermq.adapters.rocketmq.group import Group
 from evermq.clock import Clock
+from evermq.ending import Ending
 from evermq.errors import Closed
 from evermq.pause import pause_ms
 from evermq.port import Delivery
@@ -20,6 +21,7 @@ class RocketReader:
     def __init__(self, group: Group, clock: Clock) -> None:
         self._group = group
         self._clock = clock
+        self._ending = Ending()
         self.closed = False
         group.join(self)
 
@@ -61,9 +63,8 @@ class RocketReader:
         await self._group.release(self, self._tokens(deliveries), due_ms)
 
     async def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            await self._group.leave(self)
+        self.closed = True
+        await self._ending.reach(lambda: self._group.leave(self))
 
     def _tokens(self, deliveries: Sequence[Delivery]) -> list[int]:
         """Of those that are of this group's window; others are none of its business."""
