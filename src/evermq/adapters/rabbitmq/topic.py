@@ -114,10 +114,14 @@ class Control:
         return True
 
     async def _ask(self, frame: Frame, doing: str) -> Any:
-        """Raises Unavailable for what may be asked again: all of this may."""
+        """Raises Unavailable for what may be asked again: all of this may.
+
+        It goes on where who asked gives up: the driver closes the channel for that, under whoever else asks."""
         channel = await self._open()
+        asking = asyncio.create_task(channel.rpc(frame))
+        asking.add_done_callback(_look)
         try:
-            return await self._link.ask(channel.rpc(frame), doing)
+            return await self._link.ask(asyncio.shield(asking), doing)
         except Uncertain as error:
             raise Unavailable(str(error)) from error
 
@@ -127,3 +131,8 @@ class Control:
             if self._channel is None or self._channel.is_closed:
                 self._channel = await self._link.channel(Channel, publisher_confirms=False)
             return self._channel
+
+
+def _look(asked: asyncio.Task[Any]) -> None:
+    if not asked.cancelled():
+        asked.exception()  # it was told where somebody still waited
