@@ -91,7 +91,9 @@ class RedisPlace:
         await drop_group(await self._find(topic), check_group(group))
 
     async def drop(self, topic: str) -> None:
-        await (await self._find(topic)).drop()
+        """What ended half-way is finished by the next try."""
+        self._check()
+        await (self._topics.get(check_topic(topic)) or self._topic(topic)).drop()
         self._topics.pop(topic, None)
 
     async def describe(self, topic: str) -> TopicState:

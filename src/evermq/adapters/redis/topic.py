@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from evermq.adapters.redis.lane import TOPICS, Lane, lanes_of, readers_key, topic_key
 from evermq.adapters.redis.options import RedisOptions
-from evermq.adapters.redis.script import Argument, Script
-from evermq.adapters.redis.wire import Wire
+from evermq.adapters.redis.script import Argument, Script, pack
+from evermq.adapters.redis.wire import Request, Wire
 from evermq.clock import Clock
 from evermq.errors import Damaged, Misconfigured, NoSuchTopic, Unavailable
 from evermq.port import Start
@@ -17,9 +18,11 @@ from evermq.port import Start
 __all__ = ["Topic"]
 
 _CLOSE = Script.load("close", "sld")
+_DROP = Script.load("drop", "sld")
 _FORGET = Script.load("forget", "k")
 _JOIN = Script.load("join", "sl")
 _MAKE = Script.load("make", "s")
+_MARK = Script.load("mark", "k")
 _RELANE = Script.load("relane", "k")
 _RETIRE = Script.load("retire", "k")
 _STATE = Script.load("state", "sld")
@@ -61,10 +64,19 @@ class Topic:
 
     async def load(self) -> None:
         """Read what the topic is. Raises NoSuchTopic."""
-        found = await self.wire.tell(self.name, "HGETALL", topic_key(self.name))
+        found = await self._read()
+        if _is_dropped(found):
+            raise NoSuchTopic(
+                f"topic {self.name} is being dropped, or that ended half-way: drop it again, or make it anew, which "
+                "ends that first: evermq topics create URL --groups a,b"
+            )
+        self._become(found)
+
+    async def _read(self) -> list[bytes]:
+        found: list[bytes] = await self.wire.tell(self.name, "HGETALL", topic_key(self.name))
         if not found:
             raise NoSuchTopic(f"there is no topic {self.name} in this redis: evermq topics create URL --groups a,b")
-        self._become(found)
+        return found
 
     async def reload(self) -> None:
         """As `load`, for a topic that was there: gone, it was dropped or the server flushed. Raises Unavailable."""
@@ -84,7 +96,12 @@ class Topic:
         """Make what is missing of the topic, its lanes and groups. keep: messages wait for the first group."""
         known = "keep" if keep else "refuse"
         values: list[Argument] = [self.clock.token(), lanes, known, *groups]
-        self._become(await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), values))
+        found = await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), values)
+        while _is_dropped(found):  # what is left of its lanes would take nothing of the new one
+            with suppress(NoSuchTopic):
+                await self.drop()
+            found = await self.wire.on_key(_TOPIC, self.name, topic_key(self.name), values)
+        self._become(found)
         await self.wire.call(_MAKE, self.lanes, [self.id, known])
         for group in self.groups:
             await self.join(group, Start.OLDEST)
@@ -130,12 +147,22 @@ class Topic:
             self._become(found)
 
     async def drop(self) -> None:
-        """Remove it with everything in it."""
+        """Remove it with everything in it. Raises NoSuchTopic.
+
+        On one server it goes in one step. On several nobody finds it once it is marked, and the mark stays until its
+        lanes are gone: who drops or makes it after that had ended half-way begins with what is left."""
+        self._become(await self._read())
+        key = topic_key(self.name)
         await self.wire.tell(TOPICS, "SREM", TOPICS, self.name)
-        await self.wire.tell(self.name, "DEL", topic_key(self.name), *(readers_key(self.name, g) for g in self.groups))
-        for lane in self.every_lane:
-            names = [f"evermq:{{{lane.tag}}}:{word}" for word in ("state", "list", "delayed")]
-            await self.wire.tell(lane.tag, "UNLINK", *names)
+        if self.groups:
+            await self.wire.tell(self.name, "DEL", *(readers_key(self.name, group) for group in self.groups))
+        if self.wire.splits:
+            if found := await self.wire.on_key(_MARK, self.name, key, [self.id]):
+                self._become(found)
+            await self.wire.call(_DROP, self.every_lane, [self.id])
+            await self.wire.on_key(_DROP, self.name, key, [self.id])
+        else:
+            await self.wire.calls(Request(_DROP, self.every_lane, pack(self.id), beside=key))
         self.wake()
 
     async def state(self, lanes: Sequence[Lane]) -> list[list[Any]]:
@@ -168,3 +195,7 @@ class Topic:
             self.groups = [group for group in said["groups"].split(",") if group]
         except (KeyError, ValueError) as error:
             raise Damaged(f"topic {self.name}: what redis has of it cannot be understood: {said}") from error
+
+
+def _is_dropped(found: Sequence[bytes]) -> bool:
+    return b"dropped" in found[::2]
