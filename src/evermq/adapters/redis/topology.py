@@ -10,12 +10,14 @@ from weakref import WeakSet
 from redis.crc import key_slot
 
 from evermq.adapters.redis.server import Server
-from evermq.errors import EvermqError, Unavailable, Unsupported
+from evermq.errors import Closed, EvermqError, Unavailable, Unsupported
 
 __all__ = ["Address", "Cluster", "Open", "Sentinels", "Single", "Topology"]
 
 Address = tuple[str, int]
 Open = Callable[[Address], Server]
+Slots = list[tuple[int, int, Address]]  # from, to, and their master
+_CLOSED = "the connection to this redis was closed: open it again"
 
 
 class Topology(Protocol):
@@ -69,7 +71,9 @@ class Sentinels:
         self._name = master
         self._open = open_
         self._master: tuple[Address, Server] | None = None
+        self._opened: WeakSet[Server] = WeakSet()  # masters, what was named as one, and what is one no more
         self._doubted = True
+        self._closed = False
         self._lock = asyncio.Lock()
 
     async def server(self, tag: str) -> Server:
@@ -86,10 +90,9 @@ class Sentinels:
         self._doubted = True
 
     async def close(self) -> None:
-        for each in self._sentinels:
+        self._closed = True  # whoever looks for the master opens nothing any more
+        for each in [*self._sentinels, *self._opened]:
             await each.close()
-        if self._master:
-            await self._master[1].close()
 
     async def _find(self) -> None:
         """Ask one Sentinel after the other; a master that it names must call itself one."""
@@ -102,13 +105,18 @@ class Sentinels:
                     continue
                 await self._use((found[0].decode(), int(found[1])))
                 return
+            except Closed:
+                raise
             except EvermqError as error:
                 said.append(str(error))
         raise Unavailable(f"no Sentinel names a master {self._name} that answers: {'; '.join(said)}")
 
     async def _use(self, address: Address) -> None:
+        if self._closed:
+            raise Closed(_CLOSED)
         known = self._master[1] if self._master and self._master[0] == address else None
         server = known or self._open(address)
+        self._opened.add(server)
         try:
             role = await server.tell("ROLE")
             if role[0] != b"master":
@@ -131,43 +139,52 @@ class Cluster:
         self._open = open_
         self._seeds = list(seeds)
         self._nodes: dict[Address, Server] = {}
-        self._gone: WeakSet[Server] = WeakSet()  # with requests that may still be under way
-        self._slots: list[tuple[int, int, Address]] = []
+        self._gone: WeakSet[Server] = WeakSet()  # whose connections may not have ended yet
+        self._slots: Slots = []
+        self._masters: set[Address] = set()  # as the last map had them
         self._lock = asyncio.Lock()
+        self._closed = False
 
     async def server(self, tag: str) -> Server:
-        async with self._lock:
-            if not self._slots:
-                await self._learn()
         slot = key_slot(tag.encode())
-        for first, last, address in self._slots:
+        for first, last, address in await self._map():
             if first <= slot <= last:
                 return self._node(address)
         self._slots = []
-        raise Unavailable(f"no node of the redis cluster holds slot {slot}")
+        raise Unavailable(
+            f"by its own map no node of the redis cluster holds slot {slot}: bring back the one that did, or give the "
+            "slot to another one: redis-cli --cluster check, redis-cli --cluster fix"
+        )
 
     async def servers(self) -> Sequence[Server]:
-        await self.server("")
-        return [self._node(address) for address in sorted({address for _, _, address in self._slots})]
+        return [self._node(address) for address in sorted({address for _, _, address in await self._map()})]
 
     async def doubt(self) -> None:
         self._slots = []
 
     async def close(self) -> None:
+        self._closed = True  # whoever reads the map opens nothing any more
         for node in [*self._nodes.values(), *self._gone]:
             await node.close()
 
     def _node(self, address: Address) -> Server:
         if address not in self._nodes:
+            if self._closed:
+                raise Closed(_CLOSED)
             self._nodes[address] = self._open(address)
         return self._nodes[address]
 
-    async def _learn(self) -> None:
+    async def _map(self) -> Slots:
+        """What is known, or what a node says now: it is in doubt again, perhaps, before who asked for it goes on."""
+        async with self._lock:
+            return self._slots or await self._learn()
+
+    async def _learn(self) -> Slots:
         said: list[str] = []
         for address in dict.fromkeys([*self._nodes, *self._seeds]):
             try:
                 found: list[Any] = await self._node(address).tell("CLUSTER", "SLOTS")
-            except Unsupported:
+            except (Unsupported, Closed):
                 raise
             except EvermqError as error:
                 said.append(str(error))
@@ -176,17 +193,21 @@ class Cluster:
             if not found:
                 said.append(f"redis {self._node(address).where} names no slots")
                 continue
-            self._slots = [(first, last, _address(node, address)) for first, last, node, *_ in found]
-            await self._forget({_address(node, address) for _, _, *nodes in found for node in nodes})
-            return
-        raise Unavailable(f"no node of the redis cluster answers: {'; '.join(said)}")
+            slots = self._slots = [(first, last, _address(node, address)) for first, last, node, *_ in found]
+            masters = {master for _, _, master in slots}
+            named = {_address(node, address) for _, _, *nodes in found for node in nodes}
+            await self._forget((self._nodes.keys() - named) | (self._masters - masters))
+            self._masters = masters
+            return slots
+        raise Unavailable(f"no node of the redis cluster says which one holds what: {'; '.join(said)}")
 
-    async def _forget(self, named: Collection[Address]) -> None:
-        """Of the nodes, all but these. Seeds are asked again where no node answers."""
-        for address in self._nodes.keys() - named:
+    async def _forget(self, addresses: Collection[Address]) -> None:
+        """Nodes that are named no more, and those that are masters no more: what they still answered would be lost.
+        Seeds are asked again where no node answers."""
+        for address in [each for each in addresses if each in self._nodes]:
             gone = self._nodes.pop(address)
             self._gone.add(gone)
-            await gone.retire()
+            await gone.depose()
 
 
 def _address(node: list[Any], asked: Address) -> Address:
