@@ -1,6 +1,7 @@
 """What is asked of a group's coordinator when the place is closed, over a client that is played."""
 
 import asyncio
+import gc
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +60,27 @@ async def test_connection_that_is_being_made_is_not_lost_where_its_caller_is_giv
     client.may_connect.set()
     await closing
     assert client.connected == 1
+
+
+async def test_step_that_fails_after_its_caller_was_given_up_is_no_error_of_the_program() -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+
+    class Away(Client):
+        async def coordinator_lookup(self, kind: object, group: str) -> int:
+            await self.may_connect.wait()
+            raise driver.NodeNotReadyError
+
+    client: Any = Away()
+    offsets = Offsets(client)
+    asking = await asked(offsets)
+    asking.cancel()
+    await asyncio.wait([asking])
+    client.may_connect.set()
+    await offsets.close()
+    del asking  # it keeps what it waited for
+    gc.collect()
+    assert not told
 
 
 async def test_coordinator_that_moved_is_looked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,8 +157,13 @@ class Offsets:
         """Goes on where the caller is cancelled: the driver would lose a connection that is being made."""
         task = asyncio.create_task(step)
         self._steps.add(task)
-        task.add_done_callback(self._steps.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, step: asyncio.Task[Any]) -> None:
+        self._steps.discard(step)
+        if not step.cancelled():
+            step.exception()  # it was told where somebody still waited
 
     async def _send(self, node: int, ask: Callable[[], Any]) -> Any:
         self._check()
