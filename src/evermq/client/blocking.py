@@ -16,10 +16,11 @@ from evermq.client.bounds import check_kind, check_queue, check_whole
 from evermq.client.consumer import Consumer as AsyncConsumer
 from evermq.client.pace import Pace
 from evermq.client.producer_batch import made_of
+from evermq.client.reopened import Reopened
 from evermq.clock import SYSTEM
 from evermq.errors import Closed, Damaged, EvermqError, Misconfigured
 from evermq.message import Message, MessageFactory
-from evermq.port import AppendsBlocking, Delivery, Reader, Start
+from evermq.port import AppendsBlocking, Delivery, Start
 from evermq.port import Queue as AsyncQueue
 from evermq.position import Position
 
@@ -172,12 +173,12 @@ class Consumer:
         self._batch_count_max = batch_count_max
         self._start = start
         self._ahead: deque[Delivery] = deque()  # what a loop over this has not got to
-        self._reader: Reader | None = None
+        self._reader: Reopened | None = None
         self._closed = False
 
     def read(self, *, wait_ms: int = _WAIT_MS) -> list[Delivery]:
         """Some deliveries, or none after wait_ms; first what a loop that was left did not get to. What is damaged is
-        logged and passed over."""
+        logged and passed over; a reader that was lost is logged, and the next call opens another one."""
         if self._ahead:
             found = list(self._ahead)
             self._ahead.clear()
@@ -230,7 +231,7 @@ class Consumer:
 
     def _read(self, count_max: int, wait_ms: int) -> list[Delivery]:
         try:
-            return run(_call(self._open().read, count_max=count_max, wait_ms=wait_ms))
+            return run(self._some(self._open(), count_max, wait_ms))
         except Damaged as error:
             if str(error) != self._damage:
                 self._damage = str(error)
@@ -238,9 +239,20 @@ class Consumer:
             run(SYSTEM.sleep(_PAUSE_MS))  # where it cannot go on, it is the same damage again
             return []  # the next read goes on behind it
 
-    def _open(self) -> Reader:
+    async def _some(self, reader: Reopened, count_max: int, wait_ms: int) -> list[Delivery]:
+        await reader.open()  # what this raises is for the caller: the queue, say, was closed
+        try:
+            return await reader.read(count_max=count_max, wait_ms=wait_ms)
+        except Closed as error:
+            if self._closed:
+                raise
+            _log.warning("group %s: its reader was lost, another one is opened: %s", self._group, error)
+            await SYSTEM.sleep(_PAUSE_MS)
+            return []
+
+    def _open(self) -> Reopened:
         if self._closed:
             raise Closed("this consumer was closed: make another one")
         if self._reader is None:
-            self._reader = run(_call(self._queue.reader, self._group, start=self._start))
+            self._reader = Reopened(self._queue, self._group, self._start)
         return self._reader
