@@ -86,6 +86,22 @@ async def test_acknowledgement_that_waits_for_room_is_not_written_once_its_chann
     assert consuming.write_queue.empty()
 
 
+async def test_acknowledgement_that_is_given_up_while_it_waits_for_room_is_written_all_the_same() -> None:
+    """Its reader has struck those messages off: acknowledged again they are none of its own, and stay unsettled."""
+    consuming = channel(room=1)
+    consuming.write_queue.put_nowait(ChannelFrame(b"of somebody else", False))
+    settling = asyncio.create_task(consuming.settle(7, []))
+    await asyncio.sleep(0)
+    settling.cancel()
+    await asyncio.wait([settling])
+    assert settling.cancelled()
+    written(consuming)
+    async with asyncio.timeout(LIMIT_S):
+        while consuming.write_queue.empty():
+            await asyncio.sleep(0)
+    assert told(consuming) == [(7, True)]
+
+
 async def test_acknowledgement_that_waits_for_a_connection_that_is_lost_waits_no_longer() -> None:
     consuming = channel(room=1)
     consuming.write_queue.put_nowait(ChannelFrame(b"of somebody else", False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -44,12 +45,21 @@ class Consuming(Writing):
         await self.basic_consume(queue, _nowhere, consumer_tag="evermq")
 
     async def settle(self, upto: int, others: Sequence[int]) -> None:
-        """Acknowledge all up to a tag, 0 for none, and single ones; where the channel ends, all come again."""
+        """Acknowledge all up to a tag, 0 for none, and single ones; where the channel ends, all come again.
+
+        It goes on where the caller is cancelled, who has struck them off already."""
         frames = [commands.Basic.Ack(delivery_tag=upto, multiple=True)] if upto else []
         frames += [commands.Basic.Ack(delivery_tag=tag) for tag in others]
         if frames:
-            with suppress(Unavailable):
-                await self.write(ChannelFrame.marshall(self.number, frames))
+            telling = self._tell(ChannelFrame.marshall(self.number, frames))
+            if self.write_queue.full():
+                await asyncio.wait([asyncio.create_task(telling)])
+            else:
+                await telling
+
+    async def _tell(self, frame: ChannelFrame) -> None:
+        with suppress(Unavailable):
+            await self.write(frame)
 
     async def _on_deliver_frame(self, frame: commands.Basic.Deliver) -> None:
         header = await self._get_frame()
