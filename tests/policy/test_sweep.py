@@ -11,7 +11,7 @@ from evermq.errors import Unavailable
 from evermq.message import Message, MessageFactory
 from evermq.numbers import SEQ
 from evermq.policy.gate import Gate
-from evermq.policy.lane import Lane
+from evermq.policy.lane import Lane, Ticket
 from evermq.policy.read_to import ReadTo
 from evermq.policy.sweep import Sweep
 from evermq.port import Delivery
@@ -192,3 +192,38 @@ async def test_what_goes_back_with_others_is_on_its_way_and_not_nowhere() -> Non
     await sweep.turn()
     assert rung.released == [2, 3]
     assert [(each.stream, each.seq) for each in gate.held(0)] == [("s.1.0", 7)]
+
+
+class Rungs(Well):
+    """See `Reader`, of several rungs: one of them is down."""
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self.tell(deliveries)
+        await super().ack(deliveries)
+
+    async def release(self, deliveries: Sequence[Delivery], *, delay_ms: int = 0) -> None:
+        self.tell(deliveries)
+        await super().release(deliveries, delay_ms=delay_ms)
+
+    def tell(self, deliveries: Sequence[Delivery]) -> None:
+        if any(each.position.via == ("primary",) for each in deliveries):
+            raise Unavailable("down")
+
+
+async def test_what_one_rung_does_not_take_keeps_nothing_of_the_others() -> None:
+    """They go on: all that comes of them would be kept, and settled with each turn again."""
+
+    async def write() -> None: ...
+
+    rungs, gate = Rungs(), Gate()
+    lane = gate.lanes[0] = Lane(0, claimed=True)
+    sweep = Sweep(gate, rungs, ReadTo(), write)
+    for offset in range(3):
+        for rung in ("primary", "standby") if not offset else ("standby",):
+            position = Position("0", offset, (rung,))
+            gate.owe([Ticket(Delivery(make(b"x"), position, position, 1), lane)])
+            sweep.give_back([Delivery(make(b"x"), position, position, 1)])
+        with pytest.raises(Unavailable):
+            await sweep.turn()
+    assert (rungs.acked, rungs.released) == ([0, 1, 2], [0, 1, 2])
+    assert [each.position.via for each in lane.drops] == [("primary",)]

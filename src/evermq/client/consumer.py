@@ -16,6 +16,7 @@ from evermq.client.backoff import Backoff
 from evermq.client.bounds import check_function, check_kind, check_queue, check_whole
 from evermq.client.dead_letters import DeadLetters
 from evermq.client.handling import Handler, Threads
+from evermq.client.owed import Owed
 from evermq.client.pace import Pace
 from evermq.client.reopened import STOPPED, Reopened
 from evermq.client.reports import OnError, Reports
@@ -32,6 +33,7 @@ _POLL_MS = 1_000
 _PAUSE_MS = 200
 _DRAIN_MS = 30_000
 _CANCEL_MS = 3_000
+_OWED_MAX = 10  # times what is held
 
 
 @dataclass(slots=True)
@@ -99,8 +101,7 @@ class Consumer:
         self._reader = Reopened(queue, group, start)
         self._window = Window(2 * batch_count_max, Pace(clock, concurrency, 2 * batch_count_max))
         self._ahead: deque[Delivery] = deque()  # what a loop over this has not got to
-        self._done: list[Delivery] = []
-        self._acks = asyncio.Event()
+        self._owed = Owed(self._reader.ack, _OWED_MAX * 2 * batch_count_max)
         self._tasks: list[asyncio.Task[None]] = []
         self._pauses: set[asyncio.Task[None]] = set()
         self._attempts: dict[Any, Attempts] = {}
@@ -253,6 +254,7 @@ class Consumer:
 
     async def _fetch(self) -> None:
         while True:
+            await self._owed.wait_for_room()
             room = await self._window.wait_for_room()
             self._window.add(await self._read(min(room, self._batch_count_max)))
 
@@ -282,8 +284,7 @@ class Consumer:
     def _finish(self, slot: Any, delivery: Delivery) -> None:
         self._attempts.pop(slot, None)
         self._window.done(slot)
-        self._done.append(delivery)
-        self._acks.set()
+        self._owed.add(delivery)
 
     async def _failed(self, slot: Any, delivery: Delivery, error: BaseException) -> None:
         if is_lost(delivery):
@@ -357,22 +358,17 @@ class Consumer:
 
     async def _acknowledge(self) -> None:
         while True:
-            await self._acks.wait()
-            self._acks.clear()
+            await self._owed.wait()
             await self._flush_acks()
 
     async def _flush_acks(self) -> None:
-        done = tuple(self._done)
-        if not done:
-            return
-        error = await _error_of(self.ack(*done))
+        error = await _error_of(self._owed.pay())
         if error is None:
-            del self._done[: len(done)]  # not before: a stop may come upon this, and again is harmless
             return
         self._tell("an acknowledgement failed", error)
         if not self._stopping:
             await self._clock.sleep(_PAUSE_MS)
-            self._acks.set()
+            self._owed.look()
 
     def _tell(self, what: str, error: BaseException, of: str = "", *, is_logged: bool = False) -> None:
         self.progress.errors += 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
+from evermq.apart import apart
 from evermq.policy.gate import Gate
 from evermq.policy.lane import Drops
 from evermq.policy.read_to import ReadTo
@@ -80,12 +82,15 @@ class Sweep:
     async def _acknowledge(self, drops: Sequence[Drops]) -> None:
         if not drops:
             return
+        left = [each for taken in drops for each in taken.deliveries]
         try:
-            await self._inner.ack([each for taken in drops for each in taken.deliveries])
-        except BaseException:
+            left, error = await apart(self._inner.ack, left)
+        finally:
+            again = set(map(id, left))
             for lane, _, deliveries in drops:
-                lane.drops += deliveries
-            raise
+                lane.drops += [each for each in deliveries if id(each) in again]
+        if error:
+            raise error
 
     async def _release_back(self) -> None:
         back, self._back = self._back, []
@@ -93,7 +98,8 @@ class Sweep:
             return
         back += self.behind(back, _RETURN_MS)
         try:
-            await self._inner.release(back, delay_ms=_RETURN_MS)
-        except BaseException:
+            back, error = await apart(partial(self._inner.release, delay_ms=_RETURN_MS), back)
+        finally:
             self._back += back
-            raise
+        if error:
+            raise error
