@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -231,3 +231,53 @@ async def test_followers_are_told_however_deep_they_are() -> None:
         call.follow(0, first, 0)
     calls[0].tell(0, LANDED)
     assert all(call.known(0) is LANDED and call.known(1) is None for call in calls)
+
+
+class Looked(set[int]):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def isdisjoint(self, other: Iterable[object]) -> bool:
+        self.asked += 1
+        return super().isdisjoint(other)
+
+
+@pytest.mark.parametrize("keys", [1, 40])
+async def test_calls_that_wait_for_a_rung_that_hangs_cost_a_new_one_nothing(keys: int) -> None:
+    """Each looked at all of them: of ten thousand the last ones took as long as the rung may."""
+    rung = Rung()
+    memory = memoryview(bytearray(Numbering.size_bytes(8)))
+    numbering = Numbering(memory, lanes=8, incarnation=1, token=SYSTEM.token)
+    under_way = Flights(numbering, rung.append, batch_count_max=100, clock=SYSTEM)
+    under_way._busy = busy = Looked()
+    calls = [Call(1) for _ in range(400)]
+    for row, call in enumerate(calls):
+        under_way.take([make(b"x", key=str(row % keys))], call)
+        await asyncio.sleep(0)
+    assert busy.asked < 3 * len(calls)
+    rung.may_go_on.set()
+    await asyncio.wait([call.done for call in calls])
+    assert sum(map(len, rung.asked)) == len(calls)
+    await under_way.close()
+
+
+async def test_call_behind_one_that_was_given_up_leaves_at_once() -> None:
+    rung = Rung()
+    memory = memoryview(bytearray(Numbering.size_bytes(8)))
+    numbering = Numbering(memory, lanes=8, incarnation=1, token=SYSTEM.token)
+    under_way = Flights(numbering, rung.append, batch_count_max=100, clock=SYSTEM)
+    here, there = (make(b"x", key=key) for key in ("a", "c"))
+    assert len({lane for lane, _ in numbering.places([here, there])}) == 2
+    first, both, last = Call(1), Call(2), Call(1)
+    under_way.take([here], first)
+    await rung.waits.wait()
+    under_way.take([here, there], both)
+    under_way.take([there], last)
+    under_way.give_up([here, there], both)
+    under_way.take([there], Call(1))
+    rung.waits.clear()
+    await rung.waits.wait()
+    assert [len(messages) for messages in rung.asked] == [1, 2]
+    rung.may_go_on.set()
+    await under_way.close()

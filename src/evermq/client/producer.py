@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice, repeat
@@ -72,7 +72,7 @@ class Producer:
         self._on_outcome = on_outcome
         self._clock = clock
         self._waiting: deque[ProducerBatch] = deque()  # the last one may take more
-        self._for_room: deque[asyncio.Future[None]] = deque()
+        self._for_room: OrderedDict[asyncio.Future[None], None] = OrderedDict()  # many may wait, and give up
         self._bytes = 0  # of what is not settled
         self._news = asyncio.Event()
         self._full = asyncio.Event()
@@ -209,7 +209,7 @@ class Producer:
     async def _wait_for_room(self, size: int) -> None:
         while True:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._for_room.append(turn)
+            self._for_room[turn] = None
             try:
                 await turn
             except asyncio.CancelledError:
@@ -217,8 +217,7 @@ class Producer:
                     self._give_room()  # it was this one's turn: pass it on
                 raise
             finally:
-                if turn in self._for_room:
-                    self._for_room.remove(turn)
+                self._for_room.pop(turn, None)
             self._check()
             if not self._bytes or self._bytes + size <= self._memory_bytes_max:
                 if self._bytes + size < self._memory_bytes_max:
@@ -227,7 +226,7 @@ class Producer:
 
     def _give_room(self) -> None:
         while self._for_room:
-            turn = self._for_room.popleft()
+            turn, _ = self._for_room.popitem(last=False)
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -328,8 +327,13 @@ class Producer:
 
     def _is_full(self, coming: int = 0) -> bool:
         """Whether as much waits as an append may carry. coming: messages that are about to be put in their batch."""
-        count = coming + sum([len(batch.messages) for batch in self._waiting])
-        return count >= self._batch_count_max or sum([batch.size for batch in self._waiting]) >= self._batch_bytes_max
+        count, size = coming, 0
+        for batch in self._waiting:
+            count += len(batch.messages)
+            size += batch.size
+            if count >= self._batch_count_max or size >= self._batch_bytes_max:
+                return True  # looked at with each send, and far more may wait than that
+        return False
 
     def _take(self) -> list[ProducerBatch]:
         """What the next append carries; where many wait, a part, so that work on the others and the engine overlap."""

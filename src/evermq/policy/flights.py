@@ -80,6 +80,8 @@ class Flights:
         self._busy: set[int] = set()
         self._doubtful: dict[str, tuple[Call, int]] = {}
         self._wholes: deque[_Whole] = deque()
+        self._held: set[int] = set()  # lanes for which some of these wait
+        self._may_leave = False  # some of these might by now, or there are others than were looked at
         self._waiting: dict[int, deque[_Row]] = {}
         self._stale = 0  # messages that wait for their lane although they were given up
         self._troubled = 0  # flights of which something is sent again
@@ -106,12 +108,14 @@ class Flights:
         else:
             call.queued = range(len(messages))
             self._wholes.append(whole)
+            if self._is_held(whole):
+                return
         self._launch()
 
     def give_up(self, messages: Sequence[Message], call: Call) -> None:
         """The caller waits no longer, and may send these again: what is queued does not leave any more, and what was
         sent is remembered."""
-        call.expired = True
+        call.expired = self._may_leave = True
         self._stale += len(call.queued)
         if self._stale > _STALE_MAX:
             self._sweep()
@@ -192,23 +196,32 @@ class Flights:
                 row.message = message
             self._start(self._fly(rows))
 
+    def _is_held(self, whole: _Whole) -> bool:
+        """Whether it, which came last, and so all others wait on. Thousands may wait for a rung that hangs: to look at
+        all of them with each that comes would stop everything else."""
+        if self._may_leave or (self._busy.isdisjoint(whole.lanes) and self._held.isdisjoint(whole.lanes)):
+            return False
+        self._held |= whole.lanes
+        return True
+
     def _launch_wholes(self) -> None:
         """In one append, those that need not wait for any lane, nor for one that waits before them."""
         leave: list[_Whole] = []
         stay: deque[_Whole] = deque()
-        before: set[int] = set()  # lanes for which an earlier one waits
-        count = 0
+        held: set[int] = set()  # lanes for which an earlier one waits
+        count, is_left = 0, False
         for whole in self._wholes:
             if whole.call.expired:
                 continue
-            is_free = self._busy.isdisjoint(whole.lanes) and before.isdisjoint(whole.lanes)
+            is_free = self._busy.isdisjoint(whole.lanes) and held.isdisjoint(whole.lanes)
             if is_free and count + len(whole.messages) <= self._batch_count_max:
                 leave.append(whole)
                 count += len(whole.messages)
             else:
                 stay.append(whole)
-                before |= whole.lanes
-        self._wholes = stay
+                held |= whole.lanes
+                is_left |= is_free
+        self._wholes, self._held, self._may_leave = stay, held, is_left
         if leave:
             for whole in leave:
                 whole.call.queued = ()
@@ -235,7 +248,7 @@ class Flights:
 
     def _part(self) -> None:
         """From now on each message of what waits is to wait for its own lane."""
-        wholes, self._wholes = self._wholes, deque()
+        wholes, self._wholes, self._may_leave = self._wholes, deque(), True
         for whole in wholes:
             self._queue_rows(whole)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -59,6 +61,24 @@ def test_released_key_waits_and_others_flow() -> None:
     assert window.take_new([Mark(1, 3, 2)], [b"a", b"b"], 5) == [4]
     assert window.take_again(9, 99) == []
     assert saved(window).take_again(9, 100) == [0, 2, 3]
+
+
+class Looked(dict[int, int]):
+    """Refuses to be gone through."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("thousands may be parked, and each was looked for among all of them")
+
+
+def test_what_is_settled_costs_the_same_however_much_is_parked() -> None:
+    window = taken(100)
+    window.release(range(98), 1_000)
+    window.attempts = attempts = Looked(window.attempts)
+    window.settle([5, 98])
+    assert (window.attempt(5), window.attempt(98), window.open_count) == (2, 1, 99)
+    window.take_again(100, 1_000)
+    window.settle([5])
+    assert len(attempts) == 97
 
 
 def test_entry_that_is_half_handed_out_is_still_needed() -> None:

@@ -180,21 +180,16 @@ class LaneWindow:
     def settle(self, offsets: Iterable[int]) -> None:
         """Done with these; what is not out is ignored."""
         done = set(offsets)
+        if self.attempts:
+            for offset in done & self.out.keys():
+                self.attempts.pop(offset, None)
         if self.out.keys() <= done:
             self.out.clear()
         else:
             for offset in done:
                 self.out.pop(offset, None)
-        if self.attempts:
-            for offset in [o for o in self.attempts if o < self.next and not self._is_open(o)]:
-                del self.attempts[offset]
         if not self.open_count:
             self.marks.clear()
-
-    def _is_open(self, offset: int) -> bool:
-        return (
-            offset in self.out or offset in self.returned or any(offset in park.offsets for park in self.parks.values())
-        )
 
     def release(self, offsets: Iterable[int], due_ms: int) -> None:
         """Put these back until `due_ms`, and behind each what is out or given back of the same key."""
