@@ -22,13 +22,16 @@ from tests.adapters.kafka.played import (
 
 from evermq.adapters.kafka import membership as module
 from evermq.adapters.kafka.committing import Commits
+from evermq.adapters.kafka.lane import Lane
 from evermq.adapters.kafka.membership import Membership
-from evermq.adapters.kafka.progress import unpack
+from evermq.adapters.kafka.progress import Progress, unpack
 from evermq.adapters.kafka.reader import KafkaReader
 from evermq.clock import SYSTEM
 from evermq.errors import Closed, Misconfigured, Unavailable
 
 pytestmark = pytest.mark.usefixtures("consumers")
+
+_LARGE = 1 << 20
 
 
 async def handing_over(membership: Membership, consumer: Any) -> None:
@@ -295,3 +298,27 @@ async def test_reader_that_has_ended_says_why_in_the_same_words_however_often_it
     assert "lightning" in said[1]
     assert said[1:] == [said[1]] * 3
     await reader.close()
+
+
+def buffered(membership: Membership, *sizes: int) -> list[int]:
+    """Which lanes take no more, once each has so many bytes, in records of a megabyte."""
+    for number, size in enumerate(sizes):
+        lane = membership.group.lanes.setdefault(number, Lane.restore(number, str(number), 0, Progress([], [])))
+        lane.add([(lane.next + at, make(b"x" * min(_LARGE, size))) for at in range(-(-size // _LARGE))])
+    membership._pause_and_resume()
+    return [lane.number for lane in membership.group.lanes.values() if lane.paused]
+
+
+async def test_large_records_that_nobody_reads_do_not_fill_the_memory() -> None:
+    """Thousands of a lane were kept, of whatever size."""
+    membership = membership_of()
+    assert buffered(membership, 20 * _LARGE, _LARGE, 100) == []
+    assert buffered(membership, 13 * _LARGE) == [0]
+    assert buffered(membership, 0, 0, 11 * _LARGE) == [0, 2]
+    first = membership.group.lanes[0]
+    for left, paused in ((10, [0, 2]), (2, [2])):
+        first.settle([offset for offset, _ in first.take(first.buffered - left, 0, 10_000)[0]])
+        assert buffered(membership) == paused
+    first.cut(0)
+    assert first.fresh_bytes == 0
+    await membership.end()

@@ -35,7 +35,8 @@ class Park:
 class Lane:
     """done: of all offsets from the committed one on. next: first offset that was not fetched.
 
-    holder: the reader that has something of it. attempts: number of the next handing out, where it is not the first.
+    holder: the reader that has something of it. fresh_bytes: of the bodies that wait in `fresh`.
+    attempts: number of the next handing out, where it is not the first.
     parked: how many messages wait in `parks`. dues: of what was parked by an earlier owner and is not fetched yet.
     plain_from: from here on no earlier owner left word. open_to: no new message from here on is handed out without
     another look at what a commit can tell. is_full: that look was in vain. bytes_max: of the metadata of a commit.
@@ -49,6 +50,7 @@ class Lane:
     holder: object | None = None
     fresh: list[Row] = field(default_factory=list)
     fresh_at: int = 0
+    fresh_bytes: int = 0
     out: dict[int, Message] = field(default_factory=dict)
     returned: list[Row] = field(default_factory=list)
     parks: dict[bytes | int, Park] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class Lane:
             self._mark_gaps(rows)
         self.next = last + 1
         if first >= self.plain_from:
-            self.fresh += rows
+            self._add_fresh(rows)
         else:
             self._add_known(rows)
 
@@ -121,6 +123,7 @@ class Lane:
             done.mark_range(start, min(stop, end))
         self.done, self.next = done, min(self.next, end)
         self.fresh, self.fresh_at = [row for row in self.fresh[self.fresh_at :] if row[0] < end], 0
+        self.fresh_bytes = _size_of(self.fresh)
         self.out = {offset: message for offset, message in self.out.items() if offset < end}
         self.returned = [row for row in self.returned if row[0] < end]
         kept = {key: Park(park.due_ms, [row for row in park.rows if row[0] < end]) for key, park in self.parks.items()}
@@ -205,6 +208,10 @@ class Lane:
         low, self.bytes_max = self.done.low, bytes_max
         return low, pack(topic_id, low, self.done.ranges(), self._again(ahead_ms), bytes_max=bytes_max)
 
+    def _add_fresh(self, rows: Sequence[Row]) -> None:
+        self.fresh += rows
+        self.fresh_bytes += _size_of(rows)
+
     def _take_again(self, count_max: int, now_ms: int) -> list[Row]:
         taken, self.returned = self.returned[:count_max], self.returned[count_max:]
         for key, park in list(self.parks.items()):
@@ -228,6 +235,7 @@ class Lane:
             rows = [row for row in rows if row[0] < self.open_to]
             self.is_full = not rows
         self.fresh_at = start + len(rows)
+        self.fresh_bytes -= _size_of(rows)
         if self.fresh_at == len(self.fresh):
             self.fresh, self.fresh_at = [], 0
         elif self.fresh_at > 4_096:
@@ -282,7 +290,7 @@ class Lane:
                 park.rows.append(row)
                 self.parked += 1
             elif offset not in self.attempts:
-                self.fresh.append(row)
+                self._add_fresh([row])
             elif key in self.parks:
                 self.parks[key].rows.append(row)
                 self.parked += 1
@@ -304,6 +312,10 @@ class Lane:
         unread = [offset for offset in self.attempts if offset >= self.next]
         entries += [(o, self.attempts[o], max(1, self.dues[o] + ahead_ms) if o in self.dues else 0) for o in unread]
         return list(_runs(sorted(entries)))
+
+
+def _size_of(rows: Iterable[Row]) -> int:
+    return sum([len(message[2]) for _, message in rows])
 
 
 def _runs(entries: list[tuple[int, int, int]]) -> Iterator[Again]:

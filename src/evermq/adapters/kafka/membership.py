@@ -40,6 +40,7 @@ _POLL_S = 0.1  # a thread that waits for records looks up this often
 _IDLE_S = 0.2  # how often rebalances are looked for while nobody reads
 _COUNT_MAX = 2_000  # decoded in one go, while commits and the loop wait for the interpreter
 _PAUSE_AT, _RESUME_AT = 4_000, 1_000
+_BYTES_MAX = 32 << 20  # of all lanes: beyond it those that have more than their share wait
 _ANSWER_S = 4.0
 _END_S_MAX = 30.0
 _OTHER_RULE = (
@@ -281,8 +282,11 @@ class Membership:
     def _pause_and_resume(self) -> None:
         """A lane that nobody empties does not fill the memory."""
         lanes = list(self.group.lanes.values())
-        full = [lane for lane in lanes if not lane.paused and lane.buffered > _PAUSE_AT]
-        empty = [lane for lane in lanes if lane.paused and lane.buffered < _RESUME_AT]
+        size, share = sum(lane.fresh_bytes for lane in lanes), _BYTES_MAX // max(1, len(lanes))
+        most = share if size > _BYTES_MAX else size
+        least = share // 4 if size > _BYTES_MAX // 4 else size
+        full = [each for each in lanes if not each.paused and (each.buffered > _PAUSE_AT or each.fresh_bytes > most)]
+        empty = [each for each in lanes if each.paused and each.buffered < _RESUME_AT and each.fresh_bytes <= least]
         for some, act in ((full, self._consumer.pause), (empty, self._consumer.resume)):
             if some:
                 act([TopicPartition(self._topic.name, lane.number) for lane in some])
