@@ -15,6 +15,7 @@ from pamqp import commands
 from evermq.adapters.rabbitmq.link import Link as RealLink
 from evermq.adapters.rabbitmq.link import Login
 from evermq.adapters.rabbitmq.topic import Control, QueueState
+from evermq.errors import Unavailable
 
 
 class Channel:
@@ -33,7 +34,7 @@ class Link:
         self.opened.append(Channel())
         return self.opened[-1]
 
-    async def ask(self, asking: Awaitable[Any], doing: str) -> Any:
+    async def ask(self, asking: Awaitable[Any], doing: str, *, patient: bool = False) -> Any:
         return await asking
 
 
@@ -60,8 +61,8 @@ class Connected(Connection):
 class Played(RealLink):
     """Its channels are the driver's, and open."""
 
-    def __init__(self) -> None:
-        super().__init__(Login([("127.0.0.1", 1)], "/", "guest", "guest", None, 60, 60_000), "test")
+    def __init__(self, timeout_ms: int = 60_000) -> None:
+        super().__init__(Login([("127.0.0.1", 1)], "/", "guest", "guest", None, 60, timeout_ms), "test")
         self.opened: list[DriverChannel] = []
 
     async def channel(self, kind: Any, **_: Any) -> Any:
@@ -100,6 +101,32 @@ async def test_request_that_is_given_up_leaves_the_channel_to_the_others() -> No
         link.answer(3)
         assert await next_one == QueueState(3, 0)
     assert len(link.opened) == 1
+
+
+async def test_error_of_one_request_is_none_of_those_that_wait_behind_it() -> None:
+    """The driver ends all that wait for a channel with what closed it: queues that exist were said to be gone."""
+    link = Played()
+    control = Control(link)
+    missing, there = [asyncio.create_task(control.exists(queue)) for queue in ("missing", "orders")]
+    async with asyncio.timeout(10):
+        await link.asked()
+        link.opened[-1].frames.put_nowait((0, commands.Channel.Close(404, "no queue")))
+        assert not await missing
+        while len(link.opened) < 2 and not there.done():
+            await asyncio.sleep(0)
+        if len(link.opened) == 2:
+            await link.asked()
+            link.answer(1)
+        assert await there
+
+
+async def test_request_that_was_not_asked_for_the_sake_of_others_says_so() -> None:
+    link = Played(timeout_ms=1)
+    control = Control(link)
+    async with control._turn:
+        with pytest.raises(Unavailable, match="not asked"):
+            await control.exists("orders")
+    assert not link.opened
 
 
 async def test_request_that_fails_after_it_was_given_up_is_no_error_of_the_program() -> None:

@@ -54,12 +54,14 @@ def queues_of(topic: Topic, group: str) -> list[str]:
 
 
 class Control:
-    """Declares and deletes, over a channel that is opened again after an error has closed it."""
+    """Declares and deletes, over a channel that is opened again after an error has closed it.
+
+    One request at a time: the driver ends all that wait for a channel with the error that one of them closed it by."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._channel: Channel | None = None
-        self._opening = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def make(self, topic: Topic) -> None:
         """Exchange, queues and bindings; what exists is kept. Raises Misconfigured for one that is of another kind."""
@@ -116,23 +118,29 @@ class Control:
     async def _ask(self, frame: Frame, doing: str) -> Any:
         """Raises Unavailable for what may be asked again: all of this may.
 
-        It goes on where who asked gives up: the driver closes the channel for that, under whoever else asks."""
-        channel = await self._open()
-        asking = asyncio.create_task(channel.rpc(frame))
-        asking.add_done_callback(_look)
+        It goes on where who asked gives up: the driver would close the channel for that."""
         try:
-            return await self._link.ask(asyncio.shield(asking), doing)
+            await self._link.ask(self._turn.acquire(), doing, patient=True)
+        except Uncertain as error:
+            where = self._link.where
+            raise Unavailable(f"rabbitmq {where}: {doing}: not asked: what others ask has no answer yet") from error
+        asking = asyncio.create_task(self._answer(frame, doing))
+        asking.add_done_callback(self._answered)
+        try:
+            return await asyncio.shield(asking)
         except Uncertain as error:
             raise Unavailable(str(error)) from error
 
-    async def _open(self) -> Channel:
-        """The channel; one, however many ask."""
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await self._link.channel(Channel, publisher_confirms=False)
-            return self._channel
+    async def _answer(self, frame: Frame, doing: str) -> Any:
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._link.channel(Channel, publisher_confirms=False)
+        try:
+            return await self._link.ask(self._channel.rpc(frame), doing)
+        except BaseException:
+            self._channel = None  # it is closed, or will be
+            raise
 
-
-def _look(asked: asyncio.Task[Any]) -> None:
-    if not asked.cancelled():
-        asked.exception()  # it was told where somebody still waited
+    def _answered(self, asked: asyncio.Task[Any]) -> None:
+        self._turn.release()
+        if not asked.cancelled():
+            asked.exception()  # it was told where somebody still waited
