@@ -133,6 +133,7 @@ class Database:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
             await asyncio.wait([job])  # it cannot be stopped, so nobody may go on before it has ended
+            job.exception()  # looked at: nobody waits for it
             raise
 
     def _transact(self, work: Callable[[Connection], T]) -> T:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from tests.adapters.kafka.played import (
     COUNT,
+    LIMIT_S,
     SETTINGS,
     TOPIC,
     coordinator_of,
@@ -322,3 +325,31 @@ async def test_large_records_that_nobody_reads_do_not_fill_the_memory() -> None:
     first.cut(0)
     assert first.fresh_bytes == 0
     await membership.end()
+
+
+async def test_poll_that_fails_while_its_membership_ends_is_no_error_of_the_program() -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+    membership, consumer, reader = await opened()
+    await read(reader)
+    polls, may = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        polls.set()
+        may.wait(LIMIT_S)
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    consumer.events.put(fail)
+    membership.fetch()
+    await asyncio.to_thread(polls.wait, LIMIT_S)
+    async with within_limit():
+        closing = asyncio.create_task(reader.close())
+        assert membership._fetching
+        while not membership._fetching.cancelling():
+            await asyncio.sleep(0)
+        may.set()
+        await closing
+    consumer._on = {}
+    del membership, reader, closing  # they keep what ended
+    gc.collect()
+    assert not told

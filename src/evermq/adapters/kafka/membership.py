@@ -192,6 +192,7 @@ class Membership:
                 fetched = await asyncio.shield(job)
             except asyncio.CancelledError:
                 await asyncio.wait([job])
+                job.exception()  # looked at: it ends either way
                 raise
             except KafkaException as error:
                 self._fail(of_librdkafka(error.args[0], f"group {self.group.name}"))
