@@ -6,7 +6,7 @@ import pytest
 from aiormq.exceptions import ChannelInvalidStateError
 
 from evermq.adapters.rabbitmq.link import Link, Login
-from evermq.errors import Unavailable
+from evermq.errors import Unavailable, Uncertain
 
 
 async def ends() -> None:
@@ -32,3 +32,14 @@ async def test_request_that_is_cancelled_while_its_channel_ends_is_cancelled() -
 async def test_request_that_is_late_while_its_channel_ends_is_not_taken_for_cancelled() -> None:
     with pytest.raises(Unavailable):
         await link(1).ask(ends(), "look at a queue", patient=True)
+
+
+async def ended() -> None:
+    """As the driver ends a request whose connection is closed meanwhile."""
+    raise asyncio.CancelledError
+
+
+async def test_request_whose_connection_is_closed_is_told_and_not_cancelled() -> None:
+    """Who was cancelled by nobody would take it for an order to end."""
+    with pytest.raises(Uncertain, match="was closed"):
+        await link(60_000).ask(ended(), "look at a queue")

@@ -132,6 +132,9 @@ class Link:
         except Exception as error:
             _check_cancelled(error)
             raise failure(error, self.where, doing) from error
+        except asyncio.CancelledError as error:
+            _check_cancelled(error)
+            raise failure(ConnectionError("the connection was closed"), self.where, doing) from error
 
     async def connection(self) -> Connection:
         """The connection; one attempt at a time is made for all who ask."""
@@ -221,9 +224,9 @@ async def _leave(link: Link, channel: Channel) -> None:
         link.drop(channel.connection)  # it would keep what it holds
 
 
-def _check_cancelled(error: Exception) -> None:
+def _check_cancelled(error: BaseException) -> None:
     """The driver makes an error of its own of a cancellation where a channel ends in the same moment: a task that was
-    cancelled would go on for ever."""
+    cancelled would go on for ever. It also makes a cancellation of the end of a connection, where nobody cancelled."""
     task = asyncio.current_task()
     if task and task.cancelling():
         raise asyncio.CancelledError from error
