@@ -18,6 +18,7 @@ from evermq.policy.gone import GoneWatch
 from evermq.policy.lane import GateCounts, Lane, Ticket
 from evermq.policy.overdue import Overdue
 from evermq.policy.read_to import ReadTo
+from evermq.policy.room import beyond_room
 from evermq.policy.sweep import Sweep
 from evermq.policy.turns import Turns
 from evermq.port import Delivery, Queue, Reader
@@ -27,6 +28,7 @@ __all__ = ["OrderedReader"]
 
 _TEND_MS = 100
 _WAIT_MS = 1_000
+_OVER_MS = 2_000  # what does not fit comes again and again, as long as what it waits for is away
 _CLOSE_MS_MAX = 1_000
 
 
@@ -221,7 +223,8 @@ class OrderedReader:
         self._hand(self._gate.offer(found, self._clock.monotonic_ms()))
         if fresh := {lane for lane in self._gate.wants() if not self._gate.lanes[lane].was_asked}:
             await self._claim(fresh)
-        self._bound_windows()
+        over = beyond_room(self._gate, self._window_count_max)
+        self._sweep.give_back((parked.delivery for parked in over), _OVER_MS)
         self._sweep.look()
 
     async def _claim(self, lanes: Iterable[int]) -> None:
@@ -307,13 +310,6 @@ class OrderedReader:
             except BaseException:
                 self._lost |= lost
                 raise
-
-    def _bound_windows(self) -> None:
-        """What a lane holds beyond its window goes back to the engine for a while."""
-        for lane in self._gate.lanes.values():
-            if len(lane.parked) > self._window_count_max:
-                over = self._gate.overflow(lane, self._window_count_max)
-                self._sweep.give_back(parked.delivery for parked in over)
 
     async def _always(self, job: Callable[[], Awaitable[None]]) -> None:
         while not self.closed:  # a driver may take a cancellation for an error of its own

@@ -26,15 +26,15 @@ class Sweep:
         self._inner = inner
         self._read_to = read_to
         self._write = write
-        self._back: list[Delivery] = []
+        self._back: dict[int, list[Delivery]] = {}  # by when it may come again
         self._dues = asyncio.Event()
 
-    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+    def give_back(self, deliveries: Iterable[Delivery], delay_ms: int = _RETURN_MS) -> None:
         """To the engine."""
         back = list(deliveries)
         if back:
             self._read_to.gave_back(back)
-            self._back += back
+            self._back.setdefault(delay_ms, []).extend(back)
             self._dues.set()
 
     def look(self) -> None:
@@ -93,13 +93,15 @@ class Sweep:
             raise error
 
     async def _release_back(self) -> None:
-        back, self._back = self._back, []
-        if not back:
-            return
-        back += self.behind(back, _RETURN_MS)
-        try:
-            back, error = await apart(partial(self._inner.release, delay_ms=_RETURN_MS), back)
-        finally:
-            self._back += back
-        if error:
-            raise error
+        failed: Exception | None = None
+        for delay_ms in list(self._back):
+            back = self._back.pop(delay_ms)
+            back += self.behind(back, delay_ms)
+            try:
+                back, error = await apart(partial(self._inner.release, delay_ms=delay_ms), back)
+            finally:
+                if back:
+                    self._back.setdefault(delay_ms, []).extend(back)
+            failed = failed or error
+        if failed:
+            raise failed

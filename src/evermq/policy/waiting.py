@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from evermq.numbers import BEHIND_ALL, VOID, Number
 from evermq.port import Delivery
@@ -12,6 +13,7 @@ from evermq.settling import Held
 __all__ = ["Parked", "Waiting"]
 
 _Place = tuple[str, int]  # a stream, and a number in it
+_OVERHEAD_BYTES = 1_000  # of a message that waits, beside its body, about
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +33,11 @@ class Parked:
         if position != other.delivery.position:
             return False
         return position.offset is not None or _innermost(self.delivery) == _innermost(other.delivery)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        return len(self.delivery.message.body) + _OVERHEAD_BYTES
 
     @property
     def place(self) -> _Place:
@@ -59,7 +66,7 @@ class Waiting:
     """Of a number there is one copy from each rung. Iterated, it is in the order in which it came, but for what took
     the place of an earlier copy."""
 
-    __slots__ = ("_behind", "_behind_all", "_held", "_places", "_rows", "_turn")
+    __slots__ = ("_behind", "_behind_all", "_held", "_places", "_rows", "_turn", "size_bytes")
 
     def __init__(self) -> None:
         self._rows: dict[int, Parked] = {}
@@ -68,6 +75,7 @@ class Waiting:
         self._behind_all: dict[str, list[Parked]] = {}  # by stream
         self._held: list[Held] | None = None
         self._turn = 0
+        self.size_bytes = 0
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,11 +93,13 @@ class Waiting:
         self._rows[parked.turn] = parked
         self._places.setdefault(parked.place, []).append(parked)
         self._waiters(parked).append(parked)
+        self.size_bytes += parked.size_bytes
         self._held = None
 
     def remove(self, parked: Parked) -> None:
         """It waits no longer."""
         del self._rows[parked.turn]
+        self.size_bytes -= parked.size_bytes
         copies, waiters = self._places[parked.place], self._waiters(parked)
         copies.remove(parked)
         waiters.remove(parked)
@@ -148,6 +158,11 @@ class Waiting:
     def beyond(self, count: int) -> list[Parked]:
         """All but the first `count`."""
         return sorted(self, key=lambda parked: parked.turn)[count:]
+
+    def count_within(self, bytes_max: int) -> int:
+        """How many of the first take no more than this."""
+        sizes = accumulate(parked.size_bytes for parked in self.beyond(0))
+        return sum(1 for _ in takewhile(lambda size: size <= bytes_max, sizes))
 
     def held(self) -> list[Held]:
         """As a reader tells the others of it: runs of numbers, by stream and rung."""

@@ -7,9 +7,9 @@ comes again in order with everything of the same key behind it; other keys flow 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice, pairwise
+from itertools import chain, pairwise
 
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.outstanding import Outstanding
@@ -35,7 +35,8 @@ class Park:
 class LaneCursor:
     """`next`: first offset that was never looked at. `out`: handed out and not settled. `returned`: given back,
     to be handed out first, in order. `seen`: what is open below it was handed out once by an earlier owner.
-    `attempts`: number of the next handing out where it is not the first, below `seen` the second."""
+    `attempts`: number of the next handing out where it is not the first, below `seen` the second. `keys`: of what was
+    looked at for a release and is not settled, so that the next release need not read it again."""
 
     group: int
     lane: int
@@ -46,6 +47,7 @@ class LaneCursor:
     returned: list[int] = field(default_factory=list)
     parks: dict[bytes | int, Park] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
+    keys: dict[int, bytes | None] = field(default_factory=dict)
 
     @property
     def unsettled(self) -> int:
@@ -76,24 +78,24 @@ class LaneCursor:
 
     def again(self, count_max: int, now_ms: int) -> list[int]:
         """What `take_again` would hand out."""
-        due = chain.from_iterable(park.offsets for park in self.parks.values() if park.due_ms <= now_ms)
-        return list(islice(chain(self.returned, due), count_max))
+        self._unpark(now_ms)
+        return self.returned[:count_max]
 
     def take_again(self, count_max: int, now_ms: int) -> tuple[list[int], Change | None]:
         """Hand out up to `count_max` of what was given back or has become due."""
         if not self.returned and not self.parks:
             return [], None
+        self._unpark(now_ms)
         taken, self.returned = self.returned[:count_max], self.returned[count_max:]
-        for key, park in list(self.parks.items()):
-            if park.due_ms <= now_ms and len(taken) < count_max:
-                room = count_max - len(taken)
-                taken += park.offsets[:room]
-                del park.offsets[:room]
-                if not park.offsets:
-                    del self.parks[key]
         self.out.update(taken)
         change = Change(self.group, self.lane, parked=[(o, self.attempt(o), OUT) for o in taken])
         return taken, change if taken else None
+
+    def _unpark(self, now_ms: int) -> None:
+        """All that is due is given back, in the order of the lane: by key, one frame would be read for each message."""
+        if due := [key for key, park in self.parks.items() if park.due_ms <= now_ms]:
+            back = chain.from_iterable(self.parks.pop(key).offsets for key in due)
+            self.returned = sorted((*self.returned, *back))
 
     def take_new(self, offsets: Iterable[range], next_offset: int) -> Change:
         """Hand out offsets that were never looked at."""
@@ -124,6 +126,9 @@ class LaneCursor:
         if self.attempts:
             for offset in mine:
                 self.attempts.pop(offset, None)
+        if self.keys:
+            for offset in mine:
+                self.keys.pop(offset, None)
         return Change(self.group, self.lane, settled=ranges_of(mine))
 
     def release(self, offsets: Iterable[int], due_ms: int, keys_of: KeysOf) -> Change | None:
@@ -131,26 +136,35 @@ class LaneCursor:
         mine = sorted({offset for offset in offsets if offset in self.out})
         if not mine:
             return None
-        parked = [offset for offset, key in with_keys(mine, keys_of) if self._park(offset, key, due_ms)]
-        if any(isinstance(key, bytes) for key in self.parks):
-            behind = sorted(offset for offset in (*self.out, *self.returned) if offset > mine[0])
-            for offset, key in with_keys(behind, keys_of):
-                if key in self.parks and offset > self.parks[key].offsets[0] and self._park(offset, key, due_ms):
-                    parked.append(offset)
-        return Change(self.group, self.lane, parked=[(o, self.attempt(o), due_ms) for o in parked])
+        rows = list(self._with_keys(mine, keys_of))
+        firsts = {key: offset for offset, key in reversed(rows) if key is not None}
+        if firsts or any(isinstance(key, bytes) for key in self.parks):
+            first, released = mine[0], set(mine)
+            behind = sorted(o for o in (*self.out, *self.returned) if o > first and o not in released)
+            for offset, key in self._with_keys(behind, keys_of):
+                if key is not None and self._is_behind(offset, key, firsts):
+                    rows.append((offset, key))
+        for offset, key in rows:
+            self._park(offset, key, due_ms)
+        gone = {offset for offset, _ in rows}
+        self.returned = [offset for offset in self.returned if offset not in gone]
+        return Change(self.group, self.lane, parked=[(o, self.attempt(o), due_ms) for o, _ in rows])
 
-    def _park(self, offset: int, key: bytes | None, due_ms: int) -> bool:
-        if offset in self.out:
-            self.out.take((offset,))
+    def _is_behind(self, offset: int, key: bytes, firsts: Mapping[bytes, int]) -> bool:
+        park = self.parks.get(key)
+        return offset > firsts.get(key, offset) or (park is not None and offset > park.offsets[0])
+
+    def _with_keys(self, offsets: list[int], keys_of: KeysOf) -> Iterator[tuple[int, bytes | None]]:
+        keys = self.keys
+        keys.update(with_keys([offset for offset in offsets if offset not in keys], keys_of))
+        return ((offset, keys[offset]) for offset in offsets)
+
+    def _park(self, offset: int, key: bytes | None, due_ms: int) -> None:
+        if self.out.take((offset,)):
             self.attempts[offset] = self.attempt(offset) + 1
-        elif offset in self.returned:
-            self.returned.remove(offset)
-        else:
-            return False
         park = self.parks.setdefault(offset if key is None else key, Park(due_ms, []))
         park.due_ms = max(park.due_ms, due_ms)
         insort(park.offsets, offset)
-        return True
 
     def give_back(self) -> Change | None:
         """The holder went: everything that is out comes again at once."""
