@@ -346,6 +346,26 @@ async def test_disk_that_hangs_does_not_hold_an_append_up(host: Host, monkeypatc
     hangs.set()
 
 
+async def test_disk_that_hangs_for_long_is_not_handed_ever_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it would be held in memory, as long as the rung is used."""
+    hangs, handed = asyncio.Event(), list[Sequence[Message]]()
+
+    async def keep(messages: Sequence[Message]) -> None:
+        handed.append(messages)
+        await hangs.wait()
+
+    monkeypatch.setattr(retained, "_KEEP_S", 0.01)
+    monkeypatch.setattr(host.retained._copies, "keep", keep)
+    for _ in range(8):
+        await host.kept(1)
+    assert (len(handed), host.retained.counts.unkept) == (4, 8)
+    hangs.set()
+    async with asyncio.timeout(20):
+        while host.retained.counts.kept == 0:
+            await asyncio.sleep(0)
+            await host.kept(1)
+
+
 async def test_full_log_of_copies_does_not_fail_the_append_and_takes_more_once_there_is_room(tmp_path: Path) -> None:
     host = Host(tmp_path, bytes_max=4 << 20)
     body = delivery(1, back=0).message._replace(body=bytes(100_000))

@@ -258,3 +258,31 @@ async def test_ack_of_one_rung_is_done_though_another_fails() -> None:
     with pytest.raises(Unavailable):
         await reader.ack(found)
     assert [await rung.backlog("g") for rung in (primary, standby)] == [1, 0]
+
+
+async def test_appends_that_their_callers_gave_up_do_not_pile_up_before_a_child_that_hangs() -> None:
+    """Whoever waits for less than `append_ms_max` leaves one behind with each try, and its messages with it."""
+    asked = 0
+
+    class Counted(Faulty):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            nonlocal asked
+            asked += 1
+            return await super().append(messages)
+
+    primary = Counted(MemoryQueue("t"))
+    queue = Failover(primary=primary, standby=MemoryQueue("t"))
+    primary.hang()
+    for _ in range(300):
+        append = asyncio.create_task(queue.append([make("x")]))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        append.cancel()
+        await asyncio.gather(append, return_exceptions=True)
+    assert asked == 256
+    assert (await queue.append([make("x")]))[0].via == ("standby",)
+    primary.up()
+    async with asyncio.timeout(20):
+        while (await queue.append([make("x")]))[0].via != ("primary",):
+            await asyncio.sleep(0)
+    await queue.close()

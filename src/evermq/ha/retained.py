@@ -25,6 +25,7 @@ __all__ = ["Retained", "RetainedCounts"]
 
 Send = Callable[[Sequence[Message]], Awaitable[Sequence[Position]]]
 _KEEP_S = 0.5  # what a disk that hangs costs an append, which the rung has acknowledged already
+_LATE_MAX = 4  # batches that it has not taken by then; beyond it there are no more copies, which would all be held here
 _TELL_MS = 200
 _TURNS_A_LOOK, _TURNS_A_LOOK_MAX = 5, 25
 _PATIENCE_MS = 2_000  # before the rung is asked what it has left
@@ -87,6 +88,7 @@ class Retained:
         self._turn = 0
         self._replaying: set[str] = set()  # ids of what is being sent again
         self._came_back: set[str] = set()  # and of what of it the rung has taken once more
+        self._late: set[asyncio.Future[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -102,11 +104,16 @@ class Retained:
             messages = [each for each in messages if each.id not in self._replaying]
         if not messages:
             return
+        if len(self._late) >= _LATE_MAX:
+            self.counts.unkept += len(messages)
+            return
         keeping = asyncio.ensure_future(self._copies.keep(messages))
         keeping.add_done_callback(_look_at)
-        await asyncio.wait(
-            [keeping], timeout=_KEEP_S
-        )  # not cancelled, since an append would be waited for all the same
+        # Not cancelled, since an append would be waited for all the same.
+        await asyncio.wait([keeping], timeout=_KEEP_S)
+        if not keeping.done():
+            self._late.add(keeping)
+            keeping.add_done_callback(self._late.discard)
         error = keeping.exception() if keeping.done() and not keeping.cancelled() else None
         if keeping.done() and not error:
             self.counts.kept += len(messages)

@@ -25,6 +25,7 @@ __all__ = ["Route", "first"]
 
 Append = asyncio.Future[Sequence[Position]]
 _LATE_MAX = 4  # appends to one child that timed out and have not ended; beyond it the child is passed over
+_UNWATCHED_MAX = 256  # and of those whose callers were cancelled, which may be many at once and soon end
 
 
 def first() -> int:
@@ -69,7 +70,7 @@ class Route:
         self._clock = clock
         self._pace: Pace | None = None
         self._late: dict[str, dict[Append, None]] = {key: {} for key in children}
-        self._unwatched: dict[Append, None] = {}  # of callers that were cancelled
+        self._unwatched: dict[str, dict[Append, None]] = {key: {} for key in children}  # of callers that were cancelled
         self._readers: list[Merged] = []
         self._closed = False
         self._ending = Ending()
@@ -130,22 +131,22 @@ class Route:
 
     async def _end(self) -> None:
         # Their outcome was Uncertain already; an engine that never answers must not hold up the others.
-        left = [*self._unwatched, *(append for appends in self._late.values() for append in appends)]
-        for append in left:
+        left = [*self._unwatched.values(), *self._late.values()]
+        for append in [append for appends in left for append in appends]:
             append.cancel()
         await close_all(self._readers)
         await close_all(self._children.values())
 
     async def _offer(self, key: str, messages: Sequence[Message]) -> Sequence[Position]:
-        late = self._late[key]
-        if len(late) >= _LATE_MAX:
-            raise Unavailable(f"{key} has not answered {len(late)} appends yet")
+        late, unwatched = self._late[key], self._unwatched[key]
+        if len(late) >= _LATE_MAX or len(unwatched) >= _UNWATCHED_MAX:
+            raise Unavailable(f"{key} has not answered {len(late) + len(unwatched)} appends yet")
         append = asyncio.ensure_future(self._children[key].append(messages))
         # Not cancelled when its time is up: only its own outcome says when the child lives again.
         try:
             await asyncio.wait([append], timeout=self._wait_ms_max(key) / 1000)
         except asyncio.CancelledError:
-            _keep(self._unwatched, append)
+            _keep(unwatched, append)
             raise
         if not append.done():
             _keep(late, append)

@@ -113,7 +113,8 @@ class Ladder:
 
     async def cut(self, share: float) -> None:
         """The process is gone: this share of what it had on the wires never arrives."""
-        for append in [*self.failover._unwatched, *(each for late in self.failover._late.values() for each in late)]:
+        left = [*self.failover._unwatched.values(), *self.failover._late.values()]
+        for append in [append for appends in left for append in appends]:
             if self._clock.random.random() < share:
                 append.cancel()
 
