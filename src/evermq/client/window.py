@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from evermq.client.pace import Pace
 from evermq.port import Delivery
@@ -12,10 +12,12 @@ from evermq.port import Delivery
 __all__ = ["Window"]
 
 _Slot = bytes | int
+_BYTES_MAX = 64 << 20
 
 
 class Window:
-    """A queue a key. A key is either ready, being worked on, or waiting for its next attempt.
+    """A queue a key. A key is either ready, being worked on, or waiting for its next attempt. At `count_max` messages, or
+    64 MiB of bodies, there is no room until something is finished.
 
     A message without a key is a key of its own.
     """
@@ -31,6 +33,7 @@ class Window:
         self._low = 0  # so few ready ones are few
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._bytes = 0
         self.count = 0
 
     async def wait_for_room(self) -> int:
@@ -41,7 +44,7 @@ class Window:
             ahead = self._pace.look(self._added - self.count)
             self._low = ahead // 2
             room = min(self._count_max - self.count, self._idle + ahead - len(self._ready))
-            if room > 0 and len(self._ready) <= self._low:
+            if room > 0 and self._bytes < _BYTES_MAX and len(self._ready) <= self._low:
                 return room
             self._room.clear()
             await self._room.wait()
@@ -60,6 +63,7 @@ class Window:
                 self._ready.append(slot)
             else:
                 found.append(delivery)
+            self._bytes += len(delivery.message.body)
         self.count += len(deliveries)
         self._added += len(deliveries)
         self._news.set()
@@ -85,12 +89,12 @@ class Window:
     def done(self, slot: _Slot) -> None:
         """The key's first delivery is finished."""
         waiting = self._keys[slot]
-        waiting.popleft()
+        gone = waiting.popleft()
         if waiting:
             self.again(slot)
         else:
             del self._keys[slot]
-        self._leave(1)
+        self._leave([gone])
 
     def again(self, slot: _Slot) -> None:
         """The key's first delivery is ready to be worked on."""
@@ -103,18 +107,17 @@ class Window:
 
     def drop(self, slot: _Slot) -> None:
         """The key's deliveries go back to the queue."""
-        self._leave(len(self._keys.pop(slot)))
+        self._leave(self._keys.pop(slot))
 
     def drop_first(self, slot: _Slot, count: int) -> None:
         """The key's first `count` deliveries went back to the queue; what was read meanwhile is ready."""
-        for _ in range(count - 1):
-            self._keys[slot].popleft()
-        self._leave(count - 1)
+        self._leave([self._keys[slot].popleft() for _ in range(count - 1)])
         self.done(slot)
 
-    def _leave(self, count: int) -> None:
-        if self.count >= self._count_max:
+    def _leave(self, gone: Collection[Delivery]) -> None:
+        if self.count >= self._count_max or self._bytes >= _BYTES_MAX:
             self._room.set()
-        self.count -= count
+        self.count -= len(gone)
+        self._bytes -= sum([len(delivery.message.body) for delivery in gone])
         if not self.count:
             self._pace.rest()
