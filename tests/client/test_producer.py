@@ -235,3 +235,48 @@ async def test_append_that_is_full_does_not_linger(bounds: dict[str, int]) -> No
             await asyncio.sleep(0)
         await producer.close()
     assert queue.appended == [BODIES[:10]]
+
+
+@pytest.mark.parametrize("appends_max", [1, 2])
+@pytest.mark.parametrize("end", ["flush", "close"])
+async def test_flush_and_close_do_not_linger(appends_max: int, end: str) -> None:
+    queue = Counted(appends_max)
+    for turns in (0, 1, 5):
+        async with asyncio.timeout(20):
+            producer = Producer(queue, linger_ms=3_600_000)
+            producer.send_nowait(b"x")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await getattr(producer, end)()
+    assert queue.appended == [[b"x"]] * 3
+
+
+@pytest.mark.parametrize("appends_max", [1, 2])
+async def test_flush_waits_for_nothing_that_is_sent_later(appends_max: int) -> None:
+    class Stream(Counted):
+        """Something new is there before an append has ended."""
+
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            if not is_flushed:
+                producer.send_nowait(b"later")
+            return await super().append(messages)
+
+    queue, is_flushed = Stream(appends_max), False
+    async with asyncio.timeout(20), Producer(queue) as producer:
+        producer.send_nowait(b"x")
+        try:
+            await producer.flush()
+        finally:
+            is_flushed = True
+        assert queue.appended[0] == [b"x"]
+
+
+@pytest.mark.parametrize("kind", [Unavailable, Uncertain])
+async def test_what_fails_in_whole_is_no_partial_however_many_appends_it_took(kind: type[Exception]) -> None:
+    class Down(Counted):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            raise kind("down")
+
+    async with Producer(Down(1), batch_count_max=2) as producer:
+        with pytest.raises(kind, match="down"):
+            await producer.send_many(BODIES[:5])

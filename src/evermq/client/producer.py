@@ -12,9 +12,17 @@ from typing import Self
 
 from evermq.client.appending import Beside, outcomes_of, outcomes_within
 from evermq.client.bounds import check_function, check_queue, check_whole
-from evermq.client.producer_batch import Outcome, ProducerBatch, made_of, own, position_of, size_of, size_of_all
+from evermq.client.producer_batch import (
+    Outcome,
+    ProducerBatch,
+    made_of,
+    position_of,
+    positions_of,
+    size_of,
+    size_of_all,
+)
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Misconfigured, Overloaded, Partial, Uncertain
+from evermq.errors import Closed, Misconfigured, Overloaded, Uncertain
 from evermq.fields import refusal
 from evermq.message import Message, MessageFactory
 from evermq.port import OrdersAppends, Queue
@@ -76,8 +84,8 @@ class Producer:
         self._bytes = 0  # of what is not settled
         self._news = asyncio.Event()
         self._full = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._open: dict[ProducerBatch, None] = {}  # begun, and not settled; oldest first
+        self._flushes = 0  # that wait
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -121,17 +129,13 @@ class Producer:
         return position_of(outcome)
 
     async def send_many(self, messages: Sequence[Message | bytes | str]) -> Sequence[Position]:
-        """Send many messages, or bodies, in order. Raises Partial where only some of them went in."""
+        """Send many messages, or bodies, in order. Raises Partial where only some of them went in, or they failed by
+        errors of different kinds."""
         made = made_of(messages, self.message)
         if not made:
             return ()
         outcomes = await self._send(made, size_of_all(made))
-        errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
-        if not errors:
-            return outcomes  # type: ignore[return-value]
-        if len(errors) == len(outcomes) and all(error is errors[0] for error in errors):
-            raise own(errors[0])
-        raise Partial(outcomes)
+        return positions_of(outcomes)
 
     def send_nowait(
         self,
@@ -153,10 +157,17 @@ class Producer:
         return message
 
     async def flush(self) -> None:
-        """Wait until everything sent so far is settled."""
-        if not self._idle.is_set():
-            self._own_loop()
-            await self._idle.wait()
+        """Wait until everything sent so far is settled; until then nothing lingers."""
+        if not self._open:
+            return
+        self._own_loop()
+        self._flushes += 1
+        self._full.set()
+        try:
+            for batch in tuple(self._open):
+                await batch.settled()
+        finally:
+            self._flushes -= 1
 
     async def close(self) -> None:
         """Flush, then refuse everything with Closed, and at once what waits for room; again is harmless. The queue
@@ -253,8 +264,8 @@ class Producer:
         loop = self._own_loop()
         batch = ProducerBatch(loop)
         self._waiting.append(batch)
+        self._open[batch] = None
         if len(self._waiting) == 1:
-            self._idle.clear()
             self._news.set()
             if self._task is None:
                 self._task = loop.create_task(self._run())
@@ -283,13 +294,11 @@ class Producer:
                 else:
                     await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             self._news.clear()
-            if not self._under_way:
-                self._idle.set()
 
     async def _linger(self) -> None:
-        """Wait for others, but not once they fill an append."""
+        """Wait for others, but not once they fill an append, or somebody waits for what is here."""
         self._full.clear()
-        if self._is_full():
+        if self._flushes or self._is_full():
             return
         ends = [asyncio.ensure_future(end) for end in (self._clock.sleep(self._linger_ms), self._full.wait())]
         try:
@@ -307,8 +316,6 @@ class Producer:
         self._under_way.discard(task)
         if not batches[0].ticket.is_settled:  # it was cancelled before it began
             self._settle(batches, repeat(Closed(_CLOSED)))
-        if not self._under_way and not self._waiting:
-            self._idle.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Nothing is sent any more: this was closed, or all tasks of the loop were cancelled, as at its end."""
@@ -317,8 +324,6 @@ class Producer:
         waiting = list(self._waiting)
         self._waiting.clear()
         self._settle(waiting, repeat(Closed(_CLOSED)))
-        if not self._under_way:
-            self._idle.set()
 
     def _refuse(self) -> None:
         self._closed = True
@@ -368,6 +373,7 @@ class Producer:
         """Tell the callers of these batches, all at once, what became of their messages."""
         each = iter(outcomes)
         for batch in batches:
+            del self._open[batch]
             self._bytes -= batch.size + len(batch.messages) * _OVERHEAD
             batch.settle(list(islice(each, len(batch.messages))))
         self._give_room()

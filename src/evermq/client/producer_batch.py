@@ -8,13 +8,14 @@ from copy import copy
 from reprlib import repr as short
 
 from evermq.batch import Columns
-from evermq.errors import EvermqError, Rejected
+from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
 from evermq.fields import NOT_A_MESSAGE, refusal
 from evermq.message import NO_HEADERS, Message, MessageFactory
 from evermq.position import Position
 from evermq.ticket import Ticket
 
-__all__ = ["Outcome", "ProducerBatch", "made_of", "own", "position_of", "size_of", "size_of_all"]
+__all__ = ["Outcome", "ProducerBatch", "made_of", "own", "position_of", "positions_of", "size_of"]
+__all__ += ["size_of_all"]
 
 Outcome = Position | EvermqError
 
@@ -82,6 +83,18 @@ def position_of(outcome: Outcome) -> Position:
     if isinstance(outcome, EvermqError):
         raise own(outcome)
     return outcome
+
+
+def positions_of(outcomes: Sequence[Outcome]) -> Sequence[Position]:
+    """Where they landed, for one caller. Raises Partial where only some did, or they failed by errors of different
+    kinds; else what all of them failed with, though several appends may each have an error of their own."""
+    errors = [outcome for outcome in outcomes if isinstance(outcome, EvermqError)]
+    if not errors:
+        return outcomes  # type: ignore[return-value]
+    alike = tuple(kind for kind in (Unavailable, Uncertain) if isinstance(errors[0], kind))
+    if len(errors) == len(outcomes) and all(error is errors[0] or isinstance(error, alike) for error in errors):
+        raise own(errors[0])
+    raise Partial(outcomes)
 
 
 def own(error: EvermqError) -> EvermqError:
