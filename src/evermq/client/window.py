@@ -16,8 +16,8 @@ _BYTES_MAX = 64 << 20
 
 
 class Window:
-    """A queue a key. A key is either ready, being worked on, or waiting for its next attempt. At `count_max` messages, or
-    64 MiB of bodies, there is no room until something is finished.
+    """A queue a key. A key is either ready, being worked on, or waiting for its next attempt. At `count_max` messages,
+    or 64 MiB of bodies, there is no room until something is finished.
 
     A message without a key is a key of its own.
     """
