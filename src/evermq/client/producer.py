@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice, repeat
@@ -21,6 +21,7 @@ from evermq.client.producer_batch import (
     size_of,
     size_of_all,
 )
+from evermq.client.waiters import Waiters
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import Closed, Misconfigured, Overloaded, Uncertain
 from evermq.fields import refusal
@@ -80,7 +81,7 @@ class Producer:
         self._on_outcome = on_outcome
         self._clock = clock
         self._waiting: deque[ProducerBatch] = deque()  # the last one may take more
-        self._for_room: OrderedDict[asyncio.Future[None], None] = OrderedDict()  # many may wait, and give up
+        self._for_room = Waiters()
         self._bytes = 0  # of what is not settled
         self._news = asyncio.Event()
         self._full = asyncio.Event()
@@ -219,27 +220,11 @@ class Producer:
 
     async def _wait_for_room(self, size: int) -> None:
         while True:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._for_room[turn] = None
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._give_room()  # it was this one's turn: pass it on
-                raise
-            finally:
-                self._for_room.pop(turn, None)
+            await self._for_room.wait()
             self._check()
             if not self._bytes or self._bytes + size <= self._memory_bytes_max:
                 if self._bytes + size < self._memory_bytes_max:
-                    self._give_room()
-                return
-
-    def _give_room(self) -> None:
-        while self._for_room:
-            turn, _ = self._for_room.popitem(last=False)
-            if not turn.done():
-                turn.set_result(None)
+                    self._for_room.wake()
                 return
 
     def _enter(self, messages: Sequence[Message], size: int) -> ProducerBatch:
@@ -327,8 +312,7 @@ class Producer:
 
     def _refuse(self) -> None:
         self._closed = True
-        while self._for_room:
-            self._give_room()
+        self._for_room.wake_all()
 
     def _is_full(self, coming: int = 0) -> bool:
         """Whether as much waits as an append may carry. coming: messages that are about to be put in their batch."""
@@ -376,7 +360,7 @@ class Producer:
             del self._open[batch]
             self._bytes -= batch.size + len(batch.messages) * _OVERHEAD
             batch.settle(list(islice(each, len(batch.messages))))
-        self._give_room()
+        self._for_room.wake()
         if self._on_outcome:
             for batch in batches:
                 for row in batch.one_way:

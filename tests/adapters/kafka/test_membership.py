@@ -307,7 +307,8 @@ def buffered(membership: Membership, *sizes: int) -> list[int]:
     """Which lanes take no more, once each has so many bytes, in records of a megabyte."""
     for number, size in enumerate(sizes):
         lane = membership.group.lanes.setdefault(number, Lane.restore(number, str(number), 0, Progress([], [])))
-        lane.add([(lane.next + at, make(b"x" * min(_LARGE, size))) for at in range(-(-size // _LARGE))])
+        if rows := [(lane.next + at, make(b"x" * min(_LARGE, size))) for at in range(-(-size // _LARGE))]:
+            lane.add(rows)
     membership._pause_and_resume()
     return [lane.number for lane in membership.group.lanes.values() if lane.paused]
 
