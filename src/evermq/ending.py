@@ -25,6 +25,11 @@ class Ending:
         """Whether somebody asked for it."""
         return self._task is not None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was reached."""
+        return self._task is not None and self._task.done()
+
     def begin(self, end: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """The end, begun if it was not."""
         if self._task is None:

@@ -56,6 +56,7 @@ class KafkaPlace:
         self.sender.watch(topic)
         self._judge(found)
         queue = KafkaQueue(self, found)
+        self._queues = [each for each in self._queues if not each.is_over]
         self._queues.append(queue)
         return queue
 

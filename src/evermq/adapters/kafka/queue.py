@@ -109,6 +109,11 @@ class KafkaQueue:
         self._check()
         return await self._place.end(self._topic, int(lane), self.traits.lanes)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, to the end."""
+        return self._ending.is_over
+
     async def close(self) -> None:
         self._closed = True
         await self._ending.reach(self._end)

@@ -36,6 +36,7 @@ class MemoryPlace:
     async def queue(self, topic: str) -> MemoryQueue:
         """The queue of a topic, which is made if it is missing."""
         queue = MemoryQueue(topic, topic=self._make(topic, self._lanes))
+        self._queues = [each for each in self._queues if not each.is_over]
         self._queues.append(queue)
         return queue
 

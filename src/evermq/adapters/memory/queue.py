@@ -38,6 +38,7 @@ class MemoryQueue:
         self._topic = topic or Topic(check_topic(name), lanes, count_max, message_bytes_max, clock)
         self._readers: list[MemoryReader] = []
         self._closed = False
+        self.is_over = False
         self.name = self._topic.name
         self.traits = self._topic.traits
 
@@ -72,6 +73,7 @@ class MemoryQueue:
         self._closed = True
         for reader in self._readers:
             reader.shut()
+        self.is_over = True
 
     def _check(self) -> None:
         if self._closed:

@@ -60,6 +60,7 @@ class RabbitPlace:
         durable = await demand(self._options.required, self._management, topic)
         publisher = Publisher(found, self._sending, self._options.timeout_ms)
         queue = RabbitQueue(found, self, publisher, durable)
+        self._queues = [each for each in self._queues if not each.is_over]
         self._queues.append(queue)
         return queue
 

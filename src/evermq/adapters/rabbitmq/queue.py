@@ -35,6 +35,7 @@ class RabbitQueue:
         self._durable = durable
         self._readers: list[RabbitReader] = []
         self._closed = False
+        self.is_over = False
         self.name = topic.name
 
     @property
@@ -105,6 +106,7 @@ class RabbitQueue:
         for reader in self._readers:
             await reader.close()
         await self._publisher.close()
+        self.is_over = True
 
     async def _find(self, group: str) -> None:
         if group not in self._topic.groups:

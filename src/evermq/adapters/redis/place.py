@@ -47,6 +47,7 @@ class RedisPlace:
             await found.make(self._options.lanes or _LANES, [], keep=True)
         found.check_lanes()
         queue = RedisQueue(found)
+        self._queues = [each for each in self._queues if not each.is_over]
         self._queues.append(queue)
         return queue
 

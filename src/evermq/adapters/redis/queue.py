@@ -45,6 +45,7 @@ class RedisQueue:
         self._turn = 0
         self._readers: list[RedisReader] = []
         self._closed = False
+        self.is_over = False
         self._in_turn = True
         self.name = topic.name
 
@@ -167,6 +168,7 @@ class RedisQueue:
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(reader.close() for reader in self._readers))
+        self.is_over = True
 
     def _check(self) -> None:
         if self._closed:

@@ -48,6 +48,7 @@ class RocketPlace:
         if found.kind == "fifo" and found.lanes > 1:
             raise Misconfigured(f"topic {topic} is FIFO with {found.lanes} queues: the proxy keeps no order over them")
         queue = RocketQueue(found, self)
+        self._queues = [each for each in self._queues if not each.is_over]
         self._queues.append(queue)
         return queue
 

@@ -149,6 +149,11 @@ class RocketQueue:
         await self._place.look(self._topic)
         return await self._place.backlog(self._topic, check_group(group), None if lane == LANE else lane)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, to the end."""
+        return self._ending.is_over
+
     async def close(self) -> None:
         self._closed = True
         await self._ending.reach(self._end)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from evermq.errors import Misconfigured, NoSuchTopic
 from evermq.settling import Identified
 from evermq.testing.conformance.bench import Bench, bodies, raised
@@ -18,6 +21,20 @@ async def topics_are_listed(bench: Bench) -> None:
     """Those that exist, and no others."""
     assert bench.topic in await bench.place.topics()
     assert f"{bench.topic}-other" not in await bench.place.topics()
+
+
+@place(Need.PLACE)
+async def a_closed_queue_is_kept_by_nobody(bench: Bench) -> None:
+    """Who opens one for each call must not fill the memory."""
+    closed = []
+    for _ in range(3):
+        queue = await bench.place.queue(bench.topic)
+        closed.append(weakref.ref(queue))
+        await queue.close()
+    await (await bench.place.queue(bench.topic)).close()
+    del queue
+    gc.collect()
+    assert [each() for each in closed] == [None] * 3
 
 
 @place(Need.PLACE)
