@@ -277,3 +277,22 @@ async def test_what_the_dead_letters_refuse_too_is_counted_as_stuck_and_kept() -
             await asyncio.sleep(0.01)
     await pump.close()
     assert await source.backlog("pump") == 1
+
+
+async def test_pump_cuts_its_batches_as_the_target_wants_them_by_now() -> None:
+    """A target that joins late tells its limits late."""
+
+    class Counted(MemoryQueue):
+        async def append(self, messages: Sequence[Message]) -> Sequence[Position]:
+            sizes.append(len(messages))
+            return await super().append(messages)
+
+    sizes: list[int] = []
+    local, target = MemoryQueue("t", lanes=1), Counted("t")
+    pump = Pump(local, target)
+    target.traits = replace(target.traits, batch_count_max=7)
+    await local.append([make(b"x", key="k") for _ in range(20)])
+    pump.start()
+    await bodies(target, 20)
+    await pump.close()
+    assert max(sizes) <= 7

@@ -29,6 +29,7 @@ __all__ = ["build", "create", "groups_of", "open", "place_of", "urls_of"]
 
 DEFAULT = "evermq.toml"
 _ONE_IS_ENOUGH = ("failover", "route")  # to begin with: a child that is away joins later
+_PUMPED = ("spooled", "buffered")  # here the local one is enough
 _PUMP = ("pump",)  # the group of Spooled and Buffered
 
 
@@ -83,10 +84,13 @@ async def _open(child: Child, producer: str | None, check: Check) -> Queue:
         key: host_rung(each.url, producer) for key, each in child.children.items() if is_host_rung(key, child, each)
     }
     openers = {key: partial(_open, each, producer, check) for key, each in child.children.items() if key not in hosts}
-    enough = child.use in _ONE_IS_ENOUGH
     lanes = {key: _lanes_said(child.children[key].url) for key in openers}
-    opening = open_all(openers, beside=hosts.values(), check=check, lanes=lanes) if enough else _open_in_turn(openers)
-    opened = await opening
+    if child.use in _ONE_IS_ENOUGH:
+        opened = await open_all(openers, beside=hosts.values(), check=check, lanes=lanes)
+    elif child.use in _PUMPED:
+        opened = await _open_pumped(openers, lanes, check if child.use == "buffered" else _unchecked)
+    else:
+        opened = {key: await opener() for key, opener in openers.items()}
     try:
         return await _compose(child, opened | hosts)
     except BaseException:
@@ -100,11 +104,17 @@ def _lanes_said(url: str) -> int:
     return max(1, int(said)) if said.isdecimal() else 1
 
 
-async def _open_in_turn(openers: Mapping[str, Open]) -> dict[str, Queue]:
-    opened: dict[str, Queue] = {}
+def _unchecked(queue: Queue) -> None:
+    """It gives no acknowledgements."""
+
+
+async def _open_pumped(openers: Mapping[str, Open], lanes: Mapping[str, int], check: Check) -> dict[str, Queue]:
+    """The local queue, and what may join it later. check: of the remote one."""
+    opened = {"local": await openers["local"]()}
     try:
-        for key, opener in openers.items():
-            opened[key] = await opener()
+        for key in [key for key in openers if key != "local"]:
+            of = check if key == "remote" else _unchecked
+            opened |= await open_all({key: openers[key]}, beside=[opened["local"]], check=of, lanes=lanes)
     except BaseException:
         await close_all(opened.values())
         raise

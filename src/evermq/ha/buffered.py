@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 from evermq.admission import admit
 from evermq.clock import SYSTEM, Clock
@@ -44,11 +43,9 @@ class Buffered(Spooled):
         self._slow_ms = slow_ms
         self._direct = Route({"remote": remote}, append_ms_max=slow_ms, clock=clock)
 
-    @cached_property
-    def traits(self) -> Traits:
-        local, remote = self._local.traits, self._remote.traits
+    def _traits_of(self, local: Traits, remote: Traits) -> Traits:
         return replace(
-            super().traits,
+            super()._traits_of(local, remote),
             durable=min(local.durable, remote.durable),
             batch_count_max=min(local.batch_count_max, remote.batch_count_max),
         )

@@ -74,7 +74,7 @@ class Pump:
         self._group = group
         self._dead = dead
         self._void_of = void_of
-        self._batch_count_max = min(batch_count_max, target.traits.batch_count_max)
+        self._batch_count_max = batch_count_max
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -112,7 +112,8 @@ class Pump:
         reader = await self._source.reader(self._group)
         try:
             while not self._stopping:
-                found = await reader.read(count_max=self._batch_count_max, wait_ms=_WAIT_MS)
+                count_max = min(self._batch_count_max, self._target.traits.batch_count_max)
+                found = await reader.read(count_max=count_max, wait_ms=_WAIT_MS)
                 if found:
                     await self._carry(reader, found)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -46,14 +45,21 @@ class Spooled:
         self._group = group
         self._clock = clock
         self._pump = Pump(local, remote, group=group, dead=dead, clock=clock)
+        self._promised: tuple[tuple[Traits, Traits], Traits] | None = None
 
     @property
     def name(self) -> str:
         return self._remote.name
 
-    @cached_property
+    @property
     def traits(self) -> Traits:
-        local, weaker = self._local.traits, self._local.traits & self._remote.traits
+        both = (self._local.traits, self._remote.traits)
+        if self._promised is None or self._promised[0] != both:  # a remote queue that joins late has others then
+            self._promised = (both, self._traits_of(*both))
+        return self._promised[1]
+
+    def _traits_of(self, local: Traits, remote: Traits) -> Traits:
+        weaker = local & remote
         room = weaker.message_bytes_max - HOPS_BYTES_MAX
         # A delayed message waits in the local queue, and the pump cuts its own batches.
         return replace(
