@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evermq.adapters.log import segment
 from evermq.adapters.log.cursor_file import Change, CursorFile
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.system_disk import SystemDisk
@@ -131,3 +132,20 @@ async def test_whoever_waits_is_told_of_every_segment(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     report = verify(tmp_path, lambda count, total: told.append((count, total)))
     assert told == [(count, report.segments) for count in range(1, report.segments + 1)]
+
+
+async def test_segment_of_a_newer_format_is_named_and_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1, segment_bytes=65_536)
+    queue = await place.queue("t")
+    for _ in range(200):
+        await queue.append([_MAKE(b"x" * 1_000)])
+    await place.close()
+    names = sorted(path.name for path in tmp_path.glob("segment-*"))
+    assert len(names) > 3
+    monkeypatch.setattr(segment, "FORMAT", 99)
+    segment.write_header(SystemDisk(tmp_path).open(names[1]), 2, 0)
+    monkeypatch.undo()
+    [newer] = verify(tmp_path).problems
+    assert newer == f"{names[1]} has format version 99, this evermq reads up to 1: use a newer evermq"

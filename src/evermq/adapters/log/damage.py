@@ -90,6 +90,11 @@ class Trail:
         self._pass(number, 0)
         self._number, self._end, self._size, self._size_made, self._is_lost = number, 0, size, size, True
 
+    def unread(self, number: int) -> None:
+        """A file that is there and could not be read: what was in it, nobody can tell."""
+        self._pass(number, 0)
+        self.last, self._number, self._end, self._size, self._size_made, self._is_lost = 0, number, 0, 0, 0, False
+
     def end_at(self, used: int, last: int, synced: int) -> None:
         """The segment just followed is known to have ended so."""
         if last > self.last:

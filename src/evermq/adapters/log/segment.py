@@ -179,9 +179,7 @@ def read_header(file: File, name: str) -> Header | None:
     if magic != _MAGIC or crc32c.crc32c(raw[12:]) != crc:
         return None
     if version > FORMAT:
-        raise Damaged(
-            f"{name} has format version {version}, this evermq reads up to {FORMAT}: open it with a newer one"
-        )
+        raise Damaged(f"{name} has format version {version}, this evermq reads up to {FORMAT}: use a newer evermq")
     return Header(number, size)
 
 

@@ -98,8 +98,12 @@ def inspect(disk: Disk, directory: str, told: Told | None = None) -> Report:
     for count, number in enumerate(found, 1):
         try:
             _segment(disk, numbers[number], number, known, trail, report)
-        except (Damaged, OSError) as error:
+        except Damaged as error:  # of a newer format, which says its name
+            report.problems.append(str(error))
+            trail.unread(number)
+        except OSError as error:
             report.problems.append(f"{numbers[number]}: {error}")
+            trail.unread(number)
         if told:
             told(count, len(found))
     report.damages = trail.finish()
