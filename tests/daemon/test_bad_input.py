@@ -101,6 +101,7 @@ def test_wrong_lines_are_named_and_the_others_are_sent(tmp_path: Path) -> None:
         b'{"body": "x", "headers": {"a": 1}}',
         b'{"body_base64": "%%"}',
         b'{"body": "x", "id": "a\\u0000b"}',
+        b'{"body": "x", "id": ""}',
         b"[" * 5_000,
         b'{"body": "good too"}',
     ]
@@ -108,7 +109,7 @@ def test_wrong_lines_are_named_and_the_others_are_sent(tmp_path: Path) -> None:
     told = [json.loads(line) for line in ran.stdout.splitlines()]
     assert ran.returncode == 3
     assert b"Traceback" not in ran.stderr
-    assert [line["detail"].partition(":")[0] for line in told if "error" in line] == [f"line {n}" for n in range(2, 9)]
+    assert [line["detail"].partition(":")[0] for line in told if "error" in line] == [f"line {n}" for n in range(2, 10)]
     read = evermq("read", f"log://{tmp_path}/log/t", *READ)
     assert sorted(read.stdout.splitlines()) == [b"good", b"good too"]
 

@@ -54,6 +54,8 @@ def _from_json(line: bytes, make: MessageFactory) -> Message:
     for name in ("id", "key"):
         if not isinstance(given.get(name), str | None):
             raise BadInput(f"{name} must be a text or null")
+    if given.get("id") == "":
+        raise BadInput("id is empty: give a text of its own to each message, or leave id out")
     if "\0" in (given.get("id") or ""):
         raise BadInput("id must not contain NUL")
     return make(_body(given), key=_bytes(given.get("key")), headers=headers, id=given.get("id"))
