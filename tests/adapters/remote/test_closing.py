@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.adapters.remote.slow import Slow, served
 
-from evermq.adapters.memory import MemoryPlace, MemoryQueue
+from evermq.adapters.memory import MemoryPlace
 from evermq.adapters.remote import server as serving
-from evermq.adapters.remote.client import RemotePlace, RemoteQueue
+from evermq.adapters.remote.client import RemotePlace
 from evermq.adapters.remote.connection import ConnectionLost
 from evermq.adapters.remote.server import Server
-from evermq.message import Message, MessageFactory
-from evermq.position import Position
+from evermq.message import MessageFactory
 
 make = MessageFactory()
-
-
-class Slow:
-    """A queue in memory that takes nothing before it is let to. `begun`: how many appends came to it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun = asyncio.Semaphore(0)
-        self.may_go = asyncio.Event()
-        real = MemoryQueue.append
-
-        async def append(queue: MemoryQueue, messages: Sequence[Message]) -> Sequence[Position]:
-            self.begun.release()
-            await self.may_go.wait()
-            return await real(queue, messages)
-
-        monkeypatch.setattr(MemoryQueue, "append", append)
-
-
-@asynccontextmanager
-async def served(path: Path) -> AsyncIterator[tuple[Server, RemoteQueue]]:
-    server = await Server.start(MemoryPlace(), path)
-    place = await RemotePlace.connect(path)
-    async with asyncio.timeout(20):
-        yield server, await place.queue("orders")
-    await place.close()
-    await server.close()
 
 
 async def test_append_under_way_is_done_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,13 +27,14 @@ from evermq.adapters.remote.wire import (
     read_frame,
     unpack_messages,
 )
-from evermq.errors import Closed, EvermqError, Misconfigured, TooLarge, Unsupported
+from evermq.errors import Closed, EvermqError, Misconfigured, Overloaded, TooLarge, Unsupported
 from evermq.port import Delivery, Place, Queue, Reader, Start
 
 __all__ = ["Server"]
 
 _TOO_LARGE_MS = 30_000
 _REQUESTS_MAX = 1_000  # of one connection at a time: beyond it nothing more is read from the socket
+_BYTES_MAX = 128 << 20  # of them: beyond it appends are refused, since reading has to go on for pings
 _CHUNK_BYTES = 1 << 16
 _END_MS_MAX = 1_000  # how long an ending connection waits for what it was asked, and for its client to take the answers
 
@@ -114,7 +115,8 @@ class _Connection:
         self._readers: dict[int, tuple[Reader, dict[int, Delivery]]] = {}
         self._owed: dict[int, TooLarge] = {}  # what the next read of a reader raises
         self._numbers = count(1)
-        self._tasks: dict[asyncio.Task[None], str] = {}  # and their verbs
+        self._tasks: dict[asyncio.Task[None], tuple[str, int]] = {}  # their verbs, and how long their requests are
+        self._bytes = 0  # of these
         self._taken = 0  # the number of the last request that was
         self._room = asyncio.Semaphore(_REQUESTS_MAX)
 
@@ -126,18 +128,29 @@ class _Connection:
             if not isinstance(request, list) or len(request) != 3:
                 raise Malformed("a request is [number, verb, arguments]")
             number, verb, arguments = request
-            if verb == "ping":
+            refusal = self._refusal(verb, len(body))
+            if verb == "ping" or refusal:
                 async with asyncio.timeout(lease_ms / 1000):  # to take nothing is to be silent
-                    await self._answer(frame([number, None, None]))
+                    await self._answer(frame([number, refusal and encode_error(refusal), None]))
                 continue
             await self._room.acquire()
             task = asyncio.create_task(self._handle(number, verb, arguments))
-            self._tasks[task] = verb
+            self._tasks[task] = verb, len(body)
+            self._bytes += len(body)
             self._taken = number
             task.add_done_callback(self._done)
 
+    def _refusal(self, verb: str, size: int) -> Overloaded | None:
+        """Why it is not done: more than one at a time wait for what takes long, as a disk that hangs."""
+        if verb != "append" or not self._bytes or self._bytes + size <= _BYTES_MAX:
+            return None
+        return Overloaded(
+            f"{self._bytes} bytes of this process wait for the owner already: send again when they are stored"
+        )
+
     def _done(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        _, size = self._tasks.pop(task)
+        self._bytes -= size
         self._room.release()
 
     async def close(self) -> None:
@@ -159,7 +172,7 @@ class _Connection:
 
     async def _finish(self, until: float) -> None:
         """Let handlers do and answer what they were asked; whoever reads asks the next owner."""
-        for task, verb in self._tasks.items():
+        for task, (verb, _) in self._tasks.items():
             if verb == "read":
                 task.cancel()
         try:
