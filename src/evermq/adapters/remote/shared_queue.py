@@ -58,8 +58,7 @@ class SharedQueue:
 
     async def current(self) -> Queue:
         """The queue at the present owner."""
-        if self._closed:
-            raise Closed(f"queue {self.name} was closed: open it again")
+        self._check()
         return await self._shared.ask(self._at)
 
     async def _at(self, place: Place) -> Queue:
@@ -88,8 +87,7 @@ class SharedQueue:
                     raise
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
-        if self._closed:
-            raise Closed(f"queue {self.name} was closed: open it again")
+        self._check()
         if self._blocking:
             return self._blocking.append_blocking(messages)
         if asyncio._get_running_loop() is self._shared.loop:
@@ -106,27 +104,31 @@ class SharedQueue:
 
     async def end(self, lane: str) -> int:
         """See `evermq.settling.Bounded`; Unavailable through the socket, which does not carry it."""
-        queue = await self.current()
-        if not isinstance(queue, Bounded):
-            raise Unavailable(f"{self.name}: another process owns the log, and does not tell where its lanes end")
-        return await queue.end(lane)
+
+        async def asked(place: Place) -> int:
+            queue = await self._at(place)
+            if not isinstance(queue, Bounded):
+                raise Unavailable(f"{self.name}: another process owns the log, and does not tell where its lanes end")
+            return await queue.end(lane)
+
+        self._check()
+        return await self._shared.ask(asked)
 
     async def backlog(self, group: str, lane: str | None = None) -> int:
-        while True:
-            queue = await self.current()
-            try:
-                return await queue.backlog(group, lane)
-            except ConnectionLost as error:
-                if error.silent:
-                    raise
-            except Closed:
-                if not self.has_left(queue):
-                    raise
+        async def asked(place: Place) -> int:
+            return await (await self._at(place)).backlog(group, lane)
+
+        self._check()
+        return await self._shared.ask(asked)
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
             await self._queue.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"queue {self.name} was closed: open it again")
 
 
 class SharedReader:
