@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from evermq.adapters.memory import MemoryQueue
+from evermq.daemon import owed as owing
 from evermq.daemon.owed import Owed
 from evermq.errors import Unavailable
 from evermq.message import MessageFactory
 from evermq.port import Delivery, Reader
+from evermq.position import Position
 
 make = MessageFactory()
 
@@ -48,6 +50,36 @@ async def test_what_could_not_be_acknowledged_is_once_the_rung_is_back(capsys: p
         while await queue.backlog("billing"):
             await asyncio.sleep(0.01)
     await owed.close()
+
+
+class OneAway:
+    """A reader of two rungs, of which `standby` takes no acknowledgement. `last`: what was asked of it last."""
+
+    def __init__(self) -> None:
+        self.last: list[int | None] = []
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self.last = [each.position.offset for each in deliveries]
+        if any(each.position.via == ("standby",) for each in deliveries):
+            raise Unavailable("away")
+
+
+async def test_what_came_of_other_rungs_than_the_one_that_is_away_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owing, "_PAUSE_MS", 1)
+    reader = OneAway()
+    owed = Owed(reader)  # type: ignore[arg-type]
+    for offset in range(10):
+        position = Position("0", offset, ("standby" if offset == 0 else "primary",))
+        await owed.ack([Delivery(make("x"), position, position, 1)])
+    mixed = [Position("0", 10 + n, (rung,)) for n, rung in enumerate(("primary", "standby"))]
+    await owed.ack([Delivery(make("x"), position, position, 1) for position in mixed])
+    reader.last = []
+    async with asyncio.timeout(20):
+        while not reader.last:
+            await asyncio.sleep(0.001)
+    assert reader.last == [0, 11]
+    with pytest.raises(Unavailable):
+        await owed.close()
 
 
 async def test_what_is_owed_at_the_end_is_tried_once_more_and_then_an_error() -> None:

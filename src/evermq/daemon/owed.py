@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from evermq.apart import apart
 from evermq.clock import SYSTEM
 from evermq.daemon.running import say
 from evermq.errors import Unavailable, Uncertain
@@ -25,12 +26,9 @@ class Owed:
 
     async def ack(self, deliveries: list[Delivery]) -> None:
         """At once if it can be."""
-        try:
-            await self._reader.ack(deliveries)
-        except (Unavailable, Uncertain) as error:
-            if not self._left:
-                say(f"evermq: not acknowledged yet, and tried again: {error}")
-            self._left += deliveries
+        left = await self._settle(deliveries, is_told=not self._left)
+        if left:
+            self._left += left
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._repeat())
 
@@ -46,8 +44,13 @@ class Owed:
         while self._left:
             await SYSTEM.sleep(_PAUSE_MS)
             some = list(self._left)
-            try:
-                await self._reader.ack(some)
-            except (Unavailable, Uncertain):
-                continue
-            del self._left[: len(some)]
+            self._left[: len(some)] = await self._settle(some)
+
+    async def _settle(self, deliveries: list[Delivery], *, is_told: bool = False) -> list[Delivery]:
+        """Which of them could not be acknowledged yet."""
+        left, error = await apart(self._reader.ack, deliveries)
+        if error and not isinstance(error, Unavailable | Uncertain):
+            raise error
+        if error and is_told:
+            say(f"evermq: not acknowledged yet, and tried again: {error}")
+        return left
