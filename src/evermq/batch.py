@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
 from evermq.message import DELIVER_AT, NO_HEADERS, Message
 
-__all__ = ["Batch", "Columns", "size_of"]
+__all__ = ["TURNED_AT_ONCE", "Batch", "Columns", "size_of"]
 
-_TURNED_AT_ONCE = 500  # an iterator each: with 700 of them every batch would have all objects of the process looked at
+TURNED_AT_ONCE = 500  # an iterator each: with 700 of them every batch would have all objects of the process looked at
 
 
 class Columns(NamedTuple):
@@ -26,11 +26,15 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, messages: Sequence[Message]) -> Columns:
         """Of one message at least. Raises TypeError or ValueError where one of them is no message."""
-        if len(messages) <= _TURNED_AT_ONCE:
+        if len(messages) <= TURNED_AT_ONCE:
             return cls(*zip(*messages, strict=True))
-        starts = range(0, len(messages), _TURNED_AT_ONCE)
-        parts = [cls(*zip(*messages[at : at + _TURNED_AT_ONCE], strict=True)) for at in starts]
-        return cls(*[tuple(chain.from_iterable(columns)) for columns in zip(*parts, strict=True)])
+        return cls(*[tuple(chain.from_iterable(columns)) for columns in zip(*cls.parts(messages), strict=True)])
+
+    @classmethod
+    def parts(cls, messages: Sequence[Message]) -> Iterator[Columns]:
+        """As `of`, so many at a time as are turned at once."""
+        for at in range(0, len(messages), TURNED_AT_ONCE):
+            yield cls(*zip(*messages[at : at + TURNED_AT_ONCE], strict=True))
 
     @property
     def has_headers(self) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from evermq.adapters.log.columns import decode, encode, encode_one, transpose
+from evermq.adapters.log.columns import decode, encode, encode_many, encode_one, transpose
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.lane_cursor import LaneCursor, ranges_of
 from evermq.adapters.log.restore import Replay
@@ -40,6 +42,33 @@ MESSAGES = st.builds(
 def test_messages_are_decoded_as_they_were_encoded(messages: list[Message]) -> None:
     payload = b"".join(encode(transpose(messages)))
     assert decode(memoryview(payload), len(messages)) == messages
+
+
+@pytest.mark.parametrize("size", [0, 10, 6_000])
+@pytest.mark.parametrize("count", [501, 1_000, 1_203])
+def test_many_messages_are_encoded_as_a_batch_of_any_size_is(count: int, size: int) -> None:
+    messages = [Message(f"é{n}", None, b"x" * (size + n % 3), NO_HEADERS, n) for n in range(count)]
+    encoded = encode_many(messages, lambda size: BytesIO())
+    assert encoded
+    assert b"".join(encoded) == b"".join(encode(transpose(messages)))
+    assert decode(memoryview(b"".join(encoded)), count) == messages
+
+
+@pytest.mark.parametrize("at", [0, 600, 1_000])
+@pytest.mark.parametrize("other", [{"key": b""}, {"headers": {"a": "b"}}, {"headers": None}])
+def test_many_messages_are_looked_at_one_by_one_where_one_has_more_than_a_body(at: int, other: dict[str, Any]) -> None:
+    messages = [Message(str(n), None, b"x", NO_HEADERS, n) for n in range(1_001)]
+    messages[at] = messages[at]._replace(**other)
+    assert encode_many(messages, lambda size: BytesIO()) is None
+
+
+@pytest.mark.parametrize("at", [0, 600, 1_000])
+@pytest.mark.parametrize("id", ["\0", "a\0b", "\udcc2\udc80"])
+def test_id_among_many_that_cannot_be_stored_is_rejected(at: int, id: str) -> None:
+    messages = [Message(str(n), None, b"x", NO_HEADERS, n) for n in range(1_001)]
+    messages[at] = messages[at]._replace(id=id)
+    with pytest.raises(Rejected):
+        encode_many(messages, lambda size: BytesIO())
 
 
 @given(IDS, IDS)

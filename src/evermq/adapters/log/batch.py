@@ -14,10 +14,12 @@ from functools import partial
 from itertools import chain
 
 from evermq.adapters.log.buffers import Buffers
-from evermq.adapters.log.columns import Columns, encode, encode_one, transpose
+from evermq.adapters.log.columns import Columns, encode, encode_many, encode_one, transpose
 from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, Load, TopicLanes
 from evermq.adapters.plain import unstorable, why_not
+from evermq.batch import TURNED_AT_ONCE
+from evermq.batch import Batch as MessageBatch
 from evermq.errors import EvermqError, Rejected, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
@@ -93,6 +95,9 @@ def load(
     Raises Rejected where one of them is not a message that can be stored.
     """
     try:
+        many = _load_many(topic, messages, buffers) if moved is None else None
+        if many:
+            return many
         columns = transpose(messages)
         dues = due_times(columns[3])
         late = [due > now_ms for due in dues] if dues and moved is None else []
@@ -108,6 +113,17 @@ def load(
         offsets = array("Q", moved)
         made.add(DUE_LANE, Kind.DUE, len(offsets), [offsets.tobytes()])
     return made
+
+
+def _load_many(topic: TopicLanes, messages: Sequence[Message], buffers: Buffers) -> Load | None:
+    """Thousands of messages that need no look at each: None where there are fewer, or some have keys or headers."""
+    if len(messages) <= TURNED_AT_ONCE or isinstance(messages, MessageBatch):
+        return None
+    made = Load(topic, buffers)
+    encoded = encode_many(messages, made.take)
+    if encoded:
+        made.add(topic.next_lane(), Kind.MESSAGES, len(messages), encoded)
+    return made if encoded else None
 
 
 def piece_of(topic: TopicLanes, message: Message, end: Mapping[tuple[int, int], int]) -> Piece:

@@ -28,7 +28,7 @@ from evermq.batch import Columns as BatchColumns
 from evermq.errors import Damaged, Rejected
 from evermq.message import NO_HEADERS, Message
 
-__all__ = ["Columns", "decode", "encode", "encode_one", "transpose"]
+__all__ = ["Columns", "decode", "encode", "encode_many", "encode_one", "transpose"]
 
 _HEAD = Struct("<IIII")
 _ONE = Struct("<IIIIqI")  # the head, and the columns of fixed size, of a single message
@@ -70,13 +70,43 @@ def encode(columns: Columns, take: Callable[[int], BytesIO] = lambda size: Bytes
     if headers.count(NO_HEADERS) != count:
         flags |= _HEADERS
         header_column = _encode_headers(headers)
-    joined = _raw("\0".join(ids))
-    if joined.count(b"\0") != count - 1:
-        raise Rejected(_NUL)
+    joined = _joined(ids, count)
     head = _HEAD.pack(len(joined), len(key_column), len(header_column), flags)
     fixed = pack(f"<{count}q{count}I", *created, *lengths)
     front = (head, fixed, joined, key_lengths, key_column, header_column)
     return _with_bodies(front, bodies, sum(lengths), take)
+
+
+def encode_many(messages: Sequence[Message], take: Callable[[int], BytesIO]) -> list[Part] | None:
+    """As `encode`, of messages that have neither keys nor headers; None where one of them has.
+
+    What was turned into columns is encoded while the processor's caches have it: with thousands of messages the columns
+    would be fetched from memory again for each thing that is done with them.
+    """
+    ids: list[str] = []
+    created: list[bytes] = []
+    lengths: list[bytes] = []
+    bodies: list[bytes] = []
+    size = 0
+    for part in BatchColumns.parts(messages):
+        count = len(part.ids)
+        if part.keys.count(None) != count or part.has_headers:
+            return None
+        sizes = list(map(len, part.bodies))
+        size += sum(sizes)
+        created.append(pack(f"<{count}q", *part.created))
+        lengths.append(pack(f"<{count}I", *sizes))
+        ids.append("\0".join(part.ids))
+        bodies += part.bodies
+    joined = _joined(ids, len(messages))
+    return _with_bodies((_HEAD.pack(len(joined), 0, 0, 0), *created, *lengths, joined), bodies, size, take)
+
+
+def _joined(ids: Sequence[str], count: int) -> bytes:
+    joined = _raw("\0".join(ids))
+    if joined.count(b"\0") != count - 1:
+        raise Rejected(_NUL)
+    return joined
 
 
 def _with_bodies(
