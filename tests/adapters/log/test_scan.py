@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from evermq.adapters.log.frame import Kind
 from evermq.adapters.log.index import Location
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.reading import LaneScan, Reading
-from evermq.adapters.log.segment import Segment
+from evermq.adapters.log.segment import HEADER_BYTES, Segment
 from evermq.message import Message, MessageFactory
 
 make = MessageFactory()
@@ -118,4 +119,23 @@ async def test_reader_that_keeps_up_does_not_begin_further_back_each_time(
         assert len(messages) == 1
         assert len(read) <= 2 * lanes, number
         read.clear()
+    await place.close()
+
+
+async def test_pass_through_the_log_pushes_out_nothing_that_readers_share(tmp_path: Path) -> None:
+    place = await LogPlace.open(tmp_path, lanes=2)
+    queue = await place.queue("orders")
+    for size in (100, 10_000):
+        for _ in range(1_000):
+            await queue.append([make(bytes(size))])
+    begin = Location(place.journal.segments[0].number, HEADER_BYTES)
+    first = place.reading.frame(begin)
+    assert first
+    frames = list(place.reading.frames(begin))
+    assert place.reading.frame(begin) is first
+    assert (
+        sum(entry.message_count for frame in frames for entry in frame.entries if entry.kind == Kind.MESSAGES) == 2_000
+    )
+    places = [(frame.segment, frame.position) for frame in frames]
+    assert places == sorted(set(places))
     await place.close()

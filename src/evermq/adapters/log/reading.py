@@ -68,22 +68,41 @@ class Reading:
             return next((each for each in segments if each.number >= number), None)
 
     def frames(self, at: Location) -> Iterator[Frame]:
-        """Every intact frame from `at` on to what is the end when it is reached."""
-        while frame := self.frame(at):
-            yield frame
-            # Another segment's, where nothing more was intact in that one.
-            at = Location(frame.segment, frame.position + frame.length)
+        """Every intact frame from `at` on to what is the end when it is reached.
+
+        Behind the first one nothing is kept: a pass through the log pushes nothing out that readers share, and takes
+        the same memory again and again.
+        """
+        first = self.frame(at)
+        found = [first] if first else []
+        while found:
+            yield from found
+            last = found[-1]  # another segment's, where nothing more was intact in that one
+            found = self._following(Location(last.segment, last.position + last.length))
 
     def frame(self, at: Location) -> Frame | None:
         """The first intact frame from `at` on, None at the end."""
+        place = self._place(at)
+        return self._frame(*place) if place else None
+
+    def _place(self, at: Location) -> tuple[Segment, int] | None:
         number, position = at
         while segment := self.segment(number):
             if segment.number != number:  # that one is gone: the next begins at its beginning
                 position = HEADER_BYTES
             if position < segment.used:
-                return self._frame(segment, position)
+                return segment, position
             number, position = segment.number + 1, HEADER_BYTES
         return None
+
+    def _following(self, at: Location) -> list[Frame]:
+        """The next frames, as many as are read at once."""
+        place = self._place(at)
+        if place is None:
+            return []
+        segment, position = place
+        kept = self._frames.get(Location(segment.number, position))
+        return [kept] if kept else self._read(segment, position)[0]
 
     def messages(self, frame: Frame, entry: Entry) -> list[Message]:
         """All messages of the entry's payload, those of the lanes that share it included."""
@@ -111,7 +130,13 @@ class Reading:
         return self._frames.get(key) or self._load(segment, position)
 
     def _load(self, segment: Segment, position: int) -> Frame | None:
-        """Read a stretch and keep all its frames; the first one is returned, past what is not intact."""
+        frames, size = self._read(segment, position)
+        if size:
+            self._keep(size, frames)
+        return frames[0] if frames else None
+
+    def _read(self, segment: Segment, position: int) -> tuple[list[Frame], int]:
+        """The frames of a stretch, and its size; or the first frame past what is not intact, and 0."""
         # Behind a large frame a larger one is to be expected: its head says how much to read, just once.
         span = _CHUNK_BYTES if self._frame_bytes < _CHUNK_BYTES // 4 else HEAD.size
         buffer = segment.file.pread(min(span, segment.used - position), position)
@@ -120,7 +145,8 @@ class Reading:
             buffer = segment.file.pread(min(first, segment.used - position), position)
             first = parse(memoryview(buffer), 0, position, segment.number)
         if not isinstance(first, Frame):
-            return self._resync(segment, position)
+            behind = self._resync(segment, position)
+            return [behind] if behind else [], 0
         self._frame_bytes = first.length
         frames = [first]
         view = memoryview(buffer)
@@ -128,8 +154,7 @@ class Reading:
         while at < len(view) and isinstance(frame := parse(view, at, position + at, segment.number), Frame):
             frames.append(frame)
             at += frame.length
-        self._keep(len(buffer), frames)
-        return first
+        return frames, len(buffer)
 
     def _resync(self, segment: Segment, position: int) -> Frame | None:
         """The next intact frame of the segment behind a damaged one, which is reported."""
