@@ -280,3 +280,29 @@ async def test_what_fails_in_whole_is_no_partial_however_many_appends_it_took(ki
     async with Producer(Down(1), batch_count_max=2) as producer:
         with pytest.raises(kind, match="down"):
             await producer.send_many(BODIES[:5])
+
+
+async def test_send_that_finds_too_little_room_is_not_overtaken_by_a_smaller_one_behind_it() -> None:
+    queue = Counted(1)
+    async with Producer(queue, memory_bytes_max=1_000, batch_count_max=1) as producer:
+        sends = [producer.send(body, key="k") for body in (b"1" * 100, b"2" * 100, b"3" * 800, b"4")]
+        await asyncio.gather(*sends)
+    assert [body[:1] for bodies in queue.appended for body in bodies] == [b"1", b"2", b"3", b"4"]
+
+
+async def test_nothing_that_is_sent_later_takes_the_room_of_a_send_that_is_about_to_have_it() -> None:
+    refused: list[Overloaded] = []
+
+    def send_more(message: Message, outcome: object) -> None:
+        if message.body[:1] == b"1":
+            with pytest.raises(Overloaded) as found:
+                producer.send_nowait(b"3", key="k")
+            refused.append(found.value)
+
+    queue = Counted(1)
+    async with Producer(queue, memory_bytes_max=1_000, on_outcome=send_more) as producer:
+        producer.send_nowait(b"1" * 700, key="k")
+        await producer.send(b"2" * 300, key="k")
+        producer.send_nowait(b"4", key="k")
+    assert [body[:1] for bodies in queue.appended for body in bodies] == [b"1", b"2", b"4"]
+    assert len(refused) == 1

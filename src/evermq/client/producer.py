@@ -216,16 +216,14 @@ class Producer:
 
     def _is_short_of(self, size: int) -> bool:
         """Whether so many bytes have to wait for room."""
-        return bool(self._for_room) or (self._bytes > 0 and self._bytes + size > self._memory_bytes_max)
+        return bool(self._for_room) or (self._bytes > 0 and not self._has_room(size))
 
     async def _wait_for_room(self, size: int) -> None:
-        while True:
-            await self._for_room.wait()
-            self._check()
-            if not self._bytes or self._bytes + size <= self._memory_bytes_max:
-                if self._bytes + size < self._memory_bytes_max:
-                    self._for_room.wake()
-                return
+        await self._for_room.wait(lambda: self._closed or not self._bytes or self._has_room(size))
+        self._check()
+
+    def _has_room(self, size: int) -> bool:
+        return self._bytes + size <= self._memory_bytes_max
 
     def _enter(self, messages: Sequence[Message], size: int) -> ProducerBatch:
         """Put these at the end of the batch that they go with."""

@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 
 __all__ = ["Waiters"]
 
 
 class Waiters:
-    """In the order in which they came; many may wait, and many give up. True while somebody waits."""
+    """In the order in which they came; many may wait, and many give up. True until the last has gone on."""
 
     __slots__ = ("_turns",)
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._turns: OrderedDict[object, asyncio.Future[None]] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._turns)
 
-    async def wait(self) -> None:
-        """Until it is this one's turn; cancelled then, it passes it on."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._turns[turn] = None
+    async def wait(self, is_due: Callable[[], bool]) -> None:
+        """Until it is woken, and `is_due`; until then it keeps its place before all that came later. Who goes on, or
+        gives up, wakes the next."""
+        place, loop = object(), asyncio.get_running_loop()
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.wake()
-            raise
+            while True:
+                self._turns[place] = turn = loop.create_future()
+                await turn
+                if is_due():
+                    return
         finally:
-            self._turns.pop(turn, None)
+            del self._turns[place]
+            self.wake()
 
     def wake(self) -> None:
-        """It is the turn of the first who waits still."""
-        while self._turns:
-            turn, _ = self._turns.popitem(last=False)
-            if not turn.done():
-                turn.set_result(None)
-                return
+        """The first."""
+        first = next(iter(self._turns.values()), None)
+        if first and not first.done():
+            first.set_result(None)
 
     def wake_all(self) -> None:
-        """Of everybody."""
-        while self._turns:
-            self.wake()
+        """Everybody."""
+        for turn in self._turns.values():
+            if not turn.done():
+                turn.set_result(None)
