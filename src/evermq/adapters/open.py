@@ -11,10 +11,10 @@ from evermq.adapters.inspection import Inspection
 from evermq.errors import Misconfigured, NoSuchTopic
 from evermq.half import HoldsHalves
 from evermq.port import AppendsBlocking, OrdersAppends, Place, Queue
-from evermq.settling import Bounded, Relaned, Scatters
+from evermq.settling import Bounded, Identified, Relaned, Scatters
 from evermq.traits import Traits
 
-__all__ = ["inspect", "open_log", "open_place", "open_queue"]
+__all__ = ["inspect", "open_log", "open_place", "open_queue", "owning"]
 
 _memory: dict[str, Place] = {}
 
@@ -33,7 +33,7 @@ async def open_queue(url: str) -> Queue:
     address = parse(url)
     place = await _place(address)
     try:
-        return _Owning(await place.queue(address.topic), place)
+        return owning(await place.queue(address.topic), place)
     except BaseException:
         await place.close()
         raise
@@ -114,8 +114,13 @@ def _open_memory(address: Address) -> Place:
     return _memory.setdefault(address.place, MemoryPlace(lanes=int(lanes)))
 
 
+def owning(queue: Queue, place: Place) -> Queue:
+    """The queue, which takes its place with it when it is closed."""
+    return _Identified(queue, place) if isinstance(queue, Identified) else _Owning(queue, place)
+
+
 class _Owning:
-    """A queue that takes its place with it when it is closed."""
+    """It can do what its engine's queue can do, and no more."""
 
     def __init__(self, queue: Queue, place: Place) -> None:
         self._place = place
@@ -145,3 +150,12 @@ class _Owning:
         await self._queue.close()
         if self._place not in _memory.values():
             await self._place.close()
+
+
+class _Identified(_Owning):
+    """The topic may be made anew, so that it is asked each time."""
+
+    @property
+    def topic_id(self) -> str:
+        assert isinstance(self._queue, Identified)
+        return self._queue.topic_id
