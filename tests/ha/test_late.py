@@ -153,6 +153,32 @@ async def test_what_is_to_be_known_of_reading_a_rung_is_known_however_late_it_is
     await late.close()
 
 
+@pytest.mark.parametrize("of_check", [False, True])
+async def test_rung_that_fails_in_a_way_nobody_listed_joins_when_it_can(of_check: bool) -> None:
+    opened: list[MemoryQueue] = []
+    errors: list[Exception] = [Unavailable("refused")] if of_check else [Unavailable("refused"), OSError(24, "no more")]
+
+    async def open_it() -> Queue:
+        if errors:
+            raise errors.pop(0)
+        opened.append(MemoryQueue("orders"))
+        return opened[-1]
+
+    def check(queue: Queue) -> None:
+        if of_check and queue is opened[0]:
+            raise OSError(24, "no more")
+
+    queues = await open_all({"primary": open_it}, beside=[MemoryQueue("orders")], check=check, open_ms_max=100)
+    async with asyncio.timeout(20):
+        reader = await queues["primary"].reader("billing")
+    await queues["primary"].append([message(b"1")])
+    assert [each.message.body for each in await reader.read(count_max=1, wait_ms=1_000)] == [b"1"]
+    for each in opened[:-1]:
+        with pytest.raises(Closed):
+            await each.append([message(b"1")])
+    await queues["primary"].close()
+
+
 async def test_queue_that_opens_in_the_moment_of_the_close_is_closed() -> None:
     queue = MemoryQueue("orders")
     opening: asyncio.Future[Queue] = asyncio.get_running_loop().create_future()

@@ -9,7 +9,7 @@ from functools import reduce
 from operator import and_
 
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, EvermqError, Unavailable, Uncertain, Unsupported
+from evermq.errors import Closed, Unavailable, Uncertain, Unsupported
 from evermq.ha.together import close_all
 from evermq.message import Message
 from evermq.port import Queue, Reader, Start
@@ -120,7 +120,7 @@ class Late:
                     if self._at_once:
                         self.read_at_once()
                     return self._news.set()
-                except EvermqError as error:
+                except Exception as error:  # of no matter what kind: whoever reads it would wait for ever
                     self._why = error
                     await self._clock.sleep(_PAUSE_MS)
                 opening = asyncio.ensure_future(opener())
@@ -137,7 +137,7 @@ class Late:
             raise
         try:
             self._check(queue)
-        except EvermqError:
+        except Exception:
             await queue.close()
             raise
         return queue
