@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from evermq.adapters.log.place import LogPlace
 from evermq.adapters.memory import MemoryQueue
 from evermq.compose.host import host_rung
 from evermq.ha.host_rung import HostRung
@@ -44,3 +45,16 @@ async def test_slot_that_was_emptied_by_another_process_keeps_nothing(tmp_path: 
             await asyncio.sleep(0.01)
     await rung.close()
     assert len(list(tmp_path.glob(SEGMENTS))) == 1
+
+
+async def test_dead_letters_that_several_pumps_are_the_first_to_open_are_left_to_others_with_the_rung(
+    tmp_path: Path,
+) -> None:
+    rung, make = host_rung(f"log://{tmp_path}/orders"), MessageFactory()
+    dead = rung._dead
+    assert dead is not None
+    await asyncio.gather(*(dead.append([make(b"refused")]) for _ in range(2)))
+    await rung.close()
+    other = await LogPlace.open(tmp_path)  # raises where somebody owns it still
+    assert (await other.describe("orders.pump.dead")).appended == 2
+    await other.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,7 @@ class _Unopened:
     def __init__(self, url: str) -> None:
         self._url = url
         self._queue: Queue | None = None
+        self._opening = asyncio.Lock()
         self.name = url.rpartition("/")[2]
 
     @property
@@ -96,6 +98,7 @@ class _Unopened:
             await self._queue.close()
 
     async def _open(self) -> Queue:
-        if self._queue is None:
-            self._queue = await open_queue(self._url)
-        return self._queue
+        async with self._opening:  # several pumps may be the first: one that was opened beside it nobody would close
+            if self._queue is None:
+                self._queue = await open_queue(self._url)
+            return self._queue
