@@ -130,6 +130,20 @@ async def test_message_that_one_rung_refuses_goes_to_the_next_and_the_others_of_
     assert ladder.dead.asked == 0
 
 
+async def test_what_is_behind_a_message_of_its_key_that_may_yet_land_is_not_sent_past_it(ladder: Ladder) -> None:
+    """Else it would be sent again and again, as often as that one is tried."""
+    ladder.say(Unavailable("down"), Unavailable("down"))
+    await ladder.queue.append([make("bad", key="k"), make("behind it", key="k"), make("beside it", key="l")])
+    ladder.standby.dislikes = b"bad"
+    ladder.say(Unavailable("down"), None)
+    asked = ladder.standby.asked
+    await until(lambda: ladder.standby.asked > asked + 8)
+    ladder.say(None, Unavailable("down"))
+    assert await bodies(ladder.primary, 2) == [b"bad", b"behind it"]
+    await until(lambda: ladder.host.is_empty)
+    assert await bodies(ladder.standby, await ladder.standby.backlog("g")) == [b"beside it"]
+
+
 @pytest.mark.parametrize("error", [*OF_THE_RUNG, Rejected("refused like any other")], ids=repr)
 async def test_void_that_a_rung_refuses_goes_to_the_next_and_its_lane_goes_on(
     ladder: Ladder, error: EvermqError

@@ -10,14 +10,14 @@ import pytest
 from tests.mutants.planted import Mutant, caught, passes
 
 from evermq.errors import EvermqError, Rejected, Unavailable, Uncertain
-from evermq.ha import buffered, route
+from evermq.ha import buffered, pump, route
 from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.host_rung import HostRung
 from evermq.ha.leg import Leg
 from evermq.ha.merged import Merged
-from evermq.ha.outcomes import Outcomes
-from evermq.ha.pump import _BURIED, Outcome, Pump
+from evermq.ha.outcomes import Outcome, Outcomes
+from evermq.ha.pump import _BURIED, Pump
 from evermq.ha.route import Route
 from evermq.ha.spooled import Spooled
 from evermq.message import Message
@@ -89,11 +89,11 @@ def pump_asks_the_dead_letters_once(patch: Patch) -> None:
 
 
 def pump_goes_past_a_failed_message_of_a_key(patch: Patch) -> None:
-    async def halves(self: Pump, messages: list[Message]) -> Sequence[Outcome]:
+    async def halves(append: Any, messages: Sequence[Message]) -> Sequence[Outcome]:
         half = len(messages) // 2
-        return [*await self._append(messages[:half]), *await self._append(messages[half:])]
+        return [*await append(messages[:half]), *await append(messages[half:])]
 
-    patch.setattr(Pump, "_append_halves", halves)
+    patch.setattr(pump, "of_halves", halves)
 
 
 def pump_ends_with_the_first_error(patch: Patch) -> None:

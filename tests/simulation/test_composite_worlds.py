@@ -40,6 +40,12 @@ def test_nothing_is_lost_whatever_fails(world: str, first: int) -> None:
         assert seen["choice"] > 0
 
 
+@pytest.mark.parametrize("seed", [500_048, 500_060])
+def test_host_sends_nothing_past_a_message_of_its_key_that_may_yet_land(seed: int) -> None:
+    summary = run_world("composite-ladder", [seed])
+    assert summary["failed"] == [], summary.get("reasons")
+
+
 @pytest.mark.parametrize("first", [0, 1, 1_000])
 def test_consecutive_seeds_go_through_every_technique_at_every_place_of_every_other(first: int) -> None:
     places = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from evermq.errors import EvermqError, Partial, Rejected
-from evermq.ha.outcomes import Offer, Outcomes, of_message, place, settled
+from evermq.ha.outcomes import Offer, Outcome, Outcomes, of_halves, of_message, place, settled
 from evermq.message import Message
 from evermq.position import Position
 
@@ -26,7 +26,7 @@ async def _apart(offer: Offer, key: str, messages: Sequence[Message]) -> Sequenc
     return settled(await _outcomes(offer, key, messages))
 
 
-async def _outcomes(offer: Offer, key: str, messages: Sequence[Message]) -> Sequence[Position | EvermqError]:
+async def _outcomes(offer: Offer, key: str, messages: Sequence[Message]) -> Sequence[Outcome]:
     try:
         return await offer(key, messages)
     except Partial as error:
@@ -35,5 +35,4 @@ async def _outcomes(offer: Offer, key: str, messages: Sequence[Message]) -> Sequ
         said = of_message(error)
         if not isinstance(said, Rejected) or len(messages) == 1:
             return [said] * len(messages)
-    half = len(messages) // 2
-    return [*await _outcomes(offer, key, messages[:half]), *await _outcomes(offer, key, messages[half:])]
+    return await of_halves(partial(_outcomes, offer, key), messages)

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Rejected, Unavailable, Uncertain
 from evermq.message import Message
+from evermq.numbers import chain_of
 from evermq.position import Position, Via
 
-__all__ = ["Offer", "Outcomes", "of_message", "place", "settled"]
+__all__ = ["Offer", "Outcome", "Outcomes", "of_halves", "of_message", "place", "settled"]
 
+Outcome = Position | EvermqError
 Offer = Callable[[str, Sequence[Message]], Awaitable[Sequence[Position]]]
 
 
@@ -90,7 +92,22 @@ async def place(outcomes: Outcomes, order: Sequence[str], offer: Offer) -> Seque
     return outcomes.result()
 
 
-def of_message(outcome: Position | EvermqError) -> Position | EvermqError:
+async def of_halves(
+    append: Callable[[Sequence[Message]], Awaitable[Sequence[Outcome]]], messages: Sequence[Message]
+) -> Sequence[Outcome]:
+    """What becomes of messages of which a queue refused all for the sake of one, and did not say which is meant. What
+    is behind one that failed is not tried: that may yet be taken, here or by another queue, and must not come late."""
+    half = len(messages) // 2
+    first = await append(messages[:half])
+    failed = {chain_of(m) for m, outcome in zip(messages, first, strict=False) if isinstance(outcome, EvermqError)}
+    failed.discard(None)
+    rest = [message for message in messages[half:] if chain_of(message) not in failed]
+    second = iter(await append(rest) if rest else ())
+    behind = Unavailable("what is before it of its key was not appended")
+    return [*first, *(behind if chain_of(m) in failed else next(second) for m in messages[half:])]
+
+
+def of_message(outcome: Outcome) -> Outcome:
     """What is said of a message that was acknowledged before. A queue that may not be used, or is not there, says so of
     itself and not of the message, and may be mended: it is Unavailable."""
     if isinstance(outcome, Denied | NoSuchTopic):

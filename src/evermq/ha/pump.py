@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from evermq.clock import SYSTEM, Clock
 from evermq.errors import EvermqError, Partial, Rejected, Unavailable, Uncertain
-from evermq.ha.outcomes import of_message
+from evermq.ha.outcomes import Outcome, of_halves, of_message
 from evermq.message import HOPS, Message
 from evermq.numbers import chain_of
 from evermq.port import Delivery, Queue, Reader
@@ -27,8 +27,6 @@ _FINISH_MS_MAX = 1_000
 _REASON_CHARS_MAX = 500
 
 _BURIED = Position("dead", None, ("dead",))
-
-Outcome = Position | EvermqError
 
 
 @dataclass(slots=True)
@@ -135,7 +133,7 @@ class Pump:
                 await self._clock.sleep(pause_ms)
                 pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
 
-    async def _append(self, messages: list[Message]) -> Sequence[Outcome]:
+    async def _append(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """One outcome per message, all in order."""
         looping = [_hops(message) >= _HOPS_MAX for message in messages]
         if any(looping):
@@ -152,22 +150,10 @@ class Pump:
             if not isinstance(said, Rejected):
                 return [said] * len(messages)
             if len(messages) > 1:
-                return await self._append_halves(messages)
+                return await of_halves(self._append, messages)
             return [await self._bury(messages[0], said) if self._dead else said]
         except Exception as error:  # nobody listed it
             return [Uncertain(f"perhaps stored: {error!r}")] * len(messages)
-
-    async def _append_halves(self, messages: list[Message]) -> Sequence[Outcome]:
-        """The target said no to the batch, not which message is meant. A refused one is buried before what is behind
-        it is sent: if that fails, and the target thinks better of it, it must not come late."""
-        half = len(messages) // 2
-        first = await self._append(messages[:half])
-        failed = {chain_of(m) for m, outcome in zip(messages, first, strict=False) if isinstance(outcome, EvermqError)}
-        failed.discard(None)
-        rest = [message for message in messages[half:] if chain_of(message) not in failed]
-        second = iter(await self._append(rest) if rest else ())
-        behind = Unavailable("what is before it of its key was not appended")
-        return [*first, *(behind if chain_of(m) in failed else next(second) for m in messages[half:])]
 
     async def _settle(
         self, deliveries: list[Delivery], outcomes: Sequence[Outcome]
