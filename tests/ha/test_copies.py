@@ -10,6 +10,7 @@ from tests.ha.test_retained import GROUPS, Host
 
 from evermq.errors import Overloaded
 from evermq.message import Message
+from evermq.settling import Report
 
 
 @pytest.fixture
@@ -85,3 +86,19 @@ async def test_what_was_sent_again_and_is_appended_once_more_is_copied_as_anythi
     kept = host.retained.counts.kept
     await host.retained.keep(host.last)
     assert host.retained.counts.kept == kept + 1
+
+
+async def test_copies_that_were_taken_over_behind_later_ones_of_their_stream_are_told_of(host: Host) -> None:
+    """Another process had them, and ended after their producer had begun again, and ended once more."""
+    host.retained._copies._window_count_max, host.rung.left = 3, dict.fromkeys(GROUPS, 6)
+    for numbers in [(8, 9), (1, 2), (3, 4)]:
+        await host.kept(*numbers)
+    reader = await host.progress.join("billing")
+    told = []
+    for settled in [(), (8, 9), (8, 9, 1), (8, 9, 1, 2), (8, 9, 1, 2, 3, 4)]:
+        await host.settle("billing", *settled)
+        await host.look()
+        await host.retained.tell()
+        held = [each for report in (await reader.renew(Report())).reports for each in report.held]
+        told.append([(each.seq, each.last) for each in held])
+    assert told == [[(1, 9)], [(1, 4)], [(2, 4)], [(3, 4)], []]

@@ -51,6 +51,11 @@ def test_lanes_of_before_that_wait_for_lanes_of_now_are_settled() -> None:
     assert summary["failed"] == [], summary.get("reasons")
 
 
+def test_copies_that_are_taken_over_behind_later_ones_of_their_stream_are_waited_for() -> None:
+    summary = run_world("order-retained-idle", [500_002])
+    assert summary["failed"] == [], summary.get("reasons")
+
+
 def test_seed_is_the_same_run_again() -> None:
     hashes = {run_world("order-ladder", [3])["trace_hash"] for _ in range(2)}
     assert len(hashes) == 1

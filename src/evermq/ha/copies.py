@@ -55,13 +55,14 @@ class Copy:
 
 class Window:
     """The oldest copies that one group needs, read back. dropped: how many it needed no more. beyond: what lies behind
-    them, as far as this process copied it; between the first and the last number there may be others. moved_ms: when
-    something came into it or went last."""
+    them, as far as this process copied it, by stream and in the order of the log; between the first and the last number
+    there may be others, and what was taken over may be older than what lies before it. moved_ms: when something came
+    into it or went last."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.copies: dict[Copy, Delivery] = {}
-        self.beyond: Spans = {}
+        self.beyond: dict[str, list[tuple[int, int]]] = {}
         self.dropped = 0
         self.moved_ms = 0
 
@@ -72,14 +73,20 @@ class Window:
     def note(self, kept: Spans) -> None:
         """These were copied just now."""
         for stream, (first, last) in kept.items():
-            low, high = self.beyond.get(stream, (first, last))
-            self.beyond[stream] = min(low, first), max(high, last)
+            runs = self.beyond.setdefault(stream, [])
+            low = runs.pop()[0] if runs and runs[-1][1] < first else first
+            runs.append((low, last))
 
     def saw(self, number: Number) -> None:
-        """It was read back, and what is before it in its stream was before."""
-        _, last = self.beyond.pop(number.stream, (0, 0))
-        if number.seq < last:
-            self.beyond[number.stream] = number.seq + 1, last
+        """It was read back, and what lies before it was before."""
+        runs = self.beyond.get(number.stream, [])
+        at = next((at for at, (first, last) in enumerate(runs) if first <= number.seq <= last), None)
+        if at is None:
+            return
+        left = (number.seq + 1, runs[at][1])
+        runs[: at + 1] = [left] if left[0] <= left[1] else []
+        if not runs:
+            del self.beyond[number.stream]
 
 
 class Copies:
@@ -253,8 +260,9 @@ def spans(window: Window, now_ms: int) -> list[Held]:
     sent = _spans_of(copy.number for copy in window.copies if copy.was_sent(now_ms))
     here = _spans_of(copy.number for copy in window.copies if not copy.was_sent(now_ms))
     if now_ms - window.moved_ms < _STUCK_MS:
-        for stream, (first, last) in window.beyond.items():
-            low, high = here.get(stream, (first, last))
-            here[stream] = min(low, first), max(high, last)
+        for stream, runs in window.beyond.items():
+            for first, last in runs:
+                low, high = here.get(stream, (first, last))
+                here[stream] = min(low, first), max(high, last)
     kinds = ((COPY, here), (SENT, sent))
     return [Held(stream, first, 0, kind, last) for kind, each in kinds for stream, (first, last) in each.items()]
