@@ -346,3 +346,21 @@ def test_segment_about_to_be_used_again_is_no_problem() -> None:
         assert [note for note in report.notes if oldest in note]
 
     simulate(1, main)
+
+
+def test_file_that_is_used_again_has_one_name_after_the_loss_of_power() -> None:
+    """Its old one came back where only the second of its new names was durable: writing to the one changed the other."""
+
+    async def main(clock: SimulatedClock) -> None:
+        disk = FakeDisk()
+        place = place_on(disk, clock, retain_bytes=0, spares_max=1)
+        while disk.renamed("spare-segment-", "segment-") < 2:
+            await append_and_settle(place, clock, 2)
+            place.tidy()
+        for step in range(1, disk.steps + 2):
+            for seed in range(30):
+                names = disk.power_cut(step, random.Random(seed)).image().names
+                files = [file for name, file in names.items() if not name.endswith("-unready")]
+                assert len(files) == len(set(files)), names
+
+    simulate(1, main)

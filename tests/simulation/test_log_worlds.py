@@ -33,6 +33,7 @@ FAILING = [
     ("log-disk-full", 1, 60),
 ]
 FAILING += [("log-short-writes", 1, 30), ("log-crash-recycle", 1, 4), ("log-crash-recycle", 5, 8)]
+FAILING += [("log-crash-recycle", 500_006, 500_006)]
 ROTTEN = [("log-rot", 1, 20), ("log-rot", 21, 40), ("log-rot-open", 1, 60)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -152,7 +153,9 @@ class Journal:
             self.segments.remove(segment)
             self.state.index.forget(segment)
         if spare:
-            self.spares.offer(spare)
+            with suppress(OSError):  # not before: two new names of a file under way, only the second may be durable
+                self.disk.sync_names()
+                self.spares.offer(spare)
 
     def close(self) -> None:
         """Mark the end, so that the next owner can tell a clean end from a crash; again is harmless."""
