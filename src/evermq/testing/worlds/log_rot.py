@@ -93,13 +93,14 @@ def _open(seed: int) -> WorldResult:
         await life.wait_for_delayed()
         later = await read_place(life.place, books, wrong, group="later")
         # What had been moved to its lane is not looked for where it waited before, until the log is opened again.
+        latest = {id: frame.sequence for frame in frames for id in frame.ids}
         lost, broken = frozenset().union(*[frame.ids for frame in hit]), {frame.sequence for frame in hit}
         wrong += _each(whole.stored - lost - found.stored, "is in a group that is intact, and is not read")
         due = books.stored(disk.steps, synced_only=False) - books.perhaps_done(disk.steps) - found.served
         wrong += _each(due - lost - later.stored, "is not read later")
         told = _sequences(found.damages)
         wrong += _each(told - broken, "is a group that is intact, and the log says it is gone")
-        missing = {frame.sequence for frame in hit if frame.ids & (whole.stored - found.stored)}
+        missing = {latest[id] for id in lost & whole.stored - found.stored}
         wrong += _each(missing - told, "is a group that is gone, and the log does not say so")
         result.failures += [f"after rot in groups {sorted(broken)}: {each}" for each in wrong + books.wrong]
         result.histories += 1
