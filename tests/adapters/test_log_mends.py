@@ -349,7 +349,7 @@ def test_segment_about_to_be_used_again_is_no_problem() -> None:
 
 
 def test_file_that_is_used_again_has_one_name_after_the_loss_of_power() -> None:
-    """Its old one came back where only the second of its new names was durable: writing to the one changed the other."""
+    """Its old one came back where only the second of its new names was durable: who wrote to one changed the other."""
 
     async def main(clock: SimulatedClock) -> None:
         disk = FakeDisk()

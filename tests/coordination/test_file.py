@@ -14,6 +14,7 @@ import pytest
 
 from evermq.coordination import held_file
 from evermq.coordination.file import FileCoordinator
+from evermq.coordination.held_file import HeldFile
 from evermq.coordination.open import open as open_coordinator
 from evermq.coordinator import Versioned
 from evermq.errors import Denied, Fenced, Misconfigured, Unavailable
@@ -23,6 +24,7 @@ MEMBER = """
 import asyncio, sys
 from pathlib import Path
 from evermq.coordination.file import FileCoordinator
+from evermq.coordination.held_file import HeldFile
 
 async def main():
     coordinator = await FileCoordinator.open(Path(sys.argv[1]))
@@ -113,6 +115,29 @@ async def test_who_gives_up_joining_is_no_member(tmp_path: Path) -> None:
     while "one" in await coordinator.members():
         await asyncio.sleep(0.01)
     await coordinator.close()
+
+
+async def test_who_gives_up_waiting_for_a_lease_has_it_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinator = await FileCoordinator.open(tmp_path)
+    take, begun, gone = coordinator._take, threading.Event(), threading.Event()
+
+    def late(path: Path, ttl_ms: int) -> HeldFile | None:
+        begun.set()
+        assert gone.wait(20)
+        return take(path, ttl_ms)
+
+    monkeypatch.setattr(coordinator, "_take", late)
+    waiting = asyncio.ensure_future(coordinator.lease("decider", ttl_ms=3_600_000))
+    assert await asyncio.to_thread(begun.wait, 20)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    gone.set()
+    other = await FileCoordinator.open(tmp_path)
+    async with asyncio.timeout(20):
+        lease = await other.lease("decider", ttl_ms=1_000)
+    assert lease.held
+    await coordinator.close()
+    await other.close()
 
 
 async def test_lease_that_was_taken_over_is_no_longer_held(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.policy.test_ordered import Slot
 
 from evermq.adapters.memory import MemoryQueue
+from evermq.errors import Closed, Denied
 from evermq.message import MessageFactory
 from evermq.policy.ordered import Ordered
 from evermq.port import Delivery
-from evermq.progress.memory import MemoryProgress
+from evermq.progress.memory import MemoryPart, MemoryProgress
 
 make = MessageFactory()
 
@@ -35,3 +37,18 @@ async def test_reader_whose_close_is_given_up_ends_all_the_same() -> None:
     assert [each.message.body for each in found] == [b"0", b"1", b"2"]
     assert found[0].message.id == held.message.id
     await queue.close()
+
+
+async def test_reader_whose_store_refuses_its_leave_keeps_nothing_else_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ladder, say, with the slot of this process, and what it still has to carry up."""
+
+    async def refuse(part: MemoryPart) -> None:
+        raise Denied("the password was changed")
+
+    rung, store = MemoryQueue("t", lanes=1), MemoryProgress()
+    queue = Ordered(rung, slot=Slot().take, progress=store, rungs={"primary": rung})
+    await queue.reader("g")
+    monkeypatch.setattr(MemoryPart, "leave", refuse)
+    await queue.close()
+    with pytest.raises(Closed):
+        await rung.append([make("x")])

@@ -12,8 +12,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from evermq.coordination.held_file import HeldFile, content_of, is_left, living
 from evermq.coordinator import VALUE_BYTES_MAX, Lease, Membership, Versioned, is_version
@@ -22,6 +24,7 @@ from evermq.topics import check_entry
 
 __all__ = ["FileCoordinator"]
 
+T = TypeVar("T", bound=HeldFile | None)
 _POLL_S = 0.1
 _LOCK_S_MAX = 2.0
 
@@ -70,7 +73,7 @@ class FileCoordinator:
         self._check()
         path = self._directory / "leases" / check_entry(name)
         while True:
-            held = await asyncio.to_thread(self._take, path, ttl_ms)
+            held = await _held(partial(self._take, path, ttl_ms), remove=False)
             if held:
                 return self._keep(held, ttl_ms, _count(path), remove=False)
             await asyncio.sleep(_POLL_S)
@@ -79,12 +82,7 @@ class FileCoordinator:
     async def join(self, name: str, value: bytes, *, ttl_ms: int) -> Membership:
         self._check()
         path = self._directory / "members" / check_entry(name)
-        entering = asyncio.ensure_future(asyncio.to_thread(self._enter, path, value, ttl_ms))
-        try:
-            held = await asyncio.shield(entering)
-        except asyncio.CancelledError:
-            entering.add_done_callback(_give_back)  # a thread goes on
-            raise
+        held = await _held(partial(self._enter, path, value, ttl_ms), remove=True)
         return self._keep(held, ttl_ms, 0, remove=True)
 
     async def members(self) -> dict[str, bytes]:
@@ -208,9 +206,20 @@ class _Kept:
             self._held.stamp()
 
 
-def _give_back(entered: asyncio.Future[HeldFile]) -> None:
-    if not entered.cancelled() and not entered.exception():
-        entered.result().drop(remove=True)
+async def _held(take: Callable[[], T], *, remove: bool) -> T:
+    """What a thread takes, which goes on where this is cancelled: then nobody has it, and it is given back."""
+
+    def give_back(taken: asyncio.Future[T]) -> None:
+        held = None if taken.cancelled() or taken.exception() else taken.result()
+        if isinstance(held, HeldFile):
+            held.drop(remove=remove)
+
+    taking = asyncio.ensure_future(asyncio.to_thread(take))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        taking.add_done_callback(give_back)
+        raise
 
 
 def _count(path: Path) -> int:

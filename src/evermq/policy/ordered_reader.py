@@ -171,7 +171,7 @@ class OrderedReader:
             try:
                 async with asyncio.timeout(self._part.silent_ms_max / 1000):
                     await self._part.leave()
-            except (Unavailable, Uncertain, TimeoutError):
+            except (EvermqError, TimeoutError):
                 pass  # its claims end when it is silent for long enough
 
     async def _note_attempts(self) -> None:
