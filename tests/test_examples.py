@@ -43,6 +43,9 @@ def code_of(document: Path, language: str) -> list[str]:
 def test_ten_lines_of_the_readme_run_as_they_stand_there(tmp_path: Path) -> None:
     shutil.rmtree("/tmp/evermq-readme", ignore_errors=True)
     [code] = code_of(ROOT / "README.md", "python")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    [translated] = code_of(ROOT / "README.zh.md", "python")
+    assert re.sub("#.*", "", translated) == re.sub("#.*", "", code)
     (tmp_path / "ten_lines.py").write_text(code)
     assert run(sys.executable, "ten_lines.py", cwd=tmp_path) == "b'a book'\n"
 

@@ -305,6 +305,14 @@ def test_configuration_that_is_wrong_is_named_with_file_table_and_key(tmp_path: 
         assert str(config) in ran.stderr.decode() or "a/b" in ran.stderr.decode()
 
 
+def test_carriage_return_at_the_end_of_a_line_belongs_to_the_body(tmp_path: Path) -> None:
+    url, body = f"log://{tmp_path}/log/t", b"a\r\nb\r\r\n\r\nc\n"
+    assert evermq("send", url, given=body).returncode == 0
+    assert evermq("read", url, *READ).stdout == body
+    assert evermq("send", url, "--format", "json", given=b'{"body": "d"}\r\n').returncode == 0
+    assert evermq("read", url, *READ).stdout == b"d\n"
+
+
 @pytest.mark.parametrize(("redirection", "stream"), [("<&-", "input"), ("</dev/null >&-", "output")])
 def test_send_without_a_standard_stream_says_so_and_ends(tmp_path: Path, redirection: str, stream: str) -> None:
     ran = in_shell(f'send "$URL" {redirection}', tmp_path)

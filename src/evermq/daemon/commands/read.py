@@ -10,6 +10,7 @@ import typer
 
 from evermq.clock import SYSTEM
 from evermq.daemon.commands.send import Format
+from evermq.daemon.completion import topics
 from evermq.daemon.lines import delivered
 from evermq.daemon.owed import Owed
 from evermq.daemon.running import CHECK_FAILED, config_path, need_standard, run, say, stop_on_signals, write
@@ -25,7 +26,9 @@ _SAME_DAMAGE_PAUSE_MS = 200
 
 
 def read(
-    target: Annotated[str, typer.Argument(help="A queue URL (log:///dir/orders), or a topic of --config.")],
+    target: Annotated[
+        str, typer.Argument(help="A queue URL (log:///dir/orders), or a topic of --config.", autocompletion=topics)
+    ],
     group: Annotated[str, typer.Option(help="The group to read in; it is made if it is missing.")],
     format: Annotated[Format, typer.Option(help="text: the body; json: an object.")] = Format.text,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,

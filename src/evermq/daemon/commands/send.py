@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from evermq.client.appending import outcomes_of
+from evermq.daemon.completion import topics
 from evermq.daemon.lines import BadInput, acknowledged, message_of, refused
 from evermq.daemon.running import NOT_ALL_SENT, config_path, need_standard, run, say, stop_on_signals, write
 from evermq.errors import EvermqError, Misconfigured
@@ -35,7 +36,9 @@ class Format(StrEnum):
 
 
 def send(
-    target: Annotated[str, typer.Argument(help="A queue URL (log:///dir/orders), or a topic of --config.")],
+    target: Annotated[
+        str, typer.Argument(help="A queue URL (log:///dir/orders), or a topic of --config.", autocompletion=topics)
+    ],
     format: Annotated[Format, typer.Option(help="text: the line is the body; json: an object.")] = Format.text,
     key_field: Annotated[str | None, typer.Option(help="Take the key from this field of a JSON body.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Messages an append carries at most.")] = 500,
@@ -187,7 +190,7 @@ class _Sender:
                 )
                 continue
             try:
-                messages.append(message_of(line.removesuffix(b"\r"), self._format, self._key_field, self._make))
+                messages.append(message_of(line, self._format, self._key_field, self._make))
             except BadInput as error:
                 self._refuse(None, f"line {self._number}: {error}", "BadInput")
         if messages:

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from evermq.daemon.completion import worlds
 from evermq.daemon.counting import counting
 from evermq.daemon.running import CHECK_FAILED, say, show
 from evermq.errors import Misconfigured
@@ -17,16 +18,18 @@ __all__ = ["simulate"]
 
 
 def simulate(
-    world: Annotated[str | None, typer.Option(help="Which world; all that must pass if left out.")] = None,
+    world: Annotated[
+        str | None, typer.Option(help="Which world; all that must pass if left out.", autocompletion=worlds)
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds A..B, both included.")] = "1..20",
     seed: Annotated[int | None, typer.Option(help="Replay one seed and print its trace hash.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the names of the worlds that must pass.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a world.")] = False,
 ) -> None:
     """Run simulated worlds by seed; the same seed is the same run. Exit status 1 if a seed fails."""
-    from evermq.testing.world import run_world, worlds
+    from evermq.testing import world as playing
 
-    known = worlds()
+    known = playing.worlds()
     sound = [name for name, each in known.items() if not each.breaks]
     if list_:
         show("\n".join(sound))
@@ -39,7 +42,7 @@ def simulate(
     for name in [world] if world else sound:
         say(f"{name}: seeds {wanted.start} to {wanted.stop - 1} ...")
         with counting("seeds") as tell:
-            summary = run_world(name, wanted, tell=tell)
+            summary = playing.run_world(name, wanted, tell=tell)
         failed = failed or bool(summary["failed"])
         show(msgspec.json.encode(summary).decode() if json else _sentence(summary))
     sys.exit(CHECK_FAILED if failed else 0)
