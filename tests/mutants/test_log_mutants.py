@@ -293,9 +293,9 @@ def offsets_given_again(patch: Patch) -> None:
 def topic_kept_though_it_was_not_written(patch: Patch) -> None:
     real = catalog.Catalog._save
 
-    def save(self: catalog.Catalog, topics: list[Any], groups: list[Any]) -> None:
+    def save(self: catalog.Catalog, topics: list[Any], groups: list[Any], **how: bool) -> None:
         self._content.topics, self._content.groups = topics, groups
-        real(self, topics, groups)
+        real(self, topics, groups, **how)
 
     patch.setattr(catalog.Catalog, "_save", save)
 

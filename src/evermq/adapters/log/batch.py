@@ -20,12 +20,13 @@ from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, Load, TopicLanes
 from evermq.adapters.plain import unstorable, why_not
 from evermq.batch import TURNED_AT_ONCE
 from evermq.batch import Batch as MessageBatch
-from evermq.errors import EvermqError, Rejected, Uncertain
+from evermq.errors import Closed, EvermqError, Rejected, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position
 
-__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "due_times", "is_plain", "load", "piece_of", "rejected"]
+__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "check_dropped", "due_times", "is_plain", "load", "piece_of"]
+__all__ += ["rejected"]
 
 _new_piece = partial(tuple.__new__, Piece)
 NOT_A_MESSAGE = (TypeError, AttributeError, LookupError, OverflowError, ValueError, struct.error)
@@ -179,6 +180,8 @@ def assemble(
     ends: dict[tuple[int, int], int] = {}
     pieces: list[Piece] = []
     loads: list[Load] = []
+    if any(batch.topic.dropped for batch in batches):
+        batches = [batch for batch in batches if not _fail_if_dropped(batch)]
     encoded = [batch for batch in batches if batch.load]
     for batch in encoded:
         made = batch.load
@@ -194,6 +197,20 @@ def assemble(
             _place(joined, ends, end, pieces)
             _tell_apart(joined, together)
     return pieces, loads
+
+
+def check_dropped(topic: TopicLanes) -> None:
+    """Raise Closed where nothing of a topic is written any more."""
+    if topic.dropped:
+        raise Closed("the topic was dropped while this append waited, and nothing was written: create it again")
+
+
+def _fail_if_dropped(batch: Batch) -> bool:
+    try:
+        check_dropped(batch.topic)
+    except Closed as error:
+        batch.fail(error)
+    return batch.topic.dropped
 
 
 def _by_topic(batches: list[Batch]) -> Iterable[list[Batch]]:

@@ -85,12 +85,17 @@ class Catalog:
         self._save(self._content.topics, [*others, record])
 
     def drop_topic(self, number: int) -> None:
-        """Durably, with its groups. OSError where the disk refuses: then it exists on."""
+        """Durably, with its groups. OSError where the disk refuses: then it exists on, unless a crash may already find
+        it gone. What came to it then would be lost, so it is gone for us as well."""
         topics = [topic for topic in self.topics if topic.number != number]
-        self._save(topics, [group for group in self.groups if group.topic != number])
+        self._save(topics, [group for group in self.groups if group.topic != number], drops=True)
 
-    def _save(self, topics: list[TopicRecord], groups: list[GroupRecord]) -> None:
-        """Make this the content, in both copies. Where that fails nobody is told of it, and it is not kept."""
+    def has_topic(self, number: int) -> bool:
+        return any(topic.number == number for topic in self.topics)
+
+    def _save(self, topics: list[TopicRecord], groups: list[GroupRecord], *, drops: bool = False) -> None:
+        """Make this the content, in both copies. Where that fails nobody is told of it, and it is not kept; drops: but
+        for what a crash may find in one of them."""
         now = self._content
         now.generation += 1  # also of one that failed, whose first copy may be there
         wanted = _Content(generation=now.generation, numbers=now.numbers, topics=topics, groups=groups)
@@ -98,10 +103,15 @@ class Catalog:
         msgspec.json.decode(encoded, type=_Content)  # what cannot be read again must not take the place of what can
         whole = b"%08x\n%s\n" % (crc32c.crc32c(encoded), encoded)
         for name in _COPIES:
-            self._replace(name, whole)
+            fresh = self._write(name, whole)
+            if drops:
+                self._content = wanted
+            self._disk.rename(fresh, name)
+            self._disk.sync_names()
         self._content = wanted
 
-    def _replace(self, name: str, whole: bytes) -> None:
+    def _write(self, name: str, whole: bytes) -> str:
+        """Returns the name of what is to take the place of a copy."""
         fresh = f"{name}-new"
         if fresh in self._disk.names():
             self._disk.remove(fresh)
@@ -111,8 +121,7 @@ class Catalog:
             file.sync()
         finally:
             file.close()
-        self._disk.rename(fresh, name)
-        self._disk.sync_names()
+        return fresh
 
     def _load(self) -> _Content:
         names = [name for name in _COPIES if name in self._disk.names()]

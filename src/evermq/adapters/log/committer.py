@@ -14,7 +14,7 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any
 
-from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, is_plain, load, piece_of, rejected
+from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, check_dropped, is_plain, load, piece_of, rejected
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.commit import Commit, Joint, Latch
 from evermq.adapters.log.frame import Piece
@@ -308,6 +308,8 @@ class Committer:
     def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run, News]:
         """As `_write`, of a single message that need not wait for its time."""
         journal = self._journal
+        if topic.dropped:
+            check_dropped(topic)
         piece = piece_of(topic, message, journal.state.index.ends)
         if len(message[2]) > self._message_bytes_max:
             self._check_sizes([len(message[2])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from evermq.adapters.log.frame import Entry, Piece
@@ -67,10 +67,11 @@ class Index:
         self.ends: dict[LaneId, int] = {}
 
     def lane(self, topic: int, lane: int) -> Lane:
-        found = self.lanes.get((topic, lane))
-        if found is None:
-            found = self.lanes[topic, lane] = Lane()
-        return found
+        """To look at; it is not kept for one of which nothing is known."""
+        return self.lanes.get((topic, lane)) or Lane()
+
+    def _kept(self, topic: int, lane: int) -> Lane:
+        return self.lanes.setdefault((topic, lane), Lane())
 
     def end(self, topic: int, lane: int) -> int:
         return self.ends.get((topic, lane), 0)
@@ -82,15 +83,15 @@ class Index:
 
     def reach(self, topic: int, lane: int, end: int) -> None:
         """The lane's offsets go on at `end` at the earliest."""
-        found = self.lane(topic, lane)
-        found.end = self.ends[topic, lane] = max(found.end, end)
+        if end > self.end(topic, lane):
+            self._kept(topic, lane).end = self.ends[topic, lane] = end
 
     def note(self, entries: Iterable[Entry] | Iterable[Piece], position: int, segment: Segment) -> None:
         """Take the entries of a frame at `position` of `segment` into account."""
         for entry in entries:
             topic, lane_number, kind = entry.topic, entry.lane, entry.kind
             if kind in STORED:
-                lane = self.lanes.get((topic, lane_number)) or self.lane(topic, lane_number)
+                lane = self.lanes.get((topic, lane_number)) or self._kept(topic, lane_number)
                 end = entry.offset + entry.message_count
                 if segment.mark(topic, lane_number, entry.offset, end, position):
                     lane.add(entry.offset, segment.number, position)
@@ -100,7 +101,7 @@ class Index:
     def load(self, segment: Segment) -> None:
         """Take a whole segment into account, by its marks."""
         for marks in segment.marks.values():
-            lane = self.lane(marks.topic, marks.lane)
+            lane = self._kept(marks.topic, marks.lane)
             lane.offsets.extend(marks.offsets)
             lane.positions.extend(marks.positions)
             lane.segments.extend([segment.number] * len(marks.offsets))
@@ -111,3 +112,9 @@ class Index:
         for key in segment.marks:
             if key in self.lanes:
                 self.lanes[key].forget(segment.number)
+
+    def keep(self, is_live: Callable[[int], bool]) -> None:
+        """Know nothing any more of topics that are no longer there; is_live: says of a topic's number whether it is."""
+        for key in [key for key in self.lanes if not is_live(key[0])]:
+            del self.lanes[key]
+            self.ends.pop(key, None)

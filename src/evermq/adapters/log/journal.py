@@ -34,7 +34,8 @@ _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM,
 class Journal:
     """Open with `Journal.open`. `synced`: the last sequence known to be on the device. `on_full`: called when
     the disk has no room for another segment, before the append is refused. `on_damage`: called for what a reader finds
-    not intact. `forgotten`: the last segment that was taken away."""
+    not intact. `is_live`: whether the topic of a number is there; a new segment lists no lanes of others. `forgotten`:
+    the last segment that was taken away."""
 
     disk: Disk
     clock: Clock
@@ -46,6 +47,7 @@ class Journal:
     on_full: Callable[[], None] = lambda: None
     before_write: Callable[[], None] = lambda: None
     on_damage: Callable[[Damage], None] = lambda _: None
+    is_live: Callable[[int], bool] = lambda _: True
     lock: Lock = field(default_factory=Lock)
     synced: int = 0
     forgotten: int = 0
@@ -221,6 +223,7 @@ class Journal:
         segment = Segment(number, file, self.spares.segment_bytes)
         with self.lock:
             self.segments.append(segment)
+            self.state.index.keep(self.is_live)
         ends = [self._ends()]
         self._append(segment, ends, length_of(ends), sync=True)
         return segment

@@ -17,13 +17,15 @@ DUE_LANE = 0xFFFF_FFFE  # which of those were moved to their lanes
 
 
 class TopicLanes:
-    """What encoding needs to know of a topic. Messages without a key take the lanes in turn."""
+    """What encoding needs to know of a topic. Messages without a key take the lanes in turn. `dropped`: nothing of it
+    is written any more, since where its lanes end may be forgotten."""
 
-    __slots__ = ("_turn", "lanes", "names", "number")
+    __slots__ = ("_turn", "dropped", "lanes", "names", "number")
 
     def __init__(self, number: int, lanes: int) -> None:
         self.number = number
         self.lanes = lanes
+        self.dropped = False
         self.names = {**{lane: str(lane) for lane in range(lanes)}, DELAY_LANE: "delay"}
         self._turn = 0
 

@@ -171,9 +171,12 @@ class LogPlace:
         if found is None:
             raise NoSuchTopic(f"there is no topic {topic}")
         with self.lock:
-            self._save(partial(self.catalog.drop_topic, found.number))
-            found.dropped = True
-            del self.topics_by_number[found.number]
+            try:
+                self._save(partial(self.catalog.drop_topic, found.number))
+            finally:
+                if not self.catalog.has_topic(found.number):
+                    found.dropped = found.lanes.dropped = True
+                    del self.topics_by_number[found.number]
 
     async def describe(self, topic: str) -> TopicState:
         self.check()

@@ -100,10 +100,12 @@ def replay(changes: Iterable[Change], starts: dict[int, list[int]]) -> dict[tupl
 
 
 def restore(place: Remains) -> None:
-    """Let the topics know what their groups have done and what waits for its time. OSError where that cannot be
-    read."""
+    """Let the topics know what their groups have done and what waits for its time, and the journal which topics there
+    are. OSError where that cannot be read."""
     _restore_groups(place)
     _restore_delays(place)
+    place.journal.is_live = place.topics_by_number.__contains__
+    place.journal.state.index.keep(place.journal.is_live)
 
 
 def _restore_groups(place: Remains) -> None:
