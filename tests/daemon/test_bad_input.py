@@ -184,8 +184,9 @@ def test_directory_deeper_than_a_socket_path_may_be_long_is_shared(tmp_path: Pat
 def test_directory_of_a_newer_format_is_left_alone(log: Path) -> None:
     old = files(log)
     for name in ("catalog-a", "catalog-b"):
-        encoded = (log / name).read_bytes().partition(b"\n")[2].rstrip(b"\n").replace(b'"format": 1', b'"format": 99')
-        (log / name).write_bytes(b"%08x\n%s\n" % (crc32c.crc32c(encoded), encoded))
+        head, _, behind = (log / name).read_bytes().partition(b"\n")
+        encoded = behind[: int(head.split()[1])].replace(b'"format": 2', b'"format": 99')
+        (log / name).write_bytes(b"%08x %d\n%s\n" % (crc32c.crc32c(encoded), len(encoded), encoded))
     newer = files(log)
     assert newer != old
     for arguments in (["send", f"log://{log}/t"], ["read", f"log://{log}/t", *READ], ["topics", f"log://{log}"]):

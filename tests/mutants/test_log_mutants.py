@@ -293,9 +293,9 @@ def offsets_given_again(patch: Patch) -> None:
 def topic_kept_though_it_was_not_written(patch: Patch) -> None:
     real = catalog.Catalog._save
 
-    def save(self: catalog.Catalog, topics: list[Any], groups: list[Any], **how: bool) -> None:
-        self._content.topics, self._content.groups = topics, groups
-        real(self, topics, groups, **how)
+    def save(self: catalog.Catalog, change: Any) -> None:
+        self._state.apply(change)
+        real(self, change)
 
     patch.setattr(catalog.Catalog, "_save", save)
 

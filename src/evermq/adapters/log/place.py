@@ -59,8 +59,7 @@ class LogPlace:
         self.directory = directory
         self.options = options
         self.lock = RLock()
-        self._owner = owner
-        self._failure = ""
+        self._owner, self._failure = owner, ""
         self.ballast = Ballast(disk, options.segment_bytes)
         self.catalog = Catalog(disk)
         self.journal = Journal.open(
@@ -84,6 +83,7 @@ class LogPlace:
             on_wake=self._wake,
         )
         self.topics_by_number = {record.number: Topic(self, record) for record in self.catalog.topics}
+        self._topics_by_name = {topic.name: topic for topic in self.topics_by_number.values()}
         self._segment_seen = 0
         self._housekeeper = Housekeeper(self)
         self.journal.on_full = self._housekeeper.make_room
@@ -176,7 +176,7 @@ class LogPlace:
             finally:
                 if not self.catalog.has_topic(found.number):
                     found.dropped = found.lanes.dropped = True
-                    del self.topics_by_number[found.number]
+                    del self.topics_by_number[found.number], self._topics_by_name[topic]
 
     async def describe(self, topic: str) -> TopicState:
         self.check()
@@ -335,14 +335,14 @@ class LogPlace:
     def _topic(self, name: str) -> Topic | None:
         self.check()
         check_topic(name)
-        return next((topic for topic in self.topics_by_number.values() if topic.name == name), None)
+        return self._topics_by_name.get(name)
 
     def _make_topic(self, name: str, lanes: int) -> Topic:
         check_lanes(lanes, 65_536)
         with self.lock:
             record = TopicRecord(number=self.catalog.number(), name=name, lanes=lanes, created_ms=self.clock.now_ms())
             self._save(partial(self.catalog.add_topic, record))
-            topic = self.topics_by_number[record.number] = Topic(self, record)
+            topic = self.topics_by_number[record.number] = self._topics_by_name[name] = Topic(self, record)
         return topic
 
     def _save(self, change: Callable[[], None]) -> None:

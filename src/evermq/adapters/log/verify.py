@@ -103,7 +103,10 @@ def inspect(disk: Disk, directory: str, told: Told | None = None) -> Report:
             trail.unread(number)
         except OSError as error:
             report.problems.append(f"{numbers[number]}: {error}")
-            trail.unread(number)
+            if numbers[number].startswith(QUARANTINE):  # those behind it may have gone in order
+                trail.lost(number, 0)
+            else:
+                trail.unread(number)
         if told:
             told(count, len(found))
     report.damages = trail.finish()
@@ -138,7 +141,8 @@ def _name(topic: int, known: dict[int, str] | None) -> str:
 def _catalog(disk: Disk, report: Report) -> Catalog | None:
     try:
         catalog = Catalog(disk)
-        report.notes += [f"{name} is not intact; the other copy is, and stands for it" for name in catalog.damaged]
+        for name in catalog.damaged:
+            report.notes.append(f"{name} is not intact, as a crash may leave it; the other copy is, and stands for it")
         return catalog
     except (Damaged, OSError) as error:
         report.problems.append(str(error))

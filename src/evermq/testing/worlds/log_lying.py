@@ -130,8 +130,13 @@ def _has_catalog(disk: FakeDisk) -> bool:
     """Whether a copy is intact, told without the product."""
     for name in disk.names():
         if name in ("catalog-a", "catalog-b"):
-            crc, _, behind = disk.open(name).pread(1 << 30, 0).partition(b"\n")
-            if behind and crc == b"%08x" % _crc32c(behind.rstrip(b"\n")):
+            head, _, behind = disk.open(name).pread(1 << 30, 0).partition(b"\n")
+            crc, _, digits = head.partition(b" ")
+            length = int(digits) if digits.isdigit() else 0
+            encoded, changes = behind[:length], behind[length + 1 :]
+            parts = [(crc, encoded), *(line.split(b" ", 1) for line in changes.splitlines())]
+            is_ended = behind.endswith(b"\n")
+            if is_ended and all(len(part) == 2 and part[0] == b"%08x" % _crc32c(part[1]) for part in parts):
                 return True
     return False
 
