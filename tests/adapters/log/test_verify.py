@@ -134,18 +134,60 @@ async def test_whoever_waits_is_told_of_every_segment(tmp_path: Path) -> None:
     assert told == [(count, report.segments) for count in range(1, report.segments + 1)]
 
 
-async def test_segment_of_a_newer_format_is_named_and_not_called_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1, segment_bytes=65_536)
+async def many_segments(directory: Path) -> list[str]:
+    place = await LogPlace.open(directory, lanes=1, segment_bytes=65_536)
     queue = await place.queue("t")
-    for _ in range(200):
+    for _ in range(400):
         await queue.append([_MAKE(b"x" * 1_000)])
     await place.close()
-    names = sorted(path.name for path in tmp_path.glob("segment-*"))
-    assert len(names) > 3
-    monkeypatch.setattr(segment, "FORMAT", 99)
-    segment.write_header(SystemDisk(tmp_path).open(names[1]), 2, 0)
-    monkeypatch.undo()
+    names = sorted(path.name for path in directory.glob("segment-*"))
+    assert len(names) > 6
+    return names
+
+
+def make_newer(directory: Path, name: str) -> None:
+    """As a newer evermq would write it, which this one does not read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "FORMAT", 99)
+        segment.write_header(SystemDisk(directory).open(name), segment.number_of(name) or 0, 0)
+
+
+async def test_segment_of_a_newer_format_is_named_and_not_called_missing(tmp_path: Path) -> None:
+    names = await many_segments(tmp_path)
+    make_newer(tmp_path, names[1])
     [newer] = verify(tmp_path).problems
     assert newer == f"{names[1]} has format version 99, this evermq reads up to 1: use a newer evermq"
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+@pytest.mark.parametrize("gone", [1, 2])
+async def test_segment_that_is_missing_behind_one_that_cannot_be_read_is_named(
+    tmp_path: Path, unread: int, gone: int
+) -> None:
+    names = await many_segments(tmp_path)
+    make_newer(tmp_path, names[unread])
+    for name in names[unread + 1 : unread + 1 + gone]:
+        (tmp_path / name).unlink()
+    newer, missing = verify(tmp_path).problems
+    assert newer.startswith(f"{names[unread]} has format version 99")
+    number = unread + 2
+    assert missing.startswith(f"segment {number} is" if gone == 1 else f"segments {number} to {number + 1} are")
+    assert " missing, groups up to " in missing
+
+
+async def test_segment_that_is_missing_between_two_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    names = await many_segments(tmp_path)
+    make_newer(tmp_path, names[1])
+    (tmp_path / names[2]).unlink()
+    make_newer(tmp_path, names[3])
+    problems = verify(tmp_path).problems
+    assert len(problems) == 3
+    assert "segment 3 is missing: removed by somebody else, or lost by the disk" in problems
+
+
+async def test_what_goes_behind_a_segment_that_was_put_aside_is_not_missing(tmp_path: Path) -> None:
+    names = await many_segments(tmp_path)
+    for name in names[1:4]:
+        (tmp_path / name).unlink()
+    (tmp_path / names[0]).rename(tmp_path / f"damaged-{names[0]}")
+    assert not [problem for problem in verify(tmp_path).problems if "missing" in problem]

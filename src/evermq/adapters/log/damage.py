@@ -16,8 +16,8 @@ class Damage:
     """A stretch of a segment that is not intact.
 
     synced: whether it had been flushed, so that acknowledged messages are gone. first_sequence, last_sequence:
-    the groups that lay there; last_sequence 0: nobody can tell how many, or whether there were any. missing: how many
-    segments from this one on are not there at all.
+    the groups that lay there; last_sequence 0: nobody can tell how many, or whether there were any; first_sequence 0:
+    nor from which on. missing: how many segments from this one on are not there at all.
     """
 
     segment: int
@@ -36,10 +36,13 @@ class Damage:
         groups = f"groups {self.first_sequence} to {self.last_sequence}"
         if not self.last_sequence:
             groups = f"groups from {self.first_sequence} on, if there were any"
+        if not self.first_sequence:
+            groups = f"groups up to {self.last_sequence}"
         if self.missing:
             last = self.segment + self.missing - 1
             which = f"segment {self.segment} is" if self.missing == 1 else f"segments {self.segment} to {last} are"
-            return f"{which} missing, {groups}: removed by somebody else, or lost by the disk"
+            which += f" missing, {groups}" if self.first_sequence or self.last_sequence else " missing"
+            return f"{which}: removed by somebody else, or lost by the disk"
         cause = "was acknowledged as synced (bit rot)" if self.synced else "had not been synced"
         return f"segment {self.segment}: {self.length} bytes at {self.position}, {groups}: not intact, {cause}"
 
@@ -56,6 +59,7 @@ class Trail:
     _size: int = HEADER_BYTES
     _size_made: int = 0
     _is_lost: bool = False
+    _is_unread: bool = False
 
     def frames(self, segment: Segment, buffer: bytes) -> Iterator[Frame]:
         """The intact frames of a segment whose bytes these are."""
@@ -94,6 +98,7 @@ class Trail:
         """A file that is there and could not be read: what was in it, nobody can tell."""
         self._pass(number, 0)
         self.last, self._number, self._end, self._size, self._size_made, self._is_lost = 0, number, 0, 0, 0, False
+        self._is_unread = True
 
     def end_at(self, used: int, last: int, synced: int) -> None:
         """The segment just followed is known to have ended so."""
@@ -118,10 +123,11 @@ class Trail:
         """On to this segment, whose first group is `sequence`, 0 where that is not known. Behind one that is there
         none may be missing, since the oldest go first."""
         missing = number - self._number - 1
-        if missing > 0 and self.last:
-            last = max(0, sequence - 1)
-            self.damages.append(Damage(self._number + 1, 0, 0, self.last + 1, last, True, missing))
+        if missing > 0 and (self.last or self._is_unread):
+            first, last = self.last + 1 if self.last else 0, max(0, sequence - 1)
+            self.damages.append(Damage(self._number + 1, 0, 0, first, last, True, missing))
             self.last = max(self.last, last)
+        self._is_unread = False
 
     def _note(self, begin: int, stop: int, last: int, synced: int) -> None:
         self.damages.append(Damage(self._number, begin, stop - begin, self.last + 1, last, synced >= last))
