@@ -274,30 +274,43 @@ ROUTE, FAILOVER, SPOOLED, BUFFERED, PUMP, LADDER = (
 MUTANTS = [
     Mutant("pump acknowledges before it appends", "lost", PUMP, pump_acknowledges_before_it_appends),
     Mutant("pump takes an uncertain append for done", "lost", SPOOLED, pump_takes_an_uncertain_append_for_done),
-    Mutant("pump drops what is refused", "lost", PUMP, pump_drops_what_is_refused),
-    Mutant("pump asks the dead letters once", "lost", PUMP, pump_asks_the_dead_letters_once),
+    Mutant("pump drops what is refused", "lost", PUMP, pump_drops_what_is_refused, first=7),
+    Mutant("pump asks the dead letters once", "lost", PUMP, pump_asks_the_dead_letters_once, first=14),
     Mutant("pump goes past a failed message of a key", "inversions", PUMP, pump_goes_past_a_failed_message_of_a_key),
     Mutant("pump ends with the first error", "stranded", SPOOLED, pump_ends_with_the_first_error),
     Mutant("route takes uncertain for acknowledged", "lost", ROUTE, route_takes_uncertain_for_acknowledged),
-    Mutant("route takes uncertain for not done", "failed_but_delivered", ROUTE, route_takes_uncertain_for_not_done),
+    Mutant(
+        "route takes uncertain for not done", "failed_but_delivered", ROUTE, route_takes_uncertain_for_not_done, first=5
+    ),
     Mutant("route sends on with new ids", "phantom", ROUTE, route_sends_on_with_new_ids),
-    Mutant("route sends on what was acknowledged", "duplicates_raw", ROUTE, route_sends_on_what_was_acknowledged),
-    Mutant("route promises the order of its children", "inversions", ROUTE, route_promises_the_order_of_its_children),
+    Mutant(
+        "route sends on what was acknowledged", "duplicates_raw", ROUTE, route_sends_on_what_was_acknowledged, first=4
+    ),
+    Mutant(
+        "route promises the order of its children",
+        "inversions",
+        ROUTE,
+        route_promises_the_order_of_its_children,
+        first=6,
+    ),
     Mutant(
         "outcomes forget uncertain after a refusal",
         "failed_but_delivered",
         BUFFERED,
         outcomes_forget_uncertain_after_a_refusal,
+        first=6,
     ),
     Mutant("failover reads the active rung alone", "stranded", FAILOVER, failover_reads_the_active_rung_alone),
-    Mutant("merged reads a rung that failed no more", "stranded", ROUTE, merged_reads_a_rung_that_failed_no_more),
+    Mutant(
+        "merged reads a rung that failed no more", "stranded", ROUTE, merged_reads_a_rung_that_failed_no_more, first=4
+    ),
     Mutant("merged acknowledges what it found", "lost", FAILOVER, merged_acknowledges_what_it_found),
     Mutant("merged closes without its surplus", "lost", ROUTE, merged_closes_without_its_surplus),
     Mutant("spooled reads the local queue as well", "duplicates_raw", SPOOLED, spooled_reads_the_local_queue_as_well),
     Mutant("buffered overtakes its backlog", "inversions", BUFFERED, buffered_overtakes_its_backlog),
-    Mutant("buffered counts in memory", "inversions", BUFFERED, buffered_counts_in_memory),
-    Mutant("slots of the dead are left alone", "stranded", LADDER, slots_of_the_dead_are_left_alone, 60),
-    Mutant("slot is marked behind the append", "stranded", LADDER, slot_is_marked_behind_the_append, 60),
+    Mutant("buffered counts in memory", "inversions", BUFFERED, buffered_counts_in_memory, first=6),
+    Mutant("slots of the dead are left alone", "stranded", LADDER, slots_of_the_dead_are_left_alone, 60, first=7),
+    Mutant("slot is marked behind the append", "stranded", LADDER, slot_is_marked_behind_the_append, 60, first=19),
     Mutant("adopter leaves too early", "stranded", LADDER, adopter_leaves_before_the_slot_is_empty),
 ]
 

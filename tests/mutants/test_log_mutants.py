@@ -304,16 +304,16 @@ ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-n
 RECYCLE, LYING, CLOCK = "log-crash-recycle", "log-lying-sync", "log-clock"
 MUTANTS = [
     Mutant("no checksum", "L1", ALWAYS, no_checksum),
-    Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only),
+    Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only, first=5),
     Mutant("short write left so", "L1", "log-short-writes", short_write_left_so),
     Mutant("frames of a segment's earlier life", "L1", RECYCLE, frames_of_any_earlier_life, seeds_max=6),
     Mutant("footer of a segment's earlier life", "L1", RECYCLE, footer_of_any_earlier_life, seeds_max=6),
     Mutant("spares used unseen", "L1", LYING, spares_used_unseen),
-    Mutant("numbers of topics and groups given again", "L8", LYING, numbers_given_again, seeds_max=70),
+    Mutant("numbers of topics and groups given again", "L8", LYING, numbers_given_again, seeds_max=70, first=32),
     Mutant("no directory sync of a new segment", "L2", ALWAYS, no_directory_sync_of_a_new_segment),
     Mutant("no directory sync after a crash", "L2", "log-io-error", no_directory_sync_after_a_crash, seeds_max=6),
     Mutant("roll without flushing the old segment", "L2", INTERVAL, roll_without_flushing_the_old_segment),
-    Mutant("footer flushed with its frames", "L2", NEVER, footer_before_its_frames, seeds_max=40),
+    Mutant("footer flushed with its frames", "L2", NEVER, footer_before_its_frames, seeds_max=40, first=6),
     Mutant("failed flush tried again", "L3", "log-io-error", failed_flush_tried_again, seeds_max=6),
     Mutant("topic kept though it was not written", "L4", "log-no-space", topic_kept_though_it_was_not_written),
     Mutant("acknowledged before the flush", "L5", ALWAYS, acknowledged_before_the_flush),
@@ -322,13 +322,13 @@ MUTANTS = [
     Mutant("time begins anew", "L7", CLOCK, time_begins_anew, seeds_max=40),
     Mutant("clock not looked at", "L7", CLOCK, clock_not_looked_at),
     Mutant("due by the time of the log", "L7", CLOCK, due_by_the_time_of_the_log),
-    Mutant("written down though it is closed", "L6", RECYCLE, written_down_though_it_is_closed, seeds_max=6),
+    Mutant("written down though it is closed", "L6", RECYCLE, written_down_though_it_is_closed, seeds_max=6, first=2),
     Mutant("segments go in any order", "L8", RECYCLE, segments_go_in_any_order, seeds_max=12),
     Mutant("cursor is the highest settled", "L8", ALWAYS, cursor_is_the_highest_settled),
     Mutant("delayed message moved without a note", "L8", ALWAYS, delayed_message_moved_without_a_note),
-    Mutant("retention without a look at the cursors", "L10", ALWAYS, retention_without_a_look_at_the_cursors),
+    Mutant("retention without a look at the cursors", "L10", ALWAYS, retention_without_a_look_at_the_cursors, first=2),
     Mutant("rot taken for a torn tail", "L11", "log-rot", rot_taken_for_a_torn_tail),
-    Mutant("offsets given again", "L11", NEVER, offsets_given_again, seeds_max=60),
+    Mutant("offsets given again", "L11", NEVER, offsets_given_again, seeds_max=60, first=4),
 ]
 
 
