@@ -4,6 +4,8 @@
 demo: setup
 	.venv/bin/evermq demo
 
+# Tests start processes by the hundred. Where nobody may write bytecode down, each would compile all of the code anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	tools/setup power trace engines
 	@echo "==> style (ruff)"
