@@ -164,9 +164,7 @@ class Catalog:
         end, self._end = self._end, 0
         try:
             for name in _COPIES:
-                if change.dropped:
-                    self._state.apply(change)
-                self._write(self._disk.open(name), line, end)
+                self._write(self._disk.open(name), line, end, change)
         except OSError:
             return False
         self._end = end + len(line)
@@ -190,9 +188,12 @@ class Catalog:
             self._disk.sync_names()
         self._end = self._begun = len(whole)
 
-    def _write(self, file: File, part: bytes, offset: int) -> None:
+    def _write(self, file: File, part: bytes, offset: int, change: _Change | None = None) -> None:
+        """change: the one that this part tells of, where it is found from now on; not all of it if the write fails."""
         try:
             file.pwrite([part], offset, sync=False)
+            if change and change.dropped:
+                self._state.apply(change)
             file.sync()
         finally:
             file.close()
@@ -217,7 +218,8 @@ class Catalog:
         """None where not all of it is intact. Of a change that a crash tore the other copy knows nothing, or all."""
         file = self._disk.open(name)
         try:
-            whole = file.pread(file.size(), 0)
+            file.sync()  # what a killed owner left in the cache; after a flush that failed the cache may show more
+            whole = file.pread(file.size(), 0, uncached=True)
         finally:
             file.close()
         parts = _apart(whole)

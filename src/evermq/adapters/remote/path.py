@@ -41,7 +41,7 @@ class BoundSocket:
 
     def remove(self) -> None:
         """Unless another one is at its path by now: the directory may have been moved, and be another owner's."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # one that stays, on a disk that is read-only, is replaced by the next owner
             if self.is_mine and _file_at(self._path) == self._file:
                 self._path.unlink()
 
