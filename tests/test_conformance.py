@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.needed import memory_disk
 
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.memory import MemoryPlace, MemoryQueue
@@ -50,7 +51,7 @@ async def memory(topic: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def log(topic: str) -> AsyncIterator[Opened]:
     """A directory of the embedded log; opened again, the place is a new one."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
         place = await LogPlace.open(directory, segment_bytes=4 << 20)
         opened = Opened(await place.queue(topic), place=place)
 
@@ -70,7 +71,7 @@ async def log(topic: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def door(topic: str) -> AsyncIterator[Opened]:
     """The embedded log of another owner, through its socket."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
         place = await LogPlace.open(directory, segment_bytes=4 << 20)
         path = Path(directory) / "socket"
         server = await Server.start(place, path)
@@ -84,7 +85,7 @@ async def door(topic: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def shared(topic: str) -> AsyncIterator[Opened]:
     """A directory of the embedded log as its owner and second user see it; opened again, by a third."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
         owner = await open_log(directory, segment_bytes=4 << 20)
         second = await open_log(directory, segment_bytes=4 << 20)
         opened = Opened(await second.queue(topic), place=second)
@@ -172,7 +173,7 @@ def on_logs(name: str, techniques: Callable[..., Queue], *keys: str) -> Subject:
 
     @asynccontextmanager
     async def open_(topic: str) -> AsyncIterator[Opened]:
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
             places = {key: await LogPlace.open(Path(directory) / key, segment_bytes=4 << 20) for key in keys}
             children = {key: await place.queue(topic) for key, place in places.items()}
             queue = techniques(topic, **children)

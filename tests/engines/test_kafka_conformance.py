@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from tests.needed import memory_disk
 
 from evermq.adapters.kafka.place import KafkaPlace
 from evermq.adapters.kafka.topic import Topic
@@ -73,7 +74,7 @@ async def failover(topic: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def spooled(topic: str) -> AsyncIterator[Opened]:
     """The embedded log in front of Kafka."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
         place, log = await connected(), await open_log(directory, segment_bytes=4 << 20)
         await place.create(topic)
         queue = Spooled(local=await log.queue(topic), remote=await place.queue(topic))

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from tests.needed import memory_disk
 
 from evermq.adapters.memory import MemoryQueue
 from evermq.adapters.open import open_log, open_place
@@ -73,7 +74,7 @@ async def primary(topic: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def spooled(topic: str) -> AsyncIterator[Opened]:
     """Behind the embedded log."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
         async with with_lanes(1, "")(topic) as opened:
             log = await open_log(directory, segment_bytes=16 << 20)
             queue = Spooled(local=await log.queue(topic), remote=opened.queue)
