@@ -17,6 +17,7 @@ from evermq.adapters.log.segment import number_of
 from evermq.adapters.log.verify import inspect
 from evermq.errors import Closed, Unavailable
 from evermq.message import MessageFactory
+from evermq.port import Start
 from evermq.testing.simulation.clock import SimulatedClock
 from evermq.testing.simulation.disk import FakeDisk, Faults
 from evermq.testing.simulation.loop import simulate
@@ -173,6 +174,28 @@ def test_crash_at_any_step_leaves_a_topic_whole_or_dropped() -> None:
                 assert set(more) <= set(await stored(again, "job-0")), step
                 await again.close()
                 assert inspect(left, "here").ok, step
+
+    simulate(1, main)
+
+
+@pytest.mark.parametrize("call", range(1, 13))
+def test_reset_that_fails_half_way_holds_after_a_crash_only_where_it_holds_before(call: int) -> None:
+    """Else what a group that goes on where it was has not read yet would be skipped by the next process."""
+
+    async def main(clock: SimulatedClock) -> None:
+        disk, make = FakeDisk(), MessageFactory(clock)
+        place = open_place(disk, clock)
+        waiting = await fill(place, "orders", make)
+        await (await (await place.queue("orders")).reader("audit")).close()
+        disk.faults = Faults(fail_at=call, for_ever=True)
+        with contextlib.suppress(Unavailable):
+            await place.reset("orders", "audit", Start.NEWEST)
+        disk.faults = Faults()
+        left = await (await place.queue("orders")).backlog("audit")
+        assert left in (0, len(waiting))
+        again = open_place(disk.kill(disk.steps + 1, clock.random), clock)
+        found = await stored(again, "orders")
+        assert found == waiting or not (left or found)
 
     simulate(1, main)
 

@@ -121,6 +121,10 @@ class Catalog:
     def has_topic(self, number: int) -> bool:
         return number in self._state.topics
 
+    def has_group(self, record: GroupRecord) -> bool:
+        """Whether it is this very one that is there by its name."""
+        return self._state.groups.get(record.topic, {}).get(record.name) is record
+
     def number(self) -> int:
         """A number that no topic and no group has."""
         self._state.numbers += 1
@@ -136,7 +140,8 @@ class Catalog:
         self._save(self._change(topic=record))
 
     def add_group(self, record: GroupRecord) -> None:
-        """Durably, in the place of one of its name. OSError where the disk refuses: then nothing changes."""
+        """Durably, in the place of one of its name. OSError where the disk refuses: then nothing changes, unless a
+        crash may already find that one replaced. What it settled later would be lost, so it is replaced for us too."""
         self._save(self._change(group=record))
 
     def drop_topic(self, number: int) -> None:
@@ -152,8 +157,8 @@ class Catalog:
         return _Change(generation=generation, numbers=numbers, topic=topic, group=group, dropped=dropped)
 
     def _save(self, change: _Change) -> None:
-        """Make this change in both copies. Where that fails nobody is told of it, and it is not kept, but for a drop
-        that a crash may find in one of them."""
+        """Make this change in both copies. Where that fails nobody is told of it, and it is not kept, but for one that
+        takes something away, as soon as a crash may find it in one of them."""
         line = _line(change)
         if not (self._end and self._end + len(line) <= 3 * self._begun + _CHANGES_BYTES and self._added(line, change)):
             self._replace(change)
@@ -182,8 +187,7 @@ class Catalog:
             if fresh in self._disk.names():
                 self._disk.remove(fresh)
             self._write(self._disk.create(fresh, 0), whole, 0)
-            if change.dropped:
-                self._state.apply(change)
+            self._see(change)
             self._disk.rename(fresh, name)
             self._disk.sync_names()
         self._end = self._begun = len(whole)
@@ -192,11 +196,17 @@ class Catalog:
         """change: the one that this part tells of, where it is found from now on; not all of it if the write fails."""
         try:
             file.pwrite([part], offset, sync=False)
-            if change and change.dropped:
-                self._state.apply(change)
+            if change:
+                self._see(change)
             file.sync()
         finally:
             file.close()
+
+    def _see(self, change: _Change) -> None:
+        """A crash may find it from now on."""
+        group = change.group
+        if change.dropped or (group and group.name in self._state.groups.get(group.topic, {})):
+            self._state.apply(change)
 
     def _load(self) -> _State:
         names = [name for name in _COPIES if name in self._disk.names()]

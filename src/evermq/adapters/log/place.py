@@ -162,7 +162,7 @@ class LogPlace:
             if group not in found.groups:
                 with self.lock:
                     starts = [found.start(lane) for lane in range(found.record_.lanes)]
-                    found.groups[group] = self.make_group(found.number, group, starts)
+                    self.make_group(found, group, starts)
         return differs
 
     async def drop(self, topic: str) -> None:
@@ -325,12 +325,15 @@ class LogPlace:
         finally:
             self.cursor_file.close()
 
-    def make_group(self, topic: int, name: str, starts: list[int]) -> Group:
-        """A new group, durably known before anybody reads in it."""
-        record = GroupRecord(number=self.catalog.number(), topic=topic, name=name, starts=starts)
-        self._save(partial(self.catalog.add_group, record))
-        cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
-        return Group(record.number, name, topic, cursors, self.reading)
+    def make_group(self, topic: Topic, name: str, starts: list[int]) -> None:
+        """A new group of the topic, in the place of one of its name, durably known before anybody reads in it."""
+        record = GroupRecord(number=self.catalog.number(), topic=topic.number, name=name, starts=starts)
+        try:
+            self._save(partial(self.catalog.add_group, record))
+        finally:
+            if self.catalog.has_group(record):
+                cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
+                topic.groups[name] = Group(record.number, name, topic.number, cursors, self.reading)
 
     def _topic(self, name: str) -> Topic | None:
         self.check()

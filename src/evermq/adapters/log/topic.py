@@ -38,7 +38,7 @@ class Home(Protocol):
     def check(self) -> None: ...
     def record(self, changes: list[Change]) -> None: ...
     def mend_cursors(self) -> None: ...
-    def make_group(self, topic: int, name: str, starts: list[int]) -> Group: ...
+    def make_group(self, topic: Topic, name: str, starts: list[int]) -> None: ...
 
 
 class Topic:
@@ -106,9 +106,8 @@ class Topic:
             self._make_group(name, start)
 
     def _make_group(self, name: str, start: Start) -> Group:
-        starts = [self._start_of(start, lane) for lane in range(self.record_.lanes)]
-        made = self.groups[name] = self.place.make_group(self.number, name, starts)
-        return made
+        self.place.make_group(self, name, [self._start_of(start, lane) for lane in range(self.record_.lanes)])
+        return self.groups[name]
 
     def _start_of(self, start: Start, lane: int) -> int:
         first, end = self.start(lane), self.end(lane)
