@@ -88,6 +88,18 @@ async def test_what_was_sent_again_and_is_appended_once_more_is_copied_as_anythi
     assert host.retained.counts.kept == kept + 1
 
 
+async def test_what_came_to_the_rung_after_all_is_sent_again_where_that_loses_it_once_more(host: Host) -> None:
+    """It went to the host's last rung when it was sent again, and that was pumped."""
+    await host.kept(1)
+    await host.look()
+    assert await host.look() == [1]
+    host.rung.left = dict.fromkeys(GROUPS, 1)
+    await host.retained.keep(host.last)
+    assert await host.look() == []
+    host.rung.left = dict.fromkeys(GROUPS, 0)
+    assert await host.look() == [1]
+
+
 async def test_copies_that_were_taken_over_behind_later_ones_of_their_stream_are_told_of(host: Host) -> None:
     """Another process had them, and ended after their producer had begun again, and ended once more."""
     host.retained._copies._window_count_max, host.rung.left = 3, dict.fromkeys(GROUPS, 6)

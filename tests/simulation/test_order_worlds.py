@@ -51,6 +51,11 @@ def test_lanes_of_before_that_wait_for_lanes_of_now_are_settled() -> None:
     assert summary["failed"] == [], summary.get("reasons")
 
 
+def test_what_was_sent_again_by_way_of_the_last_rung_is_sent_again_once_more() -> None:
+    summary = run_world("order-retained", [700_062])
+    assert summary["failed"] == [], summary.get("reasons")
+
+
 def test_copies_that_are_taken_over_behind_later_ones_of_their_stream_are_waited_for() -> None:
     summary = run_world("order-retained-idle", [500_002])
     assert summary["failed"] == [], summary.get("reasons")

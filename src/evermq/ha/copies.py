@@ -29,7 +29,7 @@ Spans = dict[str, tuple[int, int]]  # by stream, the first and the last number
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Copy:
     """One that was read back. again_ms, times: when it was sent again, and how often. is_elsewhere: another rung has
-    taken it then."""
+    taken it then, and this one has not since."""
 
     message: Message
     number: Number
@@ -211,6 +211,7 @@ class Copies:
         if copy is None:
             copy = self._known[place] = Copy(delivery.message, number, now_ms)
         if copy in window.copies:
+            copy.is_elsewhere = False  # from where it went it came here, as what lies in the host's last rung does
             return False
         window.copies[copy] = Delivery(copy.message, delivery.position, delivery.receipt, delivery.attempt)
         return True
