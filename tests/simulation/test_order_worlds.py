@@ -56,6 +56,11 @@ def test_what_was_sent_again_by_way_of_the_last_rung_is_sent_again_once_more() -
     assert summary["failed"] == [], summary.get("reasons")
 
 
+def test_copies_of_a_process_that_is_gone_are_told_of_by_others_in_time() -> None:
+    summary = run_world("order-retained-idle", [700_104])
+    assert summary["failed"] == [], summary.get("reasons")
+
+
 def test_copies_that_are_taken_over_behind_later_ones_of_their_stream_are_waited_for() -> None:
     summary = run_world("order-retained-idle", [500_002])
     assert summary["failed"] == [], summary.get("reasons")

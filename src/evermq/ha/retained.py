@@ -179,13 +179,15 @@ class Retained:
 
     async def _watch(self) -> None:
         rest = pause = _TURNS_A_LOOK
+        turn = 0
         while not self._closed:  # an error of cleaning up hides a cancellation
             await self._clock.sleep(_TELL_MS)
+            turn, rest = turn + 1, rest - 1
             try:
-                rest -= 1
+                if turn % _TURNS_A_LOOK == 0:  # of those of a process that is gone no reader is told meanwhile
+                    await self._copies.adopt()
                 if rest <= 0:
                     # While nothing is settled, as behind a deep backlog, there is nothing to be asked for either.
-                    await self._copies.adopt()
                     count = await self.look()
                     pause = _TURNS_A_LOOK if count else min(2 * pause, _TURNS_A_LOOK_MAX)
                     rest = pause if count < self._window_count_max else 1  # there may be as much again behind it
