@@ -164,8 +164,30 @@ async def test_what_landed_behind_a_message_of_its_key_that_did_not_is_sent_agai
     pump.start()
     assert await bodies(target, 2) == [b"1", b"2"]
     await pump.close()
-    assert target.asked == [[b"1", b"2", b"3"], [b"1", b"2"]]
+    assert target.asked == [[b"1", b"2", b"3"], [b"1"], [b"2"]]
     assert await source.backlog("pump") == 0
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_what_landed_behind_a_message_that_is_refused_is_not_sent_with_each_try_of_that(is_taken: bool) -> None:
+    source, landed, refused = MemoryQueue("s", lanes=1), Position("0", 0), Rejected("bad")
+    await source.append([make(body, key="k") for body in "1234"])
+    target = Answers(Partial([landed, refused, landed, refused]), *(Partial([refused, refused]) for _ in range(3)))
+    target.answers += [] if is_taken else [Partial([refused, refused])]
+    dead = Faulty(MemoryQueue("dead"))
+    for _ in range(4):
+        dead.next(Fault.REFUSE)
+    pump = Pump(source, target, dead=dead)
+    pump.start()
+    try:
+        async with asyncio.timeout(20):
+            while await source.backlog("pump"):
+                await asyncio.sleep(0.01)
+    finally:
+        await pump.close()
+    whole, tries = [b"1", b"2", b"3", b"4"], [[b"2", b"4"]] * 4
+    assert target.asked == [whole, *tries, *([[b"3", b"4"]] if is_taken else [])]
+    assert await dead.backlog("g") == (0 if is_taken else 2)
 
 
 @pytest.mark.parametrize("kind", [Denied, NoSuchTopic])

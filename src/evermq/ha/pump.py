@@ -27,6 +27,7 @@ _FINISH_MS_MAX = 1_000
 _REASON_CHARS_MAX = 500
 
 _BURIED = Position("dead", None, ("dead",))
+_LANDED = Position("landed", None)  # in an earlier round
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Pump:
         self._stopping = False
         self._is_carrying = False
         self._buried: set[str] = set()  # ids of those that are among the dead letters and not acknowledged yet
+        self._landed: set[str] = set()  # ids of those that the target has, while one before them of their chain failed
         self.counts = PumpCounts()
 
     def start(self) -> None:
@@ -108,6 +110,7 @@ class Pump:
 
     async def _carry_all(self) -> None:
         reader = await self._source.reader(self._group)
+        self._landed.clear()
         try:
             while not self._stopping:
                 count_max = min(self._batch_count_max, self._target.traits.batch_count_max)
@@ -122,7 +125,7 @@ class Pump:
         while deliveries and not self._stopping:
             self._is_carrying = True
             try:
-                outcomes = await self._append([delivery.message for delivery in deliveries])
+                outcomes = await self._append_rest([delivery.message for delivery in deliveries])
                 done, deliveries = await self._settle(deliveries, outcomes)
                 await reader.ack(done)
             finally:
@@ -132,6 +135,12 @@ class Pump:
             if deliveries and not self._stopping:
                 await self._clock.sleep(pause_ms)
                 pause_ms = min(2 * pause_ms, _PAUSE_MS_MAX)
+
+    async def _append_rest(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        """As `_append`, of those that did not land yet."""
+        rest = [message for message in messages if message.id not in self._landed]
+        outcomes = iter(await self._append(rest) if rest else ())
+        return [_LANDED if message.id in self._landed else next(outcomes) for message in messages]
 
     async def _append(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """One outcome per message, all in order."""
@@ -158,22 +167,35 @@ class Pump:
     async def _settle(
         self, deliveries: list[Delivery], outcomes: Sequence[Outcome]
     ) -> tuple[list[Delivery], list[Delivery]]:
-        """Which are done, and which must be sent again: with one that failed, all behind it of its chain."""
+        """Which are done, and which are not: with one that failed, all behind it of its chain.
+
+        What of these has landed is sent again only once the other has as well: it is done if that one is buried.
+        """
         done, again = [], []
         late: set[str | bytes] = set()
+        landing: set[str | bytes] = set()
+        repeated: set[str | bytes] = set()
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            chain = chain_of(delivery.message)
+            chain, id = chain_of(delivery.message), delivery.message.id
             if isinstance(outcome, Uncertain):
                 self.counts.uncertain += 1
             if isinstance(outcome, Rejected) and chain not in late:
                 outcome = await self._bury(delivery.message, outcome)
-            if isinstance(outcome, EvermqError) or chain in late:
+            failed = isinstance(outcome, EvermqError)
+            if failed or chain in repeated or (outcome is _LANDED and chain in landing):
                 again.append(delivery)
+                self._landed.discard(id)
                 if chain is not None:
-                    late.add(chain)
+                    (late if failed else repeated).add(chain)
+            elif chain in late:
+                again.append(delivery)
+                self._landed.add(id)
             else:
                 done.append(delivery)
-                self._buried.discard(delivery.message.id)
+                self._buried.discard(id)
+                self._landed.discard(id)
+                if chain is not None and outcome not in (_BURIED, _LANDED):
+                    landing.add(chain)
                 self.counts.carried += outcome is not _BURIED
         return done, again
 
