@@ -166,8 +166,22 @@ def records(buffer: bytes) -> Iterator[tuple[int, int, list[Change] | None]]:
 
 
 def is_torn(stretch: bytes, begin: int) -> bool:
-    """Whether a crash or a loss of power may leave this, from there on, of records that were not flushed: sectors of
-    zeros, or an end that is not there."""
+    """Whether crashes or losses of power may leave this, from there on, of records that were not flushed: sectors of
+    zeros, or an end that is not there; of one record, or of several whose owners were killed one after the other."""
+    return _is_cut(stretch, begin) or all(_is_cut(part, begin + at) for at, part in _apart(stretch))
+
+
+def _apart(stretch: bytes) -> Iterator[tuple[int, bytes]]:
+    """What begins as records do, and where; and what is before the first of them."""
+    begin = 0
+    while begin < len(stretch):
+        following = stretch.find(_MAGIC, begin + 1)
+        end = following if following > 0 else len(stretch)
+        yield begin, stretch[begin:end]
+        begin = end
+
+
+def _is_cut(stretch: bytes, begin: int) -> bool:
     first = _SECTOR - begin % _SECTOR
     pieces = [stretch[:first], *(stretch[at : at + _SECTOR] for at in range(first, len(stretch), _SECTOR))]
     if bytes(_ZEROS) in stretch or stretch.endswith(b"\0\0") or not all(piece.strip(b"\0") for piece in pieces):
