@@ -9,6 +9,7 @@ import pytest
 from evermq import Message, MessageFactory, Position, Queue
 from evermq.adapters.memory import MemoryQueue
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Partial, Rejected, TooLarge, Unavailable
+from evermq.ha import pump as pump_module
 from evermq.ha.buffered import Buffered
 from evermq.ha.failover import Failover
 from evermq.ha.pump import Pump
@@ -56,6 +57,35 @@ async def test_pump_that_is_closed_while_it_carries_makes_no_double() -> None:
     await taken.wait()
     await pump.close()
     assert (await local.backlog("pump"), await target.backlog("g")) == (0, 1)
+
+
+async def test_pump_may_be_closed_once_more_while_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "_FINISH_MS_MAX", 1)
+    source, target = MemoryQueue("s"), MemoryQueue("t")
+    going, cancelled, ends = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def append(messages: Sequence[Message]) -> Sequence[Position]:
+        try:
+            going.set()
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+            await ends.wait()
+        return []
+
+    target.append = append  # type: ignore[method-assign]
+    await source.append([make("x")])
+    pump = Pump(source, target)
+    pump.start()
+    await going.wait()
+    first = asyncio.ensure_future(pump.close())
+    await cancelled.wait()
+    monkeypatch.setattr(pump_module, "_FINISH_MS_MAX", 60_000)
+    second = asyncio.ensure_future(pump.close())
+    await asyncio.sleep(0)
+    ends.set()
+    await asyncio.gather(first, second)
+    assert await source.backlog("pump") == 1
 
 
 async def test_pump_that_waits_for_a_dead_target_closes_and_keeps_what_it_had() -> None:

@@ -101,11 +101,12 @@ class Pump:
     async def close(self) -> None:
         """Stop, a second at most after what is under way; what was not acknowledged stays in the source."""
         self._stopping = True
-        if self._task:
+        task = self._task  # another close that is under way may be the first to end
+        if task:
             if self._is_carrying:  # cancelled now, it would be carried twice
-                await asyncio.wait([self._task], timeout=_FINISH_MS_MAX / 1000)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+                await asyncio.wait([task], timeout=_FINISH_MS_MAX / 1000)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             self._task = None
 
     async def _carry_all(self) -> None:
