@@ -33,7 +33,7 @@ from evermq.adapters.log.system_disk import SystemDisk
 from evermq.adapters.log.topic import Topic
 from evermq.adapters.log.trial import takes_writes
 from evermq.clock import SYSTEM, Clock
-from evermq.errors import Closed, Damaged, NoSuchTopic, Unavailable
+from evermq.errors import Closed, Damaged, NoSuchTopic, Unavailable, Uncertain
 from evermq.port import GroupState, Start, TopicState
 from evermq.topics import check_group, check_lanes, check_topic
 
@@ -172,7 +172,9 @@ class LogPlace:
             raise NoSuchTopic(f"there is no topic {topic}")
         with self.lock:
             try:
-                self._save(partial(self.catalog.drop_topic, found.number))
+                self._save(
+                    partial(self.catalog.drop_topic, found.number), lambda: not self.catalog.has_topic(found.number)
+                )
             finally:
                 if not self.catalog.has_topic(found.number):
                     found.dropped = found.lanes.dropped = True
@@ -329,7 +331,7 @@ class LogPlace:
         """A new group of the topic, in the place of one of its name, durably known before anybody reads in it."""
         record = GroupRecord(number=self.catalog.number(), topic=topic.number, name=name, starts=starts)
         try:
-            self._save(partial(self.catalog.add_group, record))
+            self._save(partial(self.catalog.add_group, record), lambda: self.catalog.has_group(record))
         finally:
             if self.catalog.has_group(record):
                 cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
@@ -348,11 +350,13 @@ class LogPlace:
             topic = self.topics_by_number[record.number] = self._topics_by_name[name] = Topic(self, record)
         return topic
 
-    def _save(self, change: Callable[[], None]) -> None:
+    def _save(self, change: Callable[[], None], is_seen: Callable[[], bool] = lambda: False) -> None:
+        """is_seen: whether the change holds from now on, though it may be gone after a crash."""
         try:
             self.ballast.write(change)
         except OSError as error:
-            raise Unavailable(f"topics and groups could not be written down: {error.strerror}") from error
+            what = f"topics and groups could not be written down: {error.strerror}"
+            raise Uncertain(f"{what}; it holds, until a crash perhaps") if is_seen() else Unavailable(what) from error
 
     def _tell_damages(self) -> None:
         for damage in self.damages:
