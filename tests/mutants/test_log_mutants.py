@@ -27,7 +27,7 @@ from evermq.adapters.log import (
 )
 from evermq.adapters.log.cursor_file import Change
 from evermq.adapters.log.disk import Disk, File
-from evermq.adapters.log.frame import Frame, Piece
+from evermq.adapters.log.frame import Frame, Part
 from evermq.adapters.log.index import Index
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.lane_cursor import LaneCursor
@@ -209,34 +209,34 @@ def due_by_the_time_of_the_log(patch: Patch) -> None:
     patch.setattr(delays.Delays, "move_due", move_due)
 
 
-def acknowledged_before_the_flush(patch: Patch) -> None:
-    real = Journal.write
-
-    def write(self: Journal, pieces: Sequence[Piece]) -> int:
+def without_flush(write: Callable[..., Any]) -> Callable[..., Any]:
+    def write_only(self: Journal, *what: Any) -> Any:
         self.sync_every_write = False
-        return real(self, pieces)
+        return write(self, *what)
 
-    patch.setattr(Journal, "write", write)
+    return write_only
+
+
+def acknowledged_before_the_flush(patch: Patch) -> None:
+    for name in ("write", "write_one"):
+        patch.setattr(Journal, name, without_flush(getattr(Journal, name)))
 
 
 def failed_flush_tried_again(patch: Patch) -> None:
-    real = Journal._append
+    real = Journal._put
 
-    def append(self: Journal, last: Segment, pieces: Sequence[Piece], length: int, *, sync: bool) -> None:
+    def put(self: Journal, last: Segment, parts: Sequence[Part], position: int, sequence: int, *, sync: bool) -> None:
         try:
-            real(self, last, pieces, length, sync=sync)
+            real(self, last, parts, position, sequence, sync=sync)
         except Uncertain as error:
             try:
                 last.file.sync()
             except OSError:
                 raise error from None
             self.failure = ""
-            self.state.sequence += 1
-            position = last.used
-            last.note(position, length, self.state.sequence, self.time.now_ms())
-            self.state.index.note(pieces, position, last)
+            self.synced = sequence
 
-    patch.setattr(Journal, "_append", append)
+    patch.setattr(Journal, "_put", put)
 
 
 def rot_taken_for_a_torn_tail(patch: Patch) -> None:

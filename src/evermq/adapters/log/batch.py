@@ -25,7 +25,7 @@ from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position
 
-__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "check_dropped", "due_times", "is_plain", "load", "piece_of"]
+__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "check_dropped", "due_times", "encode_alone", "load"]
 __all__ += ["rejected"]
 
 _new_piece = partial(tuple.__new__, Piece)
@@ -65,17 +65,6 @@ class Batch:
         if isinstance(outcome, EvermqError):
             raise outcome.with_traceback(None)
         return outcome
-
-
-def is_plain(messages: Sequence[Message]) -> bool:
-    """Whether it is a single message that need not wait for its time, as far as it is a message."""
-    if len(messages) != 1:
-        return False
-    try:
-        headers = messages[0][3]
-        return not headers or DELIVER_AT not in headers
-    except NOT_A_MESSAGE:
-        return False
 
 
 def due_times(headers: Sequence[Mapping[str, str]]) -> list[int]:
@@ -127,17 +116,16 @@ def _load_many(topic: TopicLanes, messages: Sequence[Message], buffers: Buffers)
     return made if encoded else None
 
 
-def piece_of(topic: TopicLanes, message: Message, end: Mapping[tuple[int, int], int]) -> Piece:
-    """The one entry of a message that goes alone and need not wait. Raises Rejected."""
-    number = topic.number
+def encode_alone(topic: TopicLanes, message: Message) -> tuple[int, bytes]:
+    """The lane of a message that goes alone, and its bytes there; none where it has a time to wait for. Raises
+    Rejected."""
     try:
-        key = message[1]
-        encoded = encode_one(message)
-        lane = topic.next_lane() if key is None else lane_of(key, topic.lanes)
+        _, key, _, headers, _ = message
+        if headers and DELIVER_AT in headers:
+            return 0, b""
+        return (topic.next_lane() if key is None else lane_of(key, topic.lanes)), encode_one(message)
     except NOT_A_MESSAGE as error:
         raise rejected([message], error) from error
-    offset = end.get((number, lane), 0)
-    return _new_piece((number, lane, Kind.MESSAGES, 0, 1, offset, (encoded,), len(encoded)))
 
 
 def rejected(messages: Sequence[Message], error: Exception) -> Rejected:

@@ -125,7 +125,7 @@ def _with_bodies(
 def encode_one(message: Message) -> bytes:
     """As `encode`, of a single message, which by itself is a third of the work."""
     id, key, body, headers, created = message
-    joined = _raw(id)
+    joined = id.encode() if id.isascii() else _raw(id)
     if b"\0" in joined:
         raise Rejected(_NUL)
     if not headers and headers is not NO_HEADERS:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from time import perf_counter
 from typing import Any
 
-from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, check_dropped, is_plain, load, piece_of, rejected
+from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, check_dropped, encode_alone, load, rejected
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.commit import Commit, Joint, Latch
-from evermq.adapters.log.frame import Piece
+from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import TopicLanes
-from evermq.adapters.log.turns import LOOPS, Holder, Turns
+from evermq.adapters.log.turns import LOOPS, NOBODY, Holder, Turns
 from evermq.adapters.log.writer import Writer
 from evermq.errors import EvermqError, TooLarge, Uncertain
 from evermq.message import Message
@@ -31,6 +31,7 @@ __all__ = ["Committer"]
 
 Loop = asyncio.AbstractEventLoop
 News = dict[Loop, Any]
+_NO_NEWS: News = {}
 _COMMIT_BYTES_MAX = 4 << 20  # above it, page faults of the joined buffer cost more than another flush
 _OVERHEAD_BYTES = 64  # of a message beside its body, roughly
 _ENCODED_FROM = 64  # messages; smaller batches are encoded together
@@ -40,7 +41,9 @@ class Committer:
     """`threaded=False` writes in the calling thread: for simulation and for tools without a loop. Else `start` comes
     before the first append.
 
-    on_commit(pieces, segment): called after each group by whoever had the turn; returns by loop what is news there.
+    on_commit(topics, delayed): called after each group by whoever had the turn, with the numbers of its topics and its
+    entries of messages that wait for their time; returns by loop what is news there. It may not be called after a
+    message alone, of a topic for which no reader waits.
     on_wake(loop, news): called in each of those loops.
     """
 
@@ -51,7 +54,7 @@ class Committer:
         message_bytes_max: int,
         threaded: bool = True,
         now_ms: Callable[[], int],
-        on_commit: Callable[[list[Piece], int], News],
+        on_commit: Callable[[Iterable[int], Sequence[Piece]], News],
         on_wake: Callable[[Loop, Any], None],
     ) -> None:
         self.buffers = Buffers()
@@ -168,7 +171,7 @@ class Committer:
         then the others go on, and the message may be stored."""
         latch = None
         try:
-            if not self._turns.holder and is_plain(messages):
+            if len(messages) == 1 and not self._turns.holder:
                 alone = self._append_alone(topic, messages[0])
                 if alone:
                     return alone
@@ -184,16 +187,16 @@ class Committer:
 
     def _append_alone(self, topic: TopicLanes, message: Message) -> Run | None:
         """The shortest way, while nobody else appends: after every flush the processor's caches are cold, and each
-        function more is felt. None where somebody does."""
-        turns = self._turns
+        function more is felt. None where somebody does, or the message has a time to wait for."""
+        turns, lock = self._turns, self._lock
         thread = get_ident()
-        with turns.lock:
+        with lock:
             if turns.holder or turns.pending:
                 return None
             turns.holder = thread
-        news: News = {}
+        news = _NO_NEWS
         try:
-            outcome, news = self._write_one(topic, message)
+            run, news = self._write_one(topic, message)
         except EvermqError:
             raise
         except Exception as error:
@@ -202,8 +205,13 @@ class Committer:
             self._defect(error)
             raise
         finally:
-            self._tell(thread, None, news)
-        return outcome
+            with lock:
+                is_quiet = not (news or turns.pending)
+                if is_quiet:
+                    turns.holder = NOBODY
+            if not is_quiet:
+                self._tell(thread, None, news)
+        return run
 
     def _append_among(self, latch: Latch) -> Sequence[Position]:
         """Beside others, or more than a single message. Where nobody has the turn, what waits first goes first."""
@@ -278,10 +286,11 @@ class Committer:
         """Write one group and set what became of its batches; returns by loop what is news there."""
         try:
             first = batches[0]
-            if len(batches) == 1 and not first.load and is_plain(first.messages):
-                position, news = self._write_one(first.topic, first.messages[0])
-                first.settle(position)
-                return news
+            if len(batches) == 1 and not first.load and len(first.messages) == 1:
+                run, news = self._write_one(first.topic, first.messages[0])
+                if run:
+                    first.settle(run)
+                    return news
             return self._write_all(batches)
         except TooLarge as error:
             calls = [call for batch in batches for call in batch.calls()]
@@ -305,17 +314,19 @@ class Committer:
         self._journal.failure = self._journal.failure or f"a defect ({error!r})"
         return Uncertain(f"the writer failed: {error!r}")
 
-    def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run, News]:
-        """As `_write`, of a single message that need not wait for its time."""
+    def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run | None, News]:
+        """As `_write`, of a single message; None where it has a time to wait for, which is not for here."""
         journal = self._journal
         if topic.dropped:
             check_dropped(topic)
-        piece = piece_of(topic, message, journal.state.index.ends)
+        lane, encoded = encode_alone(topic, message)
+        if not encoded:
+            return None, _NO_NEWS
         if len(message[2]) > self._message_bytes_max:
             self._check_sizes([len(message[2])])
-        pieces = [piece]
-        segment = journal.write(pieces)
-        return Run(topic.names[piece[1]], piece[5], 1), self._on_commit(pieces, segment)
+        offset = journal.write_one(topic.number, lane, encoded)
+        is_news = topic.waiting or journal.has_rolled
+        return Run(topic.names[lane], offset, 1), self._on_commit((topic.number,), ()) if is_news else _NO_NEWS
 
     def _write_all(self, batches: list[Batch]) -> News:
         journal = self._journal
@@ -324,10 +335,11 @@ class Committer:
             if not pieces:
                 return {}
             began = perf_counter()
-            segment = journal.write(pieces)
+            journal.write(pieces)
             waiting = self._pending[0].size if self._pending else 0
             self._turns.pace.note(sum([each.size for each in loads]), perf_counter() - began, waiting)
-            return self._on_commit(pieces, segment)
+            delayed = [piece for piece in pieces if piece.kind == Kind.DELAYED]
+            return self._on_commit({piece.topic for piece in pieces}, delayed)
         except TooLarge:  # what callers encoded is written again, each for itself
             theirs = {id(batch.load) for batch in batches}
             loads = [each for each in loads if id(each) not in theirs]

@@ -20,8 +20,20 @@ from typing import NamedTuple
 
 import crc32c
 
-__all__ = ["ENTRY", "HEAD", "MAGIC", "SHARES", "Entry", "Frame", "Kind", "Part", "Piece"]
-__all__ += ["build", "length_of", "messages_of", "next_magic", "parse"]
+__all__ = [
+    "ENTRY",
+    "HEAD",
+    "JOINED_BYTES_MAX",
+    "MAGIC",
+    "ONE_BYTES",
+    "SHARES",
+    "Entry",
+    "Frame",
+    "Kind",
+    "Part",
+    "Piece",
+]
+__all__ += ["build", "build_one", "length_of", "messages_of", "next_magic", "parse"]
 
 MAGIC = b"EVQ\x01"
 HEAD = Struct("<4sIIIQQQQ")
@@ -29,7 +41,8 @@ ENTRY = Struct("<IIHHIQI")
 _BEHIND_CRC = Struct("<IIQQQQ")
 _BEHIND_CRC_ONE = Struct("<IIQQQQIIHHIQI")  # the same, and the one entry that follows
 SHARES = 1  # a flag of an entry
-_JOINED_BYTES_MAX = 64 << 10  # a smaller frame is one buffer: copying it costs less than handling its parts
+ONE_BYTES = HEAD.size + ENTRY.size
+JOINED_BYTES_MAX = 64 << 10  # a smaller frame is one buffer: copying it costs less than handling its parts
 
 Part = bytes | bytearray | memoryview
 
@@ -43,6 +56,9 @@ class Kind(IntEnum):
     DUE = 4  # u64 offsets of the delay lane that were moved to their lanes by this very frame
     ENDS = 5  # (topic u32, lane u32, next offset u64) for every lane: where offsets go on in this segment
     CLOSED = 6  # the owner closed in order: nothing valid follows unless it was appended by a later owner
+
+
+_MESSAGES = int(Kind.MESSAGES)
 
 
 class Entry(NamedTuple):
@@ -90,14 +106,12 @@ class Piece(NamedTuple):
 
 def build(pieces: Sequence[Piece], length: int, segment: int, sequence: int, synced: int, time_ms: int) -> list[Part]:
     """The buffers of one frame of `length` bytes, to be written one after the other."""
-    if len(pieces) == 1 and length < _JOINED_BYTES_MAX:
-        return [_build_one(pieces[0], length, segment, sequence, synced, time_ms)]
     head = [_BEHIND_CRC.pack(length, len(pieces), segment, sequence, synced, time_ms)]
     parts: list[Part] = []
     for topic, lane, kind, flags, count, offset, payload, size in pieces:
         head.append(ENTRY.pack(topic, lane, kind, flags, count, offset, size))
         parts += payload
-    if length < _JOINED_BYTES_MAX:
+    if length < JOINED_BYTES_MAX:
         behind = b"".join((*head, *parts))
         return [b"".join((MAGIC, crc32c.crc32c(behind).to_bytes(4, "little"), behind))]
     behind = b"".join(head)
@@ -107,12 +121,22 @@ def build(pieces: Sequence[Piece], length: int, segment: int, sequence: int, syn
     return [b"".join((MAGIC, crc.to_bytes(4, "little"), behind)), *parts]
 
 
-def _build_one(piece: Piece, length: int, segment: int, sequence: int, synced: int, time_ms: int) -> bytes:
-    topic, lane, kind, flags, count, offset, parts, size = piece
+def build_one(
+    topic: int,
+    lane: int,
+    offset: int,
+    encoded: bytes,
+    length: int,
+    segment: int,
+    sequence: int,
+    synced: int,
+    time_ms: int,
+) -> bytes:
+    """The frame of one message: ONE_BYTES, and what is encoded. Where that is large, `build` copies less."""
     head = _BEHIND_CRC_ONE.pack(
-        length, 1, segment, sequence, synced, time_ms, topic, lane, kind, flags, count, offset, size
+        length, 1, segment, sequence, synced, time_ms, topic, lane, _MESSAGES, 0, 1, offset, len(encoded)
     )
-    behind = b"".join((head, *parts))
+    behind = head + encoded
     return b"".join((MAGIC, crc32c.crc32c(behind).to_bytes(4, "little"), behind))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from evermq.adapters.log.frame import Entry, Piece
-from evermq.adapters.log.segment import STORED, Segment
+from evermq.adapters.log.segment import MARK_EVERY_BYTES, STORED, Segment
 
 __all__ = ["Index", "Lane", "LaneId", "Location"]
 
@@ -97,6 +97,17 @@ class Index:
                     lane.add(entry.offset, segment.number, position)
                 lane.end = end
                 self.ends[topic, lane_number] = end
+
+    def note_one(self, topic: int, lane_number: int, offset: int, position: int, segment: Segment) -> None:
+        """As `note`, of a frame with one message."""
+        key, end = (topic, lane_number), offset + 1
+        lane = self.lanes.get(key) or self._kept(topic, lane_number)
+        marks = segment.marks.get(key)
+        if marks and position < marks.positions[-1] + MARK_EVERY_BYTES:
+            marks.end = end
+        elif segment.mark(topic, lane_number, offset, end, position):
+            lane.add(offset, segment.number, position)
+        lane.end = self.ends[key] = end
 
     def load(self, segment: Segment) -> None:
         """Take a whole segment into account, by its marks."""

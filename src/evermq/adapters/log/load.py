@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Iterator, Sequence
 from io import BytesIO
-from typing import overload
+from typing import Any, overload
 
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.frame import SHARES, Kind, Part
@@ -18,14 +19,15 @@ DUE_LANE = 0xFFFF_FFFE  # which of those were moved to their lanes
 
 class TopicLanes:
     """What encoding needs to know of a topic. Messages without a key take the lanes in turn. `dropped`: nothing of it
-    is written any more, since where its lanes end may be forgotten."""
+    is written any more, since where its lanes end may be forgotten. `waiting`: by loop, the readers that wait."""
 
-    __slots__ = ("_turn", "dropped", "lanes", "names", "number")
+    __slots__ = ("_turn", "dropped", "lanes", "names", "number", "waiting")
 
     def __init__(self, number: int, lanes: int) -> None:
         self.number = number
         self.lanes = lanes
         self.dropped = False
+        self.waiting: dict[AbstractEventLoop, dict[Any, None]] = {}
         self.names = {**{lane: str(lane) for lane in range(lanes)}, DELAY_LANE: "delay"}
         self._turn = 0
 

@@ -29,6 +29,9 @@ class LogTime:
             wall_ms = self._clock.now_ms()
             monotonic_ms = self._clock.monotonic_ms()
             passed_ms = self._last_ms + monotonic_ms - self._seen_ms
-            self._last_ms = max(self._last_ms, wall_ms) if wall_ms > passed_ms - _ROUNDING_MS else passed_ms
             self._seen_ms = monotonic_ms
+            if wall_ms <= passed_ms - _ROUNDING_MS:
+                self._last_ms = passed_ms
+            elif wall_ms > self._last_ms:
+                self._last_ms = wall_ms
             return self._last_ms

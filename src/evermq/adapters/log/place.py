@@ -18,7 +18,7 @@ from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import Change, CursorFile
 from evermq.adapters.log.damage import Damage
 from evermq.adapters.log.disk import Disk
-from evermq.adapters.log.frame import Kind, Piece
+from evermq.adapters.log.frame import Piece
 from evermq.adapters.log.group import Group
 from evermq.adapters.log.housekeeper import Housekeeper
 from evermq.adapters.log.journal import Journal
@@ -84,7 +84,6 @@ class LogPlace:
         )
         self.topics_by_number = {record.number: Topic(self, record) for record in self.catalog.topics}
         self._topics_by_name = {topic.name: topic for topic in self.topics_by_number.values()}
-        self._segment_seen = 0
         self._housekeeper = Housekeeper(self)
         self.journal.on_full = self._housekeeper.make_room
         try:
@@ -370,18 +369,20 @@ class LogPlace:
     def _warn(self, damage: Damage) -> None:
         _log.warning("%s: %s; `evermq verify %s` says what is gone", self.directory, damage, self.directory)
 
-    def _committed(self, pieces: list[Piece], segment: int) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
+    def _committed(
+        self, numbers: Iterable[int], delayed: Sequence[Piece]
+    ) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
         """Returns by loop the topics whose waiting readers there have news."""
         news: dict[asyncio.AbstractEventLoop, dict[Topic, None]] = {}
-        for piece in pieces:
-            topic = self.topics_by_number.get(piece.topic)
-            if topic:
-                if piece.kind == Kind.DELAYED:
-                    topic.note_delayed(piece)
+        for number in numbers:
+            if topic := self.topics_by_number.get(number):
                 for loop in list(topic.waiting) if topic.waiting else ():
                     news.setdefault(loop, {})[topic] = None
-        if segment != self._segment_seen:
-            self._segment_seen = segment
+        for piece in delayed:
+            if topic := self.topics_by_number.get(piece.topic):
+                topic.note_delayed(piece)
+        if self.journal.has_rolled:
+            self.journal.has_rolled = False
             self._housekeeper.wake()
         return news
 

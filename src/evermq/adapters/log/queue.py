@@ -53,7 +53,7 @@ class LogQueue:
         return await self._committer.append(self._lanes, messages)
 
     def append_blocking(self, messages: Sequence[Message]) -> Sequence[Position]:
-        if not self._check_append(messages):
+        if (len(messages) != 1 or self._closed or self._topic.dropped) and not self._check_append(messages):
             return ()
         return self._committer.append_blocking(self._lanes, messages)
 

@@ -13,8 +13,9 @@ from evermq.adapters.log.disk import Disk, File
 from evermq.adapters.log.frame import HEAD, Frame, Kind, next_magic, parse
 from evermq.errors import Damaged
 
-__all__ = ["FORMAT", "HEADER_BYTES", "Header", "LaneMarks", "STORED", "Segment", "name_of", "number_of"]
-__all__ += ["holds_later", "open_segment", "read_footer", "read_header", "write_footer", "write_header"]
+__all__ = ["FORMAT", "HEADER_BYTES", "MARK_EVERY_BYTES", "Header", "LaneMarks", "STORED", "Segment"]
+__all__ += ["name_of", "number_of", "holds_later", "open_segment", "read_footer", "read_header"]
+__all__ += ["write_footer", "write_header"]
 
 FORMAT = 1
 HEADER_BYTES = 512  # a sector of its own, so that no frame can tear it
@@ -26,7 +27,7 @@ _SEALED = b"EVQF"
 TRAILER_BYTES = _TRAILER.size
 STORED = {Kind.MESSAGES, Kind.RECORDS, Kind.DELAYED, Kind.DUE}  # kinds whose entries advance a lane
 _DIGITS = set("0123456789abcdef")
-_MARK_EVERY_BYTES = 64 << 10
+MARK_EVERY_BYTES = 64 << 10
 _MARK_BYTES = 14  # at most, in the footer's encoding
 _LANE_BYTES = 32
 _CHUNK_BYTES = 1 << 20
@@ -101,7 +102,7 @@ class Segment:
             marks = self.marks[topic, lane] = LaneMarks(topic, lane, 0, [], [])
             self.footer_bytes += _LANE_BYTES
         marks.end = end
-        if marks.positions and position < marks.positions[-1] + _MARK_EVERY_BYTES:
+        if marks.positions and position < marks.positions[-1] + MARK_EVERY_BYTES:
             return False
         marks.offsets.append(offset)
         marks.positions.append(position)

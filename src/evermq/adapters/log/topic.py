@@ -54,7 +54,7 @@ class Topic:
         self.lock = place.lock
         self.groups: dict[str, Group] = {}
         self.delays = Delays(self.lanes, place.reading, place.committer, place.journal.bytes_max // 8)
-        self.waiting: dict[asyncio.AbstractEventLoop, dict[Member, None]] = {}  # the first to wait wakes first
+        self.waiting: dict[asyncio.AbstractEventLoop, dict[Member, None]] = self.lanes.waiting
         self.dropped = False
 
     @property
@@ -202,7 +202,7 @@ class Topic:
                 reader.wake()
 
     def listen(self, loop: asyncio.AbstractEventLoop, reader: Member) -> None:
-        """Wake this reader when something is appended."""
+        """Wake this reader when something is appended; who waited first wakes first."""
         with self.lock:
             self.waiting.setdefault(loop, {})[reader] = None
 
