@@ -42,8 +42,8 @@ class Committer:
     before the first append.
 
     on_commit(topics, delayed): called after each group by whoever had the turn, with the numbers of its topics and its
-    entries of messages that wait for their time; returns by loop what is news there. It may not be called after a
-    message alone, of a topic for which no reader waits.
+    entries of messages that wait for their time, or did; returns by loop what is news there. It may not be called after
+    a message alone, of a topic for which no reader waits.
     on_wake(loop, news): called in each of those loops.
     """
 
@@ -338,7 +338,7 @@ class Committer:
             journal.write(pieces)
             waiting = self._pending[0].size if self._pending else 0
             self._turns.pace.note(sum([each.size for each in loads]), perf_counter() - began, waiting)
-            delayed = [piece for piece in pieces if piece.kind == Kind.DELAYED]
+            delayed = [piece for piece in pieces if piece.kind in (Kind.DELAYED, Kind.DUE)]
             return self._on_commit({piece.topic for piece in pieces}, delayed)
         except TooLarge:  # what callers encoded is written again, each for itself
             theirs = {id(batch.load) for batch in batches}

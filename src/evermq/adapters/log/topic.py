@@ -191,8 +191,12 @@ class Topic:
             self.place.record(changes)
 
     def note_delayed(self, piece: Piece) -> None:
-        """Take delayed messages that were just stored into account."""
-        for offset, due_ms in enumerate(memoryview(piece.parts[0]).cast("q"), piece.offset):
+        """Take delayed messages that were just stored, or moved to their lanes, into account."""
+        numbers = memoryview(piece.parts[0])
+        if piece.kind == Kind.DUE:
+            self.delays.moved(numbers.cast("Q"))
+            return
+        for offset, due_ms in enumerate(numbers.cast("q"), piece.offset):
             self.delays.add(due_ms, offset)
 
     def wake_all(self) -> None:
