@@ -146,7 +146,7 @@ class LogPlace:
 
     async def topics(self) -> list[str]:
         self.check()
-        return sorted(topic.name for topic in self.topics_by_number.values())
+        return sorted(self._topics_by_name)
 
     async def create(self, topic: str, *, groups: Sequence[str] = (), lanes: int | None = None) -> list[str]:
         self.check()
@@ -186,7 +186,7 @@ class LogPlace:
             raise NoSuchTopic(f"there is no topic {topic}")
         now_ms = self.journal.time.now_ms()
         groups = {}
-        for name in found.groups:
+        for name in list(found.groups):
             oldest = found.oldest_ms(name)
             groups[name] = GroupState(found.backlog(name, None), None if oldest is None else max(0, now_ms - oldest))
         appended = sum(found.end(lane) for lane in range(found.record_.lanes))
@@ -207,7 +207,7 @@ class LogPlace:
         """As `close`, from any thread."""
         if not self._failure:
             self._failure = "it was closed"
-            for topic in self.topics_by_number.values():
+            for topic in list(self.topics_by_number.values()):
                 topic.wake_all()
             self._housekeeper.close()
             self.committer.close()

@@ -42,7 +42,9 @@ class LogReader:
         while True:
             self._check()
             await self._topic.delays.move_due(clock.now_ms())
-            if self._group.is_anyone_hungry_beside(self):
+            with self._topic.lock:
+                is_anyone_hungry = self._group.is_anyone_hungry_beside(self)
+            if is_anyone_hungry:
                 await asyncio.sleep(0)  # it was woken, but has not run yet: who never pauses would take its lanes too
             found = self._take(count_max)
             left_ms = until_ms - clock.monotonic_ms()
@@ -88,8 +90,9 @@ class LogReader:
         """Look again; from any thread."""
         if asyncio._get_running_loop() is self._loop:
             self._news.set()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._news.set)
+        else:
+            with contextlib.suppress(RuntimeError):  # its loop was closed: it waits for nothing any more
+                self._loop.call_soon_threadsafe(self._news.set)
 
     def _check(self) -> None:
         if self.closed:
@@ -134,7 +137,8 @@ class LogReader:
 
     async def _wait(self, wait_ms: float) -> None:
         topic = self._topic
-        dues = [due for cursor in self._group.cursors if (due := cursor.due_ms()) is not None]
+        with topic.lock:
+            dues = [due for cursor in self._group.cursors if (due := cursor.due_ms()) is not None]
         lefts = [min(dues) - topic.time.now_ms()] if dues else []
         if (due := topic.delays.next_due_ms()) is not None:
             lefts.append(due - topic.clock.now_ms())
