@@ -220,6 +220,31 @@ async def test_interrupted_anywhere_between_others(tmp_path: Path, monkeypatch: 
     await interrupted_everywhere(tmp_path, monkeypatch, 1, between)
 
 
+async def test_interrupted_anywhere_while_a_reader_waits(tmp_path: Path) -> None:
+    """It is told of what was stored, if the log goes on: the next message may be long in coming."""
+    for at in range(1, _PLACES_MAX):
+        place, queue = await open_queue(tmp_path / str(at))
+        reader = await queue.reader("audit")
+        await reader.ack(await reader.read(count_max=10, wait_ms=0))
+        waits = asyncio.create_task(reader.read(count_max=10, wait_ms=3_600_000))
+        while not reader.is_waiting:
+            await asyncio.sleep(0)
+        is_interrupted = False
+        try:
+            with interrupt_at(at):
+                queue.append_blocking([make("interrupted", key="the same lane")])
+        except KeyboardInterrupt:
+            is_interrupted = True
+        if await queue.backlog("audit") and not place.has_failed:
+            async with asyncio.timeout(_HANGS_S):
+                await waits
+        await place.close()
+        await asyncio.gather(waits, return_exceptions=True)
+        if not is_interrupted:
+            return
+    pytest.fail("it was interrupted everywhere, and no end was seen")
+
+
 async def test_thread_that_comes_while_a_loop_is_about_to_go_on_writes_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,11 @@ class Committer:
                 if is_quiet:
                     turns.holder = NOBODY
             if not is_quiet:
-                self._tell(thread, None, news)
+                try:
+                    self._tell(thread, None, news)
+                except BaseException:
+                    self._tell(thread, None, news)  # as in _lead
+                    raise
         return run
 
     def _append_among(self, latch: Latch) -> Sequence[Position]:
