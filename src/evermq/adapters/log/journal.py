@@ -36,7 +36,7 @@ class Journal:
     the disk has no room for another segment, before the append is refused. `on_damage`: called for what a reader finds
     not intact. `is_live`: whether the topic of a number is there; a new segment lists no lanes of others. `forgotten`:
     the last segment that was taken away. `has_rolled`: a segment was begun, or the directory opened; for whoever looks
-    after that to take back."""
+    after that to take back. `one_bytes_max`: the largest frame that `write_one` writes by itself."""
 
     disk: Disk
     clock: Clock
@@ -54,6 +54,7 @@ class Journal:
     forgotten: int = 0
     failure: str = ""
     has_rolled: bool = True
+    one_bytes_max: int = 0
 
     @classmethod
     def open(cls, disk: Disk, clock: Clock, *, segment_bytes: int, spares_max: int, sync_every_write: bool) -> Journal:
@@ -62,6 +63,7 @@ class Journal:
         time = LogTime(clock, max((s.time_last_ms for s in state.segments), default=0))
         journal = cls(disk, clock, Spares(disk, segment_bytes, spares_max), state, time, sync_every_write)
         journal.synced = state.sequence
+        journal.one_bytes_max = min(JOINED_BYTES_MAX, journal.bytes_max)
         return journal
 
     @property
@@ -121,7 +123,7 @@ class Journal:
         offset = state.index.ends.get((topic, lane), 0)
         length = ONE_BYTES + len(encoded)
         segment = state.segments[-1] if state.segments else None
-        if self.failure or segment is None or segment.room < length + 64 or length > JOINED_BYTES_MAX:
+        if self.failure or segment is None or segment.room < length + 64 or length > self.one_bytes_max:
             self.write([Piece(topic, lane, Kind.MESSAGES, 0, 1, offset, (encoded,), len(encoded))])
             return offset
         sequence, time_ms, position = state.sequence + 1, self.time.now_ms(), segment.used

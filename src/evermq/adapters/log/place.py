@@ -373,14 +373,14 @@ class LogPlace:
         self, numbers: Iterable[int], delayed: Sequence[Piece]
     ) -> dict[asyncio.AbstractEventLoop, dict[Topic, None]]:
         """Returns by loop the topics whose waiting readers there have news."""
+        for piece in delayed:  # before it is asked who waits: who begins to wait behind that has seen them
+            if topic := self.topics_by_number.get(piece.topic):
+                topic.note_delayed(piece)
         news: dict[asyncio.AbstractEventLoop, dict[Topic, None]] = {}
         for number in numbers:
             if topic := self.topics_by_number.get(number):
                 for loop in list(topic.waiting) if topic.waiting else ():
                     news.setdefault(loop, {})[topic] = None
-        for piece in delayed:
-            if topic := self.topics_by_number.get(piece.topic):
-                topic.note_delayed(piece)
         if self.journal.has_rolled:
             self.journal.has_rolled = False
             self._housekeeper.wake()
