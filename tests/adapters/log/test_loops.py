@@ -1,7 +1,7 @@
 """Readers of one group in several event loops: what one looks at, another one changes."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from threading import RLock, Thread
 from typing import Any
@@ -10,7 +10,9 @@ import pytest
 
 from evermq.adapters.log.lane_cursor import Park
 from evermq.adapters.log.place import LogPlace
+from evermq.adapters.log.topic import Topic
 from evermq.message import MessageFactory
+from evermq.port import Start
 
 WAITS_S = 0.02
 
@@ -46,6 +48,14 @@ class Changing(dict[Any, Any]):
                 self.lock.release()
 
 
+def elsewhere(act: Callable[[], Coroutine[Any, Any, object]]) -> Thread:
+    """Done in another loop, as far as it gets for now."""
+    thread = Thread(target=lambda: asyncio.run(act()))
+    thread.start()
+    thread.join(WAITS_S)
+    return thread
+
+
 async def opened(path: Path) -> tuple[LogPlace, Any, Any]:
     place = await LogPlace.open(path, lanes=1)
     queue = await place.queue("orders")
@@ -77,4 +87,75 @@ async def test_reader_whose_loop_is_gone_disturbs_nobody(tmp_path: Path) -> None
     await asyncio.to_thread(asyncio.run, read_and_vanish())
     reader = await queue.reader("shipping")
     await reader.close()
+    await place.close()
+
+
+async def test_topic_that_is_dropped_elsewhere_gets_no_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group without its topic is no catalog that can be read."""
+    place, _, _ = await opened(tmp_path)
+    topic, check = place.topics_by_number[1], Topic.check
+    threads: list[Thread] = []
+
+    def checked(self: Topic) -> None:
+        check(self)
+        if not threads:
+            threads.append(elsewhere(lambda: place.drop("orders")))
+
+    monkeypatch.setattr(Topic, "check", checked)
+    topic.group("billing", Start.OLDEST)
+    threads[0].join()
+    await place.close()
+    place = await LogPlace.open(tmp_path)
+    assert await place.topics() == []
+    await place.close()
+
+
+async def test_two_that_make_a_topic_at_a_time_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, look = await LogPlace.open(tmp_path), LogPlace._topic
+    threads: list[Thread] = []
+
+    def looked(self: LogPlace, name: str) -> Topic | None:
+        found = look(self, name)
+        if not threads:
+            threads.append(elsewhere(lambda: place.queue("orders")))
+        return found
+
+    monkeypatch.setattr(LogPlace, "_topic", looked)
+    await place.queue("orders")
+    threads[0].join()
+    assert len(place.catalog.topics) == 1
+    await place.close()
+
+
+async def test_group_that_is_made_elsewhere_meanwhile_is_kept(tmp_path: Path) -> None:
+    place, _, _ = await opened(tmp_path)
+    topic = place.topics_by_number[1]
+    threads: list[Thread] = []
+    made = []
+
+    class Groups(dict[str, Any]):
+        """Another one makes it behind the look that finds none."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            found = super().get(name, default)
+            self._make_elsewhere()
+            return found
+
+        def __contains__(self, name: object) -> bool:
+            found = super().__contains__(name)
+            self._make_elsewhere()
+            return found
+
+        def __setitem__(self, name: str, group: Any) -> None:
+            made.append(name)
+            super().__setitem__(name, group)
+
+        def _make_elsewhere(self) -> None:
+            if not threads:
+                threads.append(elsewhere(lambda: place.create("orders", groups=["billing"])))
+
+    topic.groups = Groups(topic.groups)
+    await place.create("orders", groups=["billing"])
+    threads[0].join()
+    assert made == ["billing"]
     await place.close()

@@ -141,7 +141,8 @@ class LogPlace:
 
     async def queue(self, topic: str) -> LogQueue:
         """The queue of a topic, which is made if it is missing."""
-        found = self._topic(topic) or self._make_topic(topic, self.options.lanes)
+        with self.lock:
+            found = self._topic(topic) or self._make_topic(topic, self.options.lanes)
         return LogQueue(found, durable=self.options.durable, message_bytes_max=self.options.message_bytes_max)
 
     async def topics(self) -> list[str]:
@@ -152,24 +153,22 @@ class LogPlace:
         self.check()
         for group in groups:
             check_group(group)
-        found = self._topic(topic)
-        differs = []
-        if found and lanes is not None and found.record_.lanes != lanes:
-            differs.append(f"topic {topic} has {found.record_.lanes} lanes, not {lanes}; it keeps them")
-        found = found or self._make_topic(topic, lanes or self.options.lanes)
-        for group in groups:
-            if group not in found.groups:
-                with self.lock:
-                    starts = [found.start(lane) for lane in range(found.record_.lanes)]
-                    self.make_group(found, group, starts)
+        with self.lock:
+            found = self._topic(topic)
+            differs = []
+            if found and lanes is not None and found.record_.lanes != lanes:
+                differs.append(f"topic {topic} has {found.record_.lanes} lanes, not {lanes}; it keeps them")
+            found = found or self._make_topic(topic, lanes or self.options.lanes)
+            for group in groups:
+                found.group(group, Start.OLDEST)
         return differs
 
     async def drop(self, topic: str) -> None:
         self.check()
-        found = self._topic(topic)
-        if found is None:
-            raise NoSuchTopic(f"there is no topic {topic}")
         with self.lock:
+            found = self._topic(topic)
+            if found is None:
+                raise NoSuchTopic(f"there is no topic {topic}")
             try:
                 self._save(
                     partial(self.catalog.drop_topic, found.number), lambda: not self.catalog.has_topic(found.number)
@@ -343,10 +342,9 @@ class LogPlace:
 
     def _make_topic(self, name: str, lanes: int) -> Topic:
         check_lanes(lanes, 65_536)
-        with self.lock:
-            record = TopicRecord(number=self.catalog.number(), name=name, lanes=lanes, created_ms=self.clock.now_ms())
-            self._save(partial(self.catalog.add_topic, record))
-            topic = self.topics_by_number[record.number] = self._topics_by_name[name] = Topic(self, record)
+        record = TopicRecord(number=self.catalog.number(), name=name, lanes=lanes, created_ms=self.clock.now_ms())
+        self._save(partial(self.catalog.add_topic, record))
+        topic = self.topics_by_number[record.number] = self._topics_by_name[name] = Topic(self, record)
         return topic
 
     def _save(self, change: Callable[[], None], is_seen: Callable[[], bool] = lambda: False) -> None:

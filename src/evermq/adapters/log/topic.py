@@ -88,16 +88,16 @@ class Topic:
 
     def group(self, name: str, start: Start) -> Group:
         """The group, made durably at `start` if it is new."""
-        self.check()
         with self.lock:
+            self.check()
             found = self.groups.get(name)
             return found or self._make_group(name, start)
 
     def reset(self, name: str, start: Start) -> None:
         """The group is a new one, at `start`: what it had settled, or put back, counts no more. Raises NoSuchTopic
         where there is none, Rejected while it has readers."""
-        self.check()
         with self.lock:
+            self.check()
             found = self.groups.get(name)
             if found is None:
                 raise NoSuchTopic(f"topic {self.name} has no group {name}: its first reader makes it")
