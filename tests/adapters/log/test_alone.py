@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evermq.adapters.log import committer
+from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.housekeeper import Housekeeper
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
@@ -154,12 +155,13 @@ async def test_reader_that_begins_to_wait_while_a_delayed_message_is_stored_is_t
         reads.append(asyncio.create_task(reader.read(count_max=1, wait_ms=HOUR_MS)))
         begun.set()
 
-    def note(topic: Topic, *what: Any) -> None:
-        loop.call_soon_threadsafe(begin)
-        begun.wait(_HANGS_S)
-        while not reader.is_waiting:
-            time.sleep(0)
-        real(topic, *what)
+    def note(topic: Topic, piece: Piece) -> None:
+        if piece.kind == Kind.DELAYED:
+            loop.call_soon_threadsafe(begin)
+            begun.wait(_HANGS_S)
+            while not reader.is_waiting:
+                time.sleep(0)
+        real(topic, piece)
 
     monkeypatch.setattr(Topic, "note_delayed", note)
     await queue.append([MessageFactory(clock)(b"later", delay_ms=1)])
