@@ -66,6 +66,12 @@ def test_copies_that_are_taken_over_behind_later_ones_of_their_stream_are_waited
     assert summary["failed"] == [], summary.get("reasons")
 
 
+def test_slots_are_carried_to_where_their_senders_are_until_these_come_back() -> None:
+    """The pump of the simulated slots went past the switch, so that much waited in the primary before the return."""
+    summary = run_world("order-return", [1_000_008])
+    assert summary["failed"] == [], summary.get("reasons")
+
+
 def test_seed_is_the_same_run_again() -> None:
     hashes = {run_world("order-ladder", [3])["trace_hash"] for _ in range(2)}
     assert len(hashes) == 1

@@ -87,8 +87,13 @@ class Run:
     def queues(self) -> list[Callable[[], Queue]]:
         """How each producer makes the queue that it sends through."""
         self.slots = [SimulatedSlot(f"slot-{number}", self.clock) for number in range(_PRODUCERS)]
-        self.pumps = [asyncio.create_task(slot.pump(list(self.rungs.values()))) for slot in self.slots]
+        self.pumps = [asyncio.create_task(slot.pump(self._above)) for slot in self.slots]
         return [partial(self.queue, slot) for slot in self.slots]
+
+    def _above(self) -> list[Rung]:
+        """The rungs as a pump tries them: senders that are not back yet have their slots carried where they send."""
+        rungs, begin = list(self.rungs.values()), self.choice.begin()
+        return [*rungs[begin:], *rungs[:begin]]
 
     def queue(self, slot: SimulatedSlot | None = None, process: str = "") -> Queue:
         """The queue as a process builds it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from evermq.errors import EvermqError, Overloaded, Partial, Rejected, Uncertain
 from evermq.ha.failover import Choice, Failover
@@ -47,13 +47,13 @@ class SimulatedSlot:
         """Zeros again, under the same incarnation: what a slot must never do."""
         self._cells.clear()
 
-    async def pump(self, rungs: Sequence[Queue]) -> None:
-        """Carry up in order, one batch at a time, into the first rung that takes it."""
+    async def pump(self, order: Callable[[], Sequence[Queue]]) -> None:
+        """Carry up in order, one batch at a time, into the first rung that takes it, as the order then is."""
         while not self.is_lost:
             await self._clock.sleep(20 + 40 * self._clock.random.random())
             batch = self.items[self.pumped : self.pumped + self._clock.random.choice((1, 2, 4))]
             for message in batch:
-                if not await self._carry(message, rungs):
+                if not await self._carry(message, order()):
                     break
                 self.pumped += 1
 
