@@ -72,6 +72,13 @@ def test_slots_are_carried_to_where_their_senders_are_until_these_come_back() ->
     assert summary["failed"] == [], summary.get("reasons")
 
 
+def test_what_killed_readers_held_and_dropped_counts() -> None:
+    """Both readers were killed after the last message was held, and the seed was said to prove nothing."""
+    summary = run_world("order-lanes", [1_000_011])
+    assert summary["failed"] == [], summary.get("reasons")
+    assert summary["invalid"] == []
+
+
 def test_seed_is_the_same_run_again() -> None:
     hashes = {run_world("order-ladder", [3])["trace_hash"] for _ in range(2)}
     assert len(hashes) == 1

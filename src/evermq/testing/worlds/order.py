@@ -312,7 +312,7 @@ class Run:
             self._judge_order(group, again)
         result.failures = self.failures
         result.seen.update(self.record.seen)
-        for counts in [reader.counts for reader in self._readers()]:
+        for counts in [each for consumer in self.consumers for each in consumer.counts]:
             result.seen["held"] += counts.held
             result.seen["dropped"] += counts.dropped
             result.seen["voids"] += counts.voids

@@ -10,6 +10,7 @@ from typing import Any
 from evermq.errors import EvermqError, Fenced, Rejected, Unavailable
 from evermq.message import NO_HEADERS, Message
 from evermq.numbers import FLAGGED
+from evermq.policy.lane import GateCounts
 from evermq.policy.ordered import Ordered
 from evermq.policy.ordered_reader import OrderedReader
 from evermq.port import Delivery, Queue, Reader, Start
@@ -137,7 +138,8 @@ class Producer(_Process):
 
 
 class Consumer(_Process):
-    """Handles what a group reads. atomic: the mark is made with the effect; else after it, by acknowledging."""
+    """Handles what a group reads. atomic: the mark is made with the effect; else after it, by acknowledging. counts: of
+    its readers, those that were killed included."""
 
     def __init__(
         self, name: str, group: str, record: Record, make: Callable[[], Queue], settle: Callable[[Delivery], bool]
@@ -152,6 +154,7 @@ class Consumer(_Process):
         self._make = make
         self._settle = settle
         self.reader: Reader | None = None
+        self.counts: list[GateCounts] = []
         self._owed: list[Delivery] = []
 
     def boot(self) -> None:
@@ -187,6 +190,8 @@ class Consumer(_Process):
                 self.reader = await queue.reader(self._group, start=self.start)
             except Unavailable:
                 await self._record.clock.sleep(100)
+        if isinstance(self.reader, OrderedReader):
+            self.counts.append(self.reader.counts)
         while True:
             try:
                 found = await self.reader.read(count_max=self._record.clock.random.choice((1, 3, 20)), wait_ms=500)
