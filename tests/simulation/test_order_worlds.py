@@ -2,6 +2,7 @@
 
 import pytest
 
+from evermq.policy.collector import Collector
 from evermq.testing.world import run_world
 from evermq.testing.worlds.order import PLANS
 
@@ -77,6 +78,16 @@ def test_what_killed_readers_held_and_dropped_counts() -> None:
     summary = run_world("order-lanes", [1_000_011])
     assert summary["failed"] == [], summary.get("reasons")
     assert summary["invalid"] == []
+
+
+def test_turn_of_a_reader_that_ends_in_an_error_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader goes on, and in the end nothing is missing: no other rule would show that."""
+
+    async def turn(self: Collector) -> None:
+        raise KeyError("stream")
+
+    monkeypatch.setattr(Collector, "turn", turn)
+    assert any("KeyError" in reason for reason in run_world("order-pumped", [1])["reasons"])
 
 
 def test_seed_is_the_same_run_again() -> None:

@@ -318,6 +318,8 @@ class Run:
             result.seen["voids"] += counts.voids
             result.seen["flagged"] += counts.flagged
             result.seen["returned"] += counts.returned
+            if counts.failed:
+                self.failures.append(f"{counts.failed} turns of a reader ended in an error, the last in {counts.error}")
         moves, moves_max = result.seen["returned"], self.plan.moves_max
         if moves_max is not None and moves > moves_max:
             self.failures.append(f"lanes went to another reader {moves} times")
