@@ -232,3 +232,49 @@ def test_drop_that_fails_half_way_loses_nothing_that_is_acknowledged_behind_it(c
             assert await stored(again, "orders") == []
 
     simulate(1, main)
+
+
+@pytest.mark.parametrize("call", range(1, 13))
+def test_late_group_that_was_unavailable_is_not_there_after_a_crash(call: int) -> None:
+    """Else it holds back what nobody reads, and one that is asked for later does not begin where it should."""
+
+    async def main(clock: SimulatedClock) -> None:
+        disk, make = FakeDisk(), MessageFactory(clock)
+        place = open_place(disk, clock)
+        await fill(place, "orders", make)
+        queue = await place.queue("orders")
+        disk.faults = Faults(fail_at=call, for_ever=True)
+        refused = False
+        try:
+            await queue.reader("audit", start=Start.NEWEST)
+        except Unavailable:
+            refused = True
+        except Uncertain:
+            pass
+        disk.faults = Faults()
+        later = await fill(place, "orders", make)
+        for crash in (disk.power_cut, disk.kill):
+            again = open_place(crash(disk.steps + 1, clock.random), clock)
+            found = (await again.describe("orders")).groups
+            assert not (refused and found)
+            assert not found or await stored(again, "orders") == later
+
+    simulate(1, main)
+
+
+def test_late_group_that_was_uncertain_begins_where_it_is_asked_for_again() -> None:
+    async def main(clock: SimulatedClock) -> None:
+        disk, make = FakeDisk(), MessageFactory(clock)
+        place = open_place(disk, clock)
+        await fill(place, "orders", make)
+        queue = await place.queue("orders")
+        disk.faults = Faults(fail_at=2, for_ever=True)
+        with pytest.raises(Uncertain):
+            await queue.reader("audit")
+        disk.faults = Faults()
+        await (await queue.reader("audit", start=Start.NEWEST)).close()
+        for crash in (disk.power_cut, disk.kill):
+            again = open_place(crash(disk.steps + 1, clock.random), clock)
+            assert await stored(again, "orders") == []
+
+    simulate(1, main)

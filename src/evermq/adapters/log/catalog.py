@@ -108,6 +108,8 @@ class Catalog:
         self._disk = disk
         self.damaged: list[str] = []
         self._state = self._load()
+        self._seen: _Change | None = None  # the last one that a crash may find
+        self.is_doubtful = False  # whether a crash may find something else than what holds
         self._end = self._begun = 0  # where the next change goes, 0: nowhere; how long it was when it was begun
 
     @property
@@ -125,6 +127,10 @@ class Catalog:
         """Whether it is this very one that is there by its name."""
         return self._state.groups.get(record.topic, {}).get(record.name) is record
 
+    def may_have_group(self, record: GroupRecord) -> bool:
+        """Whether a crash may find it, though it could not be added."""
+        return self._seen is not None and self._seen.group is record
+
     def number(self) -> int:
         """A number that no topic and no group has."""
         self._state.numbers += 1
@@ -140,14 +146,20 @@ class Catalog:
         self._save(self._change(topic=record))
 
     def add_group(self, record: GroupRecord) -> None:
-        """Durably, in the place of one of its name. OSError where the disk refuses: then nothing changes, unless a
-        crash may already find that one replaced. What it settled later would be lost, so it is replaced for us too."""
+        """Durably, in the place of one of its name. OSError where the disk refuses: then nothing changes, though a
+        crash may find it; but where it may find another one replaced, whose place it takes for us too: what that one
+        settled later would be lost."""
         self._save(self._change(group=record))
 
     def drop_topic(self, number: int) -> None:
         """Durably, with its groups. OSError where the disk refuses: then it exists on, unless a crash may already find
         it gone. What came to it then would be lost, so it is gone for us as well."""
         self._save(self._change(dropped=number))
+
+    def mend(self) -> None:
+        """Durably what holds, if that is doubtful. OSError where the disk refuses."""
+        if self.is_doubtful:
+            self._save(self._change())
 
     def _change(
         self, *, topic: TopicRecord | None = None, group: GroupRecord | None = None, dropped: int = 0
@@ -163,6 +175,7 @@ class Catalog:
         if not (self._end and self._end + len(line) <= 3 * self._begun + _CHANGES_BYTES and self._added(line, change)):
             self._replace(change)
         self._state.apply(change)
+        self.is_doubtful = False
 
     def _added(self, line: bytes, change: _Change) -> bool:
         """Whether it could be written behind what is there; if not, what is there now is to be replaced."""
@@ -204,6 +217,7 @@ class Catalog:
 
     def _see(self, change: _Change) -> None:
         """A crash may find it from now on."""
+        self._seen, self.is_doubtful = change, True
         group = change.group
         if change.dropped or (group and group.name in self._state.groups.get(group.topic, {})):
             self._state.apply(change)

@@ -11,6 +11,7 @@ from threading import Event, RLock, Thread
 from typing import Protocol
 
 from evermq.adapters.log.ballast import Ballast
+from evermq.adapters.log.catalog import Catalog
 from evermq.adapters.log.cursor_file import CursorFile
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.options import LogOptions
@@ -32,6 +33,7 @@ class House(Protocol):
     lock: RLock
     journal: Journal
     ballast: Ballast
+    catalog: Catalog
     cursor_file: CursorFile
 
     def is_settled(self, segment: Segment) -> bool: ...
@@ -91,6 +93,7 @@ class Housekeeper:
         """One round of everything."""
         place = self._place
         if self._do(self._look_at_owner):
+            self._do(self._mend_catalog)
             for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush, place.mend_cursors):
                 self._do(chore)
 
@@ -114,6 +117,12 @@ class Housekeeper:
         except Fenced as error:
             self._place.disown(str(error))
             raise
+
+    def _mend_catalog(self) -> None:
+        """Until then nothing is recycled: a crash may bring back who needs it."""
+        place = self._place
+        with place.lock:
+            place.ballast.write(place.catalog.mend)
 
     def _recycle(self) -> None:
         place = self._place

@@ -262,7 +262,9 @@ class LogPlace:
         self._housekeeper.tidy()
 
     def is_settled(self, segment: Segment) -> bool:
-        """Whether no group of any topic needs a message of this segment any more."""
+        """Whether no group of any topic needs a message of this segment any more, after a crash neither."""
+        if self.catalog.is_doubtful:
+            return False
         topics = self.topics_by_number
         lanes = [
             (topics[number], lane, marks.end) for (number, lane), marks in segment.marks.items() if number in topics
@@ -329,7 +331,7 @@ class LogPlace:
         """A new group of the topic, in the place of one of its name, durably known before anybody reads in it."""
         record = GroupRecord(number=self.catalog.number(), topic=topic.number, name=name, starts=starts)
         try:
-            self._save(partial(self.catalog.add_group, record), lambda: self.catalog.has_group(record))
+            self._save(partial(self.catalog.add_group, record), lambda: self.catalog.may_have_group(record))
         finally:
             if self.catalog.has_group(record):
                 cursors = [LaneCursor(record.number, lane, start) for lane, start in enumerate(starts)]
@@ -348,12 +350,15 @@ class LogPlace:
         return topic
 
     def _save(self, change: Callable[[], None], is_seen: Callable[[], bool] = lambda: False) -> None:
-        """is_seen: whether the change holds from now on, though it may be gone after a crash."""
+        """is_seen: whether a crash may find the change, which failed. One that takes something away holds from now on,
+        though it may be gone after a crash."""
         try:
             self.ballast.write(change)
         except OSError as error:
             what = f"topics and groups could not be written down: {error.strerror}"
-            raise Uncertain(f"{what}; it holds, until a crash perhaps") if is_seen() else Unavailable(what) from error
+            if is_seen():
+                raise Uncertain(f"{what}; it may be done all the same, or be so after a crash") from error
+            raise Unavailable(what) from error
 
     def _tell_damages(self) -> None:
         for damage in self.damages:
