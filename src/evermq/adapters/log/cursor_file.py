@@ -75,8 +75,8 @@ class CursorFile:
         if self._file is None:
             return
         self._file.sync()
-        buffer = self._file.pread(self._file.size(), 0, uncached=True)
-        self._end = len(buffer)
+        self._end = self._file.size()  # of the cache, whose end a failed flush may have kept from the device
+        buffer = self._file.pread(self._end, 0, uncached=True)
         for begin, stop, changes in records(buffer):
             if changes is None:
                 self.damaged_bytes += stop - begin

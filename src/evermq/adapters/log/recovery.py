@@ -91,8 +91,15 @@ def _scan(segment: Segment, state: Recovered, trail: Trail) -> None:
     left in the cache is flushed first, so that everything that was found is durable."""
     segment.file.sync()
     segment.forget()
-    for frame in trail.frames(segment, segment.file.pread(segment.size, 0, uncached=True)):
+    whole, frame = segment.file.pread(segment.size, 0, uncached=True), None
+    for frame in trail.frames(segment, whole):
         _note(frame, segment, state)
+    if frame:
+        # One that a kill tore where only zeros were to come is whole on the device, but not in the cache, behind a
+        # flush that failed.
+        held = whole[frame.position : frame.position + frame.length]
+        if segment.file.pread(frame.length, frame.position) != held:
+            segment.file.pwrite([held], frame.position, sync=True)
 
 
 def _note(frame: Frame, segment: Segment, state: Recovered) -> None:
