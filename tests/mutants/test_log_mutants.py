@@ -291,6 +291,49 @@ def offsets_given_again(patch: Patch) -> None:
     patch.setattr(restore, "_restore_groups", restore_groups)
 
 
+def number_of_a_dropped_topic_given_again(patch: Patch) -> None:
+    def number(self: catalog.Catalog) -> int:
+        state = self._state
+        groups = [group.number for each in state.groups.values() for group in each.values()]
+        state.numbers = max([*state.topics, *groups], default=0) + 1
+        return state.numbers
+
+    patch.setattr(catalog.Catalog, "number", number)
+
+
+def drop_not_flushed(patch: Patch) -> None:
+    def write(self: catalog.Catalog, file: File, part: bytes, offset: int, change: Any = None) -> None:
+        file.pwrite([part], offset, sync=False)
+        if change:
+            self._see(change)
+        if not (change and change.dropped):
+            file.sync()
+
+    patch.setattr(catalog.Catalog, "_write", write)
+
+
+def dropped_topic_stays_in_the_index(patch: Patch) -> None:
+    patch.setattr(Index, "keep", lambda *_: None)
+
+
+def recycled_though_a_crash_may_bring_it_back(patch: Patch) -> None:
+    real = LogPlace.is_settled
+
+    def is_settled(self: LogPlace, of: Segment) -> bool:
+        doubtful, self.catalog.is_doubtful = self.catalog.is_doubtful, False
+        try:
+            return real(self, of)
+        finally:
+            self.catalog.is_doubtful = doubtful
+
+    patch.setattr(LogPlace, "is_settled", is_settled)
+    patch.setattr(catalog.Catalog, "mend", lambda *_: None)
+
+
+def late_group_refused_though_a_crash_may_bring_it(patch: Patch) -> None:
+    patch.setattr(catalog.Catalog, "may_have_group", catalog.Catalog.has_group)
+
+
 def topic_kept_though_it_was_not_written(patch: Patch) -> None:
     real = catalog.Catalog._save
 
@@ -304,6 +347,7 @@ def topic_kept_though_it_was_not_written(patch: Patch) -> None:
 
 ALWAYS, INTERVAL, NEVER = "log-crash-always", "log-crash-interval", "log-crash-never"
 RECYCLE, LYING, CLOCK = "log-crash-recycle", "log-lying-sync", "log-clock"
+TOPICS, REFUSED = "log-topics", "log-topics-refused"
 MUTANTS = [
     Mutant("no checksum", "L1", ALWAYS, no_checksum),
     Mutant("checksum of the body only", "L1", "log-rot", checksum_of_the_body_only, first=5),
@@ -318,6 +362,11 @@ MUTANTS = [
     Mutant("footer flushed with its frames", "L2", NEVER, footer_before_its_frames, seeds_max=40, first=6),
     Mutant("failed flush tried again", "L3", "log-io-error", failed_flush_tried_again, seeds_max=6),
     Mutant("topic kept though it was not written", "L4", "log-no-space", topic_kept_though_it_was_not_written),
+    Mutant("number of a dropped topic given again", "L4", TOPICS, number_of_a_dropped_topic_given_again),
+    Mutant("drop not flushed", "L4", TOPICS, drop_not_flushed),
+    Mutant("dropped topic stays in the index", "L4", TOPICS, dropped_topic_stays_in_the_index),
+    Mutant("recycled in doubt", "L4", REFUSED, recycled_though_a_crash_may_bring_it_back, seeds_max=380, first=360),
+    Mutant("late group refused in doubt", "L4", REFUSED, late_group_refused_though_a_crash_may_bring_it),
     Mutant("acknowledged before the flush", "L5", ALWAYS, acknowledged_before_the_flush),
     Mutant("time goes back", "L7", CLOCK, time_goes_back),
     Mutant("time stands still", "L7", CLOCK, time_stands_still),

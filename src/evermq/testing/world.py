@@ -51,6 +51,7 @@ def worlds() -> dict[str, World]:
         log_failing,
         log_lying,
         log_rot,
+        log_topics,
         order,
         order_adoption,
         order_groups,
@@ -61,6 +62,7 @@ def worlds() -> dict[str, World]:
     )
 
     logs = (*log_clock.WORLDS, *log_crash.WORLDS, *log_failing.WORLDS, *log_lying.WORLDS, *log_rot.WORLDS)
+    logs = (*logs, *log_topics.WORLDS)
     orders = (*order.WORLDS, *order_adoption.WORLDS, *order_groups.WORLDS, *order_lanes.WORLDS, *order_scattered.WORLDS)
     each = (*logs, *composites.WORLDS, *orders, *order_retained.WORLDS, *published.WORLDS, *linked.WORLDS)
     return {world.name: world for world in each}
