@@ -68,6 +68,12 @@ local function take(lane)
   local found, upto, rest = {}, base, 0
   if more and not again and not (crashed and state[5]) then
     found, upto, rest = fetch(list_key, entry - state[3], nxt, base)
+    if rest == 0 and upto > tonumber(state[2]) then
+      -- The list holds more than was counted, which no script leaves behind: what is there counts, else its last
+      -- entries would wait for ever.
+      state[2] = string.format('%.0f', upto)
+      redis.call('HSET', state_key, 'end', state[2])
+    end
   end
   if #found > 0 then
     local stop = math.min(upto, nxt + count_left, tonumber(state[2]))
