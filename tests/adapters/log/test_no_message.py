@@ -79,6 +79,25 @@ async def test_message_and_field_that_cannot_be_stored_are_named(
                 await queue.append(batch)
 
 
+class Broken(dict[str, str]):
+    """Headers with an error of their own."""
+
+    def __contains__(self, name: object) -> bool:
+        raise RuntimeError("broken")
+
+
+async def test_headers_that_raise_are_refused_and_close_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, door=False) as queue:
+        assert isinstance(queue, AppendsBlocking)
+        bad = good._replace(headers=Broken(a="b"))
+        with pytest.raises(Rejected):
+            await asyncio.to_thread(queue.append_blocking, [bad])
+        with pytest.raises(Rejected):
+            await queue.append([bad])
+        await queue.append([good])
+        assert await queue.backlog("billing") == 1
+
+
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 async def test_what_is_no_message_is_refused_to_a_thread(tmp_path: Path, bad: Any) -> None:
     async with opened(tmp_path, door=False) as queue:

@@ -124,7 +124,9 @@ def encode_alone(topic: TopicLanes, message: Message) -> tuple[int, bytes]:
         if headers and DELIVER_AT in headers:
             return 0, b""
         return (topic.next_lane() if key is None else lane_of(key, topic.lanes)), encode_one(message)
-    except NOT_A_MESSAGE as error:
+    except (EvermqError, MemoryError):
+        raise
+    except Exception as error:  # of an object of the caller's own, perhaps: nothing was written
         raise rejected([message], error) from error
 
 
