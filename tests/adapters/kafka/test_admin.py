@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from evermq.adapters.kafka.admin import Admin
+from evermq.adapters.kafka.settings import Settings
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Unavailable
 
 
@@ -31,8 +32,7 @@ class Brokers:
 
 
 def admin(*codes: int) -> Admin:
-    made = Admin.__new__(Admin)  # which would connect
-    made._where, made._refusal = "kafka://test", None
+    made = Admin(Settings(bootstrap="127.0.0.1:1"))
     made._opened = Brokers(list(codes))
     return made
 

@@ -46,6 +46,7 @@ _OF_BROKERS = {
     "message.timestamp.type": "log.message.timestamp.type",
 }
 _QUIET = {"log_level": 5}  # else it writes to standard error where it is closed before all answers have come
+_NO_BROKER = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 _PASSING_MS, _PASSING_PAUSE_S, _LOOK_S = 8_000, 0.1, 1.0
 
 
@@ -55,8 +56,11 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._where = f"kafka://{settings.bootstrap}"
         self._refusal: KafkaError | None = None
-        given = {**settings.admin, **_QUIET, "error_cb": self._on_error}
-        self._opened: AdminClient | None = made(AdminClient, given)
+        self._given = {**settings.admin, **_QUIET, "error_cb": self._on_error}
+        self._opened: AdminClient | None = made(AdminClient, self._given)
+        self._age = 0  # how many clients there were before it
+        self._left: list[AdminClient | None] = []  # those that calls may still wait for
+        self._underway = 0
 
     async def ping(self) -> int:
         """How many brokers there are. Raises Denied or Unavailable."""
@@ -67,7 +71,8 @@ class Admin:
 
         They end with the last reference. The driver's own way, the end of a `with`, frees what a thread may be using.
         """
-        held, self._opened = [self._opened], None
+        held = [*self._left, self._opened]
+        self._opened, self._left = None, []
         await asyncio.wrap_future(in_thread(held.clear))
 
     async def topics(self) -> list[str]:
@@ -171,8 +176,7 @@ class Admin:
                 if not passes or SYSTEM.monotonic_ms() > until_ms:
                     raise
             await asyncio.sleep(_PASSING_PAUSE_S)
-            with contextlib.suppress(EvermqError):
-                await self._wait(in_thread(partial(self._client.list_topics, topic, timeout=_LOOK_S)), doing)
+            await self._look(topic)
 
     async def _is_known(self, topic: str) -> bool:
         """Whether the cluster has it, unless it says that it does not."""
@@ -195,12 +199,32 @@ class Admin:
     async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            with contextlib.suppress(EvermqError):
-                await self._wait(in_thread(partial(self._client.list_topics, timeout=_LOOK_S)), "looking")
+            await self._look()
 
-    async def _wait(self, future: Future[T], doing: str) -> T:
-        """The answer; a refusal at the connection is told at once, where librdkafka tries till the end."""
-        waiting = asyncio.wrap_future(future)
+    async def _look(self, *topic: str) -> None:
+        with contextlib.suppress(EvermqError):
+            looking = in_thread(partial(self._client.list_topics, *topic, timeout=_LOOK_S))
+            await self._wait(looking, "looking", is_patient=False)
+
+    async def _wait(self, future: Future[T], doing: str, *, is_patient: bool = True) -> T:
+        """The answer; a refusal at the connection is told at once, where librdkafka tries till the end. The client is
+        another one from then on, where it found no broker for as long as this waited."""
+        waiting, age = asyncio.wrap_future(future), self._age
+        self._underway += 1
+        try:
+            return await self._answer(waiting, doing)
+        except EvermqError as error:
+            if is_patient and age == self._age and _code(error) in _NO_BROKER:
+                self._renew()
+            raise
+        finally:
+            waiting.cancel()
+            self._underway -= 1
+            if self._left and not self._underway:
+                held, self._left = self._left, []
+                in_thread(held.clear)
+
+    async def _answer(self, waiting: asyncio.Future[T], doing: str) -> T:
         try:
             for _ in range(int(2 * _ANSWER_S / _POLL_S)):
                 self._client.poll(0)
@@ -211,9 +235,17 @@ class Admin:
                     raise self._error(self._refusal, doing)
         except KafkaException as error:
             raise self._error(self._refusal or error.args[0], doing) from error
-        finally:
-            waiting.cancel()
         raise Unavailable(f"{self._where}: {doing}: no answer within {2 * _ANSWER_S} s")
+
+    def _renew(self) -> None:
+        """A client that a broker told of no brokers may never find one again, whatever becomes of them: librdkafka
+        forgets all that it knew, and where to begin (https://github.com/confluentinc/librdkafka/issues/5301)."""
+        with contextlib.suppress(EvermqError):
+            fresh = made(AdminClient, self._given)
+            if self._opened:
+                self._left.append(self._opened)
+                self._opened = fresh
+                self._age += 1
 
     @property
     def _client(self) -> AdminClient:
@@ -226,7 +258,7 @@ class Admin:
         self._refusal = None
         if code in _MISSING:
             return NoSuchTopic(f"{where}: it does not exist: `evermq topics create` makes it")
-        if code in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+        if code in _NO_BROKER:
             return Unavailable(f"{where}: no broker answers ({error.str()})")
         return of_librdkafka(error, where)
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -48,6 +49,8 @@ _OTHER_RULE = (
     "cooperative-sticky, or use a group of its own"
 )
 _LOOK_MS = 5_000  # how often the topic is looked at: whether it is the very one that was joined
+_SEEN_S = 1.0
+_LOST_AT = 2  # looks in a row
 
 
 class Membership:
@@ -82,6 +85,7 @@ class Membership:
         self._lost: list[tuple[Lane, str]] = []  # lanes whose offset is not there, and what the driver says of it
         self._wanted = asyncio.Event()
         self._joined = asyncio.Event()
+        self._was_told = False  # something by the driver, since the topic was looked at last
         self._failure: EvermqError | None = None
         self._said = "the driver says nothing of why"
         self._ending = Ending()
@@ -187,13 +191,8 @@ class Membership:
                 hungry = self.group.is_hungry
             self._wanted.clear()
             wait_s = _POLL_S if hungry or not self._joined.is_set() else 0.0
-            job = self._loop.run_in_executor(self._thread, self._poll, wait_s)
             try:
-                fetched = await asyncio.shield(job)
-            except asyncio.CancelledError:
-                await asyncio.wait([job])
-                job.exception()  # looked at: it ends either way
-                raise
+                fetched = await self._in_thread(partial(self._poll, wait_s))
             except KafkaException as error:
                 self._fail(of_librdkafka(error.args[0], f"group {self.group.name}"))
                 return
@@ -205,14 +204,37 @@ class Membership:
                 self.group.wake()
                 self.fetch_ahead()
 
+    async def _in_thread(self, act: Callable[[], bool]) -> bool:
+        job = self._loop.run_in_executor(self._thread, act)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])
+            job.exception()  # looked at: it ends either way
+            raise
+
     async def _look_on(self) -> None:
-        """A topic that is made anew is none that the driver would tell of: it reads on in the new one."""
+        """A topic that is made anew is none that the driver would tell of: it reads on in the new one. Nor that it is
+        lost, see `_is_lost`."""
+        lost = 0
         while True:
             await self._clock.sleep(_LOOK_MS)
             try:
                 await self._look_at_topic(self._topic)
             except EvermqError as error:
                 _log.info("group %s: whether its topic is the same is not known: %s", self.group.name, error)
+                continue
+            lost = lost + 1 if await self._is_lost() else 0
+            if lost == _LOST_AT:
+                self._fail(Unavailable(f"group {self.group.name}: the driver finds no broker, though there are some"))
+
+    async def _is_lost(self) -> bool:
+        """Whether the driver, which has told nothing of late, knows no broker. One that was told of none by a broker
+        may never find one again (https://github.com/confluentinc/librdkafka/issues/5301, seen with 2.16.1)."""
+        was_told, self._was_told = self._was_told, False
+        if was_told or self.is_ending:
+            return False
+        return await self._in_thread(self._knows_no_broker)
 
     def _fail(self, error: EvermqError) -> None:
         """End; readers are told why."""
@@ -239,6 +261,7 @@ class Membership:
         self._look_around()
         if not messages:
             return False
+        self._was_told = True
         fetched = decode(self._topic.name, messages)
         with self.group.lock:
             for number, rows in fetched.rows.items():
@@ -251,6 +274,13 @@ class Membership:
                         self._loop.call_soon_threadsafe(self.commits.soon)
         self._look_at(fetched)
         return bool(fetched.rows)
+
+    def _knows_no_broker(self) -> bool:
+        try:
+            self._consumer.list_topics(self._topic.name, timeout=_SEEN_S)
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError._TRANSPORT)
+        return False
 
     def _look_at(self, fetched: Fetched) -> None:
         for error, number in fetched.errors:
