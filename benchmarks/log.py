@@ -80,10 +80,12 @@ def main() -> None:
     arguments = parser("log", "The embedded log against the raw disk and other durable engines, side by side.")
     arguments.add_argument("--messages", choices=KINDS, default="plain", help="what a message carries")
     arguments.add_argument("--fresh", action="store_true", help="do not fill the log first: segments are new ones")
+    arguments.add_argument("--writer", choices=("thread", "loop"), default="thread", help="who writes for tasks")
     options = read(arguments, NUMBERS)
     given = options.given
-    with Workbench(options.directory, given.messages, recycled=not given.fresh) as bench:
-        around = {**machine(), **disk(bench.directory), "messages": bench.messages, "recycled": bench.recycled}
+    with Workbench(options.directory, given.messages, recycled=not given.fresh, writer=given.writer) as bench:
+        about = {"messages": bench.messages, "recycled": bench.recycled, "writer": given.writer}
+        around = {**machine(), **disk(bench.directory), **about}
 
         def environment() -> dict[str, Any]:
             servers = server_versions()

@@ -69,6 +69,15 @@ async def log(topic: str) -> AsyncIterator[Opened]:
 
 
 @asynccontextmanager
+async def log_of_loop(topic: str) -> AsyncIterator[Opened]:
+    """The same, written by the event loop."""
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
+        place = await LogPlace.open(directory, segment_bytes=4 << 20, writer="loop")
+        yield Opened(await place.queue(topic), place=place)
+        await place.close()
+
+
+@asynccontextmanager
 async def door(topic: str) -> AsyncIterator[Opened]:
     """The embedded log of another owner, through its socket."""
     with tempfile.TemporaryDirectory(dir=memory_disk()) as directory:
@@ -190,6 +199,7 @@ def on_logs(name: str, techniques: Callable[..., Queue], *keys: str) -> Subject:
 SUBJECTS = [
     Subject("memory", memory, declared(memory), reopens=True, places=True),
     Subject("log", log, declared(log), reopens=True, places=True),
+    Subject("log-of-loop", log_of_loop, declared(log_of_loop), places=True),
     Subject("socket-door", door, declared(door), places=True),
     Subject("shared-log", shared, declared(shared), reopens=True, places=True),
     made("faulty", lambda topic: Faulty(MemoryQueue(topic))),

@@ -28,13 +28,14 @@ _STOCK_BATCHES = 400  # about 100 MB: more than a processor's cache, little enou
 
 class Workbench:
     """Use as a context; the directory is removed at the end. messages: see messages.py. recycled: whether the log is
-    filled first, so that segments are recycled ones."""
+    filled first, so that segments are recycled ones. writer: see LogOptions."""
 
-    def __init__(self, directory: Path, messages: str, *, recycled: bool = True) -> None:
+    def __init__(self, directory: Path, messages: str, *, recycled: bool = True, writer: str = "thread") -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix="evermq-benchmark-", dir=directory.resolve()))
         self.messages = messages
         self.recycled = recycled
+        self._options = LogOptions(writer=writer)
         self._places: dict[str, LogPlace] = {}
         self._numbers = count(1)
 
@@ -55,9 +56,10 @@ class Workbench:
         return path
 
     def place(self) -> LogPlace:
-        """The log with default options."""
+        """The log with default options, but for the writer."""
         if "log" not in self._places:
-            self._places["log"] = asyncio.run(LogPlace.open(self.directory / "log"))
+            opening = LogPlace.open(self.directory / "log", writer=self._options.writer)
+            self._places["log"] = asyncio.run(opening)
             if self.recycled:
                 say("filling the log once, so that its segments are recycled ones from now on")
                 asyncio.run(_fill(self._places["log"]))
@@ -67,7 +69,7 @@ class Workbench:
         """A log with default options on a disk whose flushes take longer."""
         if "slow" not in self._places:
             disk = SlowDisk(SystemDisk(self.directory / "slow"), slower_by_s)
-            self._places["slow"] = LogPlace(disk, LogOptions())
+            self._places["slow"] = LogPlace(disk, self._options)
         return self._places["slow"]
 
     def stocked(self) -> LogPlace:

@@ -37,6 +37,13 @@ def test_log_that_is_flushed_now_and_then_fails_with_the_advice(tmp_path: Path) 
     assert "fsync=always" in fsync["advice"]
 
 
+async def test_loop_that_writes_itself_is_warned_of(tmp_path: Path) -> None:
+    found = (await inspect(parse(f"log://{tmp_path}/log/orders?writer=loop"))).findings
+    [writer] = [each for each in found if each.setting == "writer"]
+    assert writer.value == "loop"
+    assert "writer=thread" in writer.advice
+
+
 def test_required_class_decides_the_exit_status() -> None:
     assert doctor("memory://m/t")[0] == 1
     assert doctor("memory://m/t", "--require", "memory")[0] == 0

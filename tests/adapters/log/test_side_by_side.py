@@ -18,6 +18,12 @@ KIB = 1 << 10
 make = MessageFactory()
 
 
+@pytest.fixture(params=["thread", "loop"])
+def writer(request: pytest.FixtureRequest) -> str:
+    """Who writes, a thread or the event loop itself."""
+    return str(request.param)
+
+
 async def bodies_of(queue: LogQueue) -> list[bytes]:
     reader = await queue.reader("audit")
     found: list[bytes] = []
@@ -31,8 +37,8 @@ async def append_all(queue: LogQueue, batches: Sequence[Sequence[Message]]) -> l
     return await asyncio.gather(*[queue.append(batch) for batch in batches], return_exceptions=True)
 
 
-async def test_bad_message_does_not_disturb_the_others_of_its_group(tmp_path: Path) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1)
+async def test_bad_message_does_not_disturb_the_others_of_its_group(tmp_path: Path, writer: str) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1, writer=writer)
     queue = await place.queue("orders")
     outcomes = await append_all(queue, [[make(b"a")], [make(b"bad", id="with\0nul")], [make(b"c")]])
     assert isinstance(outcomes[1], Rejected)
@@ -41,8 +47,8 @@ async def test_bad_message_does_not_disturb_the_others_of_its_group(tmp_path: Pa
     await place.close()
 
 
-async def test_headers_that_do_not_fit_are_refused_alone(tmp_path: Path) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1, segment_bytes=1 << 20, message_bytes_max=64 * KIB)
+async def test_headers_that_do_not_fit_are_refused_alone(tmp_path: Path, writer: str) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1, writer=writer, segment_bytes=1 << 20, message_bytes_max=64 * KIB)
     queue = await place.queue("orders")
     large = make(b"large", headers={"note": "x" * (1 << 20)})
     outcomes = await append_all(queue, [[make(b"a")], [large], [make(b"c")]])
@@ -51,16 +57,16 @@ async def test_headers_that_do_not_fit_are_refused_alone(tmp_path: Path) -> None
     await place.close()
 
 
-async def test_what_is_appended_later_comes_later(tmp_path: Path) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1)
+async def test_what_is_appended_later_comes_later(tmp_path: Path, writer: str) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1, writer=writer)
     queue = await place.queue("orders")
     await append_all(queue, [[make(b"1")], [make(b"2")], [make(b"3"), make(b"4")], [make(b"5")], [make(b"6")]])
     assert await bodies_of(queue) == [b"1", b"2", b"3", b"4", b"5", b"6"]
     await place.close()
 
 
-async def test_topics_of_one_group_are_told_apart(tmp_path: Path) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1)
+async def test_topics_of_one_group_are_told_apart(tmp_path: Path, writer: str) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1, writer=writer)
     orders, bills = await place.queue("orders"), await place.queue("bills")
     pairs = [(orders, b"o1"), (bills, b"b1"), (orders, b"o2"), (orders, b"o3"), (bills, b"b2")]
     placed = await asyncio.gather(*[queue.append([make(body)]) for queue, body in pairs])
@@ -71,9 +77,9 @@ async def test_topics_of_one_group_are_told_apart(tmp_path: Path) -> None:
 
 
 async def test_failed_write_leaves_all_uncertain_but_those_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1)
+    place = await LogPlace.open(tmp_path, lanes=1, writer=writer)
     queue = await place.queue("orders")
     await queue.append([make(b"before")])
 
@@ -87,8 +93,8 @@ async def test_failed_write_leaves_all_uncertain_but_those_refused(
     await place.close()
 
 
-async def test_cancelled_caller_does_not_take_along_those_of_its_group(tmp_path: Path) -> None:
-    place = await LogPlace.open(tmp_path, lanes=1)
+async def test_cancelled_caller_does_not_take_along_those_of_its_group(tmp_path: Path, writer: str) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1, writer=writer)
     queue = await place.queue("orders")
     tasks = [asyncio.create_task(_append_one(queue, body)) for body in (b"a", b"b", b"c")]
     await asyncio.sleep(0)
@@ -104,8 +110,8 @@ async def _append_one(queue: LogQueue, body: bytes) -> int:
 
 
 @pytest.mark.parametrize("size", [KIB, 40 * KIB, 300 * KIB])
-async def test_all_is_stored_in_order_though_groups_begin_early(tmp_path: Path, size: int) -> None:
-    place = await LogPlace.open(tmp_path, lanes=4)
+async def test_all_is_stored_in_order_though_groups_begin_early(tmp_path: Path, writer: str, size: int) -> None:
+    place = await LogPlace.open(tmp_path, lanes=4, writer=writer)
     queue = await place.queue("orders")
     count = 30
 

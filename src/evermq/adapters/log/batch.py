@@ -25,7 +25,7 @@ from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position
 
-__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "check_dropped", "due_times", "encode_alone", "load"]
+__all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "check_dropped", "due_times", "encode_alone", "fail_all", "load"]
 __all__ += ["rejected"]
 
 _new_piece = partial(tuple.__new__, Piece)
@@ -252,3 +252,12 @@ def _reject_if_bad(batch: Batch, now_ms: int) -> bool:
     except Rejected as error:
         batch.outcome = error
     return batch.outcome is not None
+
+
+def fail_all(batches: Sequence[Batch], error: EvermqError) -> None:
+    """Tell the callers of all of them; the error is to hold none of them."""
+    for each in (error, error.__cause__):
+        if each:
+            each.__traceback__ = None  # its frames hold the batches, which are to hold it: files would stay open
+    for batch in batches:
+        batch.fail(error)

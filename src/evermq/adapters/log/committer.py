@@ -1,8 +1,9 @@
 """Group commit: many callers, one write at a time, one wake-up for all of an event loop.
 
 Whoever has the turn takes everything that waits, writes it as one group, and tells the callers. The turn belongs
-to the writer thread when an event loop asks, or to a blocking caller itself when nobody else is writing; a
-blocking caller that finds the log busy waits, and may be handed the turn when it becomes free.
+to the writer thread when an event loop asks (to the loop itself where there is no such thread), or to a blocking caller
+itself when nobody else is writing; a blocking caller that finds the log busy waits, and may be handed the turn when it
+becomes free.
 """
 
 from __future__ import annotations
@@ -14,14 +15,23 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any
 
-from evermq.adapters.log.batch import NOT_A_MESSAGE, Batch, assemble, check_dropped, encode_alone, load, rejected
+from evermq.adapters.log.batch import (
+    NOT_A_MESSAGE,
+    Batch,
+    assemble,
+    check_dropped,
+    encode_alone,
+    fail_all,
+    load,
+    rejected,
+)
 from evermq.adapters.log.buffers import Buffers
 from evermq.adapters.log.commit import Commit, Joint, Latch
 from evermq.adapters.log.frame import Kind, Piece
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.load import TopicLanes
-from evermq.adapters.log.turns import LOOPS, NOBODY, Holder, Turns
-from evermq.adapters.log.writer import Writer
+from evermq.adapters.log.turns import LOOPS, NOBODY, Holder, Turns, call_in
+from evermq.adapters.log.writer import AGAIN_S, Writer
 from evermq.errors import EvermqError, TooLarge, Uncertain
 from evermq.message import Message
 from evermq.position import Position, Run
@@ -38,8 +48,7 @@ _ENCODED_FROM = 64  # messages; smaller batches are encoded together
 
 
 class Committer:
-    """`threaded=False` writes in the calling thread: for simulation and for tools without a loop. Else `start` comes
-    before the first append.
+    """`threaded=False` has no thread: event loops write themselves. Else `start` comes before the first append.
 
     on_commit(topics, delayed): called after each group by whoever had the turn, with the numbers of its topics and its
     entries of messages that wait for their time, or did; returns by loop what is news there. It may not be called after
@@ -66,6 +75,7 @@ class Committer:
         self._on_commit = on_commit
         self._on_wake = on_wake
         self._pending, self._lock, self._pace = self._turns.pending, self._turns.lock, self._turns.pace
+        self._asked: Loop | None = None  # the loop that will take a turn, where loops write themselves
         if threaded:
             writer = self._turns.writer = Writer(self._turn)
             journal.before_write = writer.begins
@@ -255,16 +265,25 @@ class Committer:
 
     def _begin(self, loop: Loop) -> None:
         """Give the turn, which nobody has, to the writer thread. It sleeps until this thread lets the interpreter go,
-        so whatever else this loop appends meanwhile goes with the same group."""
+        so whatever else this loop appends meanwhile goes with the same group. A loop that writes itself has the turn
+        only once it does: it may end before."""
         turns = self._turns
         if turns.writer:
             turns.writer.ask()
-        else:
-            loop.call_soon(self._turn)
-        turns.holder = LOOPS  # now only: who comes in vain does no harm
+            turns.holder = LOOPS  # now only: who comes in vain does no harm
+        elif self._asked is not loop:
+            self._asked = loop
+            loop.call_soon(self._turn_of, loop)
 
     def _turn(self) -> None:
         self._lead(LOOPS)
+
+    def _turn_of(self, loop: Loop) -> None:
+        self._asked = None
+        try:
+            self._lead(get_ident())
+        except Exception:  # as in Writer
+            loop.call_later(AGAIN_S, self._turn_of, loop)
 
     def _lead(self, holder: Holder) -> bool:
         """Write what waits first, if it is this holder's turn, and tell; the turn is handed on even if the writing
@@ -276,7 +295,7 @@ class Committer:
                 news = self._write(taken[0].batches)
         except BaseException as error:  # Ctrl-C in the thread that writes: nobody knows how far it came
             for commit in taken:
-                _fail(commit.batches, self._defect(error))
+                fail_all(commit.batches, self._defect(error))
             raise
         finally:
             try:
@@ -300,11 +319,11 @@ class Committer:
             calls = [call for batch in batches for call in batch.calls()]
             if len(calls) > 1:  # keys and headers were larger than thought: each for itself
                 return self._one_by_one(calls)
-            _fail(batches, error)
+            fail_all(batches, error)
         except EvermqError as error:
-            _fail(batches, error)
+            fail_all(batches, error)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
-            _fail(batches, self._defect(error))
+            fail_all(batches, self._defect(error))
         return {}
 
     def _one_by_one(self, batches: list[Batch]) -> News:
@@ -360,18 +379,9 @@ class Committer:
             return
         tickets = commit.tickets if commit else {}
         for loop in {*news, *tickets, *next_loops}:
-            self._call(loop, self._arrive, loop, tickets.get(loop), news.get(loop))
+            call_in(loop, self._arrive, loop, tickets.get(loop), news.get(loop))
         for latch in commit.latches if commit else ():
             latch.open()
-
-    def _call(self, loop: Loop, function: Callable[..., None], *arguments: object) -> None:
-        try:
-            if self._turns.writer:
-                loop.call_soon_threadsafe(function, *arguments)
-            else:
-                loop.call_soon(function, *arguments)
-        except RuntimeError:
-            pass  # the loop was closed: nobody waits there any more
 
     def _arrive(self, loop: Loop, ticket: Ticket | None, news: Any) -> None:
         if ticket:
@@ -387,11 +397,3 @@ class Committer:
         with turns.lock:
             if turns.pending and not turns.holder:
                 self._begin(loop)
-
-
-def _fail(batches: list[Batch], error: EvermqError) -> None:
-    for each in (error, error.__cause__):
-        if each:
-            each.__traceback__ = None  # its frames hold the batches, which are to hold it: files would stay open
-    for batch in batches:
-        batch.fail(error)

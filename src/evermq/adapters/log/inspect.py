@@ -26,7 +26,7 @@ async def inspect(address: Address) -> Inspection:
     if not standing.is_dir() or not os.access(standing, os.R_OK | os.W_OK | os.X_OK):
         raise Unavailable(f"{standing} cannot be used as a log: it is no directory that this user may write to")
     durable, file_system = _file_system(*mount_of(standing.resolve(), Path("/proc/self/mounts").read_text()))
-    findings = [_fsync(options), file_system, _room(standing, options), _journal(directory)]
+    findings = [_fsync(options), *_writer(options), file_system, _room(standing, options), _journal(directory)]
     return Inspection(min(options.durable, durable), findings)
 
 
@@ -37,6 +37,13 @@ def _fsync(options: LogOptions) -> Finding:
     return Finding(
         "fsync", options.fsync, f"the loss of power takes {lost}: fsync=always keeps all that is acknowledged"
     )
+
+
+def _writer(options: LogOptions) -> list[Finding]:
+    if options.writer == "thread":
+        return []
+    advice = "while the disk does not answer, all that this event loop does stands still: writer=thread below a ladder"
+    return [Finding("writer", options.writer, advice)]
 
 
 def mount_of(path: Path, mounts: str) -> tuple[str, set[str]]:

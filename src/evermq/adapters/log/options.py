@@ -17,7 +17,9 @@ _LOSES = {
     "interval": Durable.PROCESS,  # the loss of power takes the last interval_ms
     "never": Durable.PROCESS,  # the loss of power takes what the kernel had not written by itself
 }
+_WRITERS = ("thread", "loop")
 _BYTES_MAX = 1 << 62
+_OWN = ("lanes", "writer")
 _SHOWN = ("fsync", "retain_bytes", "retain_ms", "bytes_max", "unread", "message_bytes_max")
 _MESSAGE_BYTES_MAX = 192 << 20  # with all that a read may bring beside it, it crosses the socket to another process
 _LIMITS = {
@@ -36,7 +38,8 @@ _LIMITS = {
 class LogOptions:
     """fsync: always, interval or never. interval_ms: between flushes, for messages with `interval` and for
     acknowledgements of readers always. lanes: of topics made from now on. segment_bytes: size of a file.
-    spares_max: how many recycled files are kept ready. The rest: see Retention.
+    spares_max: how many recycled files are kept ready. writer: thread, or loop, where an event loop that appends writes
+    and flushes itself: it stands still meanwhile. The rest: see Retention.
     """
 
     fsync: str = "always"
@@ -49,10 +52,13 @@ class LogOptions:
     retain_ms: int = 7 * 86_400_000
     bytes_max: int = 0
     unread: str = "refuse"
+    writer: str = "thread"
 
     def __post_init__(self) -> None:
         if self.fsync not in _LOSES:
             raise Misconfigured(f'fsync = "{self.fsync}": give always, interval or never')
+        if self.writer not in _WRITERS:
+            raise Misconfigured(f'writer = "{self.writer}": give thread or loop')
         for name, (least, most) in _LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise Misconfigured(f"{name} = {getattr(self, name)}: give {least} to {most}")
@@ -71,8 +77,9 @@ class LogOptions:
 
     @property
     def shared(self) -> dict[str, str]:
-        """What binds all who use the directory, as it is in effect: everything but `lanes`, which is of a topic."""
-        return {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name != "lanes"}
+        """What binds all who use the directory, as it is in effect: everything but `lanes`, which is of a topic, and
+        `writer`, which is of its owner."""
+        return {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name not in _OWN}
 
     @property
     def retention(self) -> Retention:

@@ -77,7 +77,7 @@ class LogPlace:
         self.committer = Committer(
             self.journal,
             message_bytes_max=options.message_bytes_max,
-            threaded=threaded,
+            threaded=threaded and options.writer == "thread",
             now_ms=clock.now_ms,
             on_commit=self._committed,
             on_wake=self._wake,

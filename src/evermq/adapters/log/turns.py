@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 from evermq.adapters.log.commit import Commit, Latch
 from evermq.adapters.log.pace import Pace
 from evermq.adapters.log.writer import Writer
 
-__all__ = ["LOOPS", "NOBODY", "Holder", "Turns"]
+__all__ = ["LOOPS", "NOBODY", "Holder", "Turns", "call_in"]
 
 Holder = Latch | int
 NOBODY = 0
-LOOPS = -1  # the writer thread that serves all event loops, or without one a loop itself
+LOOPS = -1  # the writer thread that serves all event loops
 
 
 class Turns:
-    """`holder`: who has the turn: a blocking caller by its latch, or by its thread where it had nobody to wait for;
-    LOOPS or NOBODY. `pending`: what waits, oldest first. `lock` guards both; `open` and `add` are for who holds it."""
+    """`holder`: who has the turn: a blocking caller by its latch, or by its thread where it had nobody to wait for; a
+    loop that writes itself by its thread; LOOPS or NOBODY. `pending`: what waits, oldest first. `lock` guards both;
+    `open` and `add` are for who holds it."""
 
     def __init__(self, commit_bytes_max: int) -> None:
         self.lock = Lock()
@@ -98,3 +99,14 @@ class Turns:
             if first and self.holder is first:
                 first.open()
             return ()
+
+
+def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
+    """Let a loop call a function soon, from whichever thread."""
+    try:
+        if asyncio._get_running_loop() is loop:
+            loop.call_soon(function, *arguments)
+        else:
+            loop.call_soon_threadsafe(function, *arguments)
+    except RuntimeError:
+        return  # the loop was closed: nobody waits there any more

@@ -13,9 +13,9 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from time import sleep
 
-__all__ = ["Writer"]
+__all__ = ["AGAIN_S", "Writer"]
 
-_AGAIN_S = 0.05
+AGAIN_S = 0.05
 _STILL_MAX_S = 0.002  # a writer that must make a new segment first takes longer: nobody stands still for that
 
 
@@ -64,7 +64,7 @@ class Writer:
         while self._requests.get():
             self.is_asked = False
             while not self._took_turn():
-                sleep(_AGAIN_S)
+                sleep(AGAIN_S)
 
     def _took_turn(self) -> bool:
         """Whether it came to its end; else there was no memory for a step of it, and callers may not have been told."""
