@@ -86,16 +86,18 @@ class Broken(dict[str, str]):
         raise RuntimeError("broken")
 
 
-async def test_headers_that_raise_are_refused_and_close_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [0, 3, 100])
+async def test_headers_that_raise_are_refused_and_close_nothing(tmp_path: Path, others: int) -> None:
     async with opened(tmp_path, door=False) as queue:
         assert isinstance(queue, AppendsBlocking)
-        bad = good._replace(headers=Broken(a="b"))
+        batch = [*[good] * others, good._replace(headers=Broken(a="b"))]
         with pytest.raises(Rejected):
-            await asyncio.to_thread(queue.append_blocking, [bad])
-        with pytest.raises(Rejected):
-            await queue.append([bad])
+            await asyncio.to_thread(queue.append_blocking, batch)
+        outcomes = await asyncio.gather(queue.append([good]), queue.append(batch), return_exceptions=True)
+        assert [isinstance(outcome, Rejected) for outcome in outcomes] == [False, True]
+        assert not isinstance(outcomes[0], BaseException)
         await queue.append([good])
-        assert await queue.backlog("billing") == 1
+        assert await queue.backlog("billing") == 2
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())

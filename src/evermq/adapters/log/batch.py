@@ -97,7 +97,9 @@ def load(
         else:
             made = Load(topic, buffers)
             made.add(topic.next_lane(), Kind.MESSAGES, len(keys), encode(columns, made.take))
-    except NOT_A_MESSAGE as error:
+    except (EvermqError, MemoryError):
+        raise
+    except Exception as error:  # as in `encode_alone`
         raise rejected(messages, error) from error
     if moved is not None:
         offsets = array("Q", moved)
