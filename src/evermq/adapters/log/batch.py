@@ -20,13 +20,13 @@ from evermq.adapters.log.load import DELAY_LANE, DUE_LANE, Load, TopicLanes
 from evermq.adapters.plain import unstorable, why_not
 from evermq.batch import TURNED_AT_ONCE
 from evermq.batch import Batch as MessageBatch
-from evermq.errors import Closed, EvermqError, Rejected, Uncertain
+from evermq.errors import Closed, EvermqError, Rejected, TooLarge, Uncertain
 from evermq.lanes import lane_of
 from evermq.message import DELIVER_AT, NO_HEADERS, Message, due_ms
 from evermq.position import Position
 
 __all__ = ["NOT_A_MESSAGE", "Batch", "assemble", "check_dropped", "due_times", "encode_alone", "fail_all", "load"]
-__all__ += ["rejected"]
+__all__ += ["check_sizes", "rejected"]
 
 _new_piece = partial(tuple.__new__, Piece)
 NOT_A_MESSAGE = (TypeError, AttributeError, LookupError, OverflowError, ValueError, struct.error)
@@ -189,6 +189,16 @@ def assemble(
             _place(joined, ends, end, pieces)
             _tell_apart(joined, together)
     return pieces, loads
+
+
+def check_sizes(messages: Sequence[Message], *, bytes_max: int, batch_bytes_max: int) -> None:
+    """Raise TooLarge for a message or a batch that is over the limit."""
+    sizes = [len(message[2]) for message in messages]
+    if max(sizes) > bytes_max:
+        raise TooLarge(f"a message of {max(sizes)} bytes is over message_bytes_max = {bytes_max}")
+    size = sum(sizes)
+    if size > batch_bytes_max:
+        raise TooLarge(f"a batch of {size} bytes is over the limit of {batch_bytes_max}: append it in parts")
 
 
 def check_dropped(topic: TopicLanes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from threading import get_ident
 from time import perf_counter
 from typing import Any
@@ -20,6 +21,7 @@ from evermq.adapters.log.batch import (
     Batch,
     assemble,
     check_dropped,
+    check_sizes,
     encode_alone,
     fail_all,
     load,
@@ -71,13 +73,15 @@ class Committer:
         self._message_bytes_max = message_bytes_max
         self._commit_bytes_max = min(_COMMIT_BYTES_MAX, journal.bytes_max // 4)
         self._turns = Turns(self._commit_bytes_max)
+        self._check_sizes = partial(check_sizes, bytes_max=message_bytes_max, batch_bytes_max=journal.bytes_max // 2)
+        self.quiet = self._turns.quiet
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._on_wake = on_wake
         self._pending, self._lock, self._pace = self._turns.pending, self._turns.lock, self._turns.pace
         self._asked: Loop | None = None  # the loop that will take a turn, where loops write themselves
         if threaded:
-            writer = self._turns.writer = Writer(self._turn)
+            writer = self._turns.writer = Writer(partial(self._lead, LOOPS))
             journal.before_write = writer.begins
 
     def start(self) -> None:
@@ -121,11 +125,10 @@ class Committer:
         except NOT_A_MESSAGE as error:
             raise rejected([message], error) from error
         if size > self._message_bytes_max:
-            self._check_sizes([len(message[2])])
+            self._check_sizes([message])
         loop = get_running_loop()
         turns, lock = self._turns, self._lock
-        lock.acquire()  # `with` costs twice as much
-        try:
+        with lock:  # dearer than `acquire` and `try`, between which an interrupt would leave it taken for ever
             commit = self._pending[-1] if self._pending else None
             if commit and commit.size + size <= self._commit_bytes_max:
                 commit.size += size
@@ -139,8 +142,6 @@ class Committer:
             is_first = not turns.holder
             if is_first:
                 self._begin(loop)
-        finally:
-            lock.release()
         if not is_first and commit.size >= self._pace.enough_bytes:
             self._pause(commit)
         return joint, len(added) - 1
@@ -159,22 +160,15 @@ class Committer:
         if count >= _ENCODED_FROM:
             made = load(topic, messages, self._now_ms(), self.buffers)
             if made.size > self._message_bytes_max:
-                self._check_sizes([len(message[2]) for message in messages])
+                self._check_sizes(messages)
             return Batch(topic, messages, made.size, made)
         try:
             size = len(messages[0][2]) if count == 1 else sum([len(message[2]) for message in messages])
         except NOT_A_MESSAGE as error:
             raise rejected(messages, error) from error
         if size > self._message_bytes_max:
-            self._check_sizes([len(message[2]) for message in messages])
+            self._check_sizes(messages)
         return Batch(topic, messages, size + _OVERHEAD_BYTES * count)
-
-    def _check_sizes(self, sizes: list[int]) -> None:
-        if max(sizes) > self._message_bytes_max:
-            raise TooLarge(f"a message of {max(sizes)} bytes is over message_bytes_max = {self._message_bytes_max}")
-        size, size_max = sum(sizes), self._journal.bytes_max // 2
-        if size > size_max:
-            raise TooLarge(f"a batch of {size} bytes is over the limit of {size_max}: append it in parts")
 
     def append_blocking(self, topic: TopicLanes, messages: Sequence[Message]) -> Sequence[Position]:
         """As Queue.append, but the calling thread waits, and writes itself if nobody else does. It may be interrupted:
@@ -237,8 +231,9 @@ class Committer:
         if turns.holder is latch:
             self._lead(latch)
         latch.wait()
-        if turns.holder is latch:
+        while turns.holder is latch:  # groups of loops may be before its own
             self._lead(latch)
+            latch.wait()
         return latch.batch.result()
 
     def _leave(self, latch: Latch | None, error: BaseException) -> Uncertain | None:
@@ -250,18 +245,28 @@ class Committer:
         self._tell(holder, None, {})
         return doubt
 
-    def quiet(self) -> bool:
-        """Whether nothing waits and nothing is being written."""
-        with self._turns.lock:
-            return not self._turns.holder and not self._pending
+    def write_left(self) -> None:
+        """From time to time: write what waited the last time already, if nobody does. The loop that was to may have
+        ended, or have lost its turn where it was interrupted."""
+        if self._turns.is_left(self._journal.state.sequence):
+            self._asked = None
+            self._lead(LOOPS)
 
     def close(self) -> None:
-        """Write what waits, then end the writer thread. No appends may come any more."""
-        if self._turns.writer:
-            self._turns.writer.close()
-            self._turns.writer = None
-        while self._lead(LOOPS):
-            pass
+        """End the writer thread, write what waits by now, and keep the turn: nobody may write while the log is closed.
+        What comes meanwhile waits for `let_go`."""
+        try:
+            self._turns.close()
+            for _ in range(len(self._pending)):
+                self._lead(LOOPS)
+        except BaseException:
+            self.let_go()
+            raise
+
+    def let_go(self) -> None:
+        """Nobody closes the log, or it is closed, as who still waits is told."""
+        self._turns.is_closing = False
+        self._tell(LOOPS, None, {})
 
     def _begin(self, loop: Loop) -> None:
         """Give the turn, which nobody has, to the writer thread. It sleeps until this thread lets the interpreter go,
@@ -274,9 +279,6 @@ class Committer:
         elif self._asked is not loop:
             self._asked = loop
             loop.call_soon(self._turn_of, loop)
-
-    def _turn(self) -> None:
-        self._lead(LOOPS)
 
     def _turn_of(self, loop: Loop) -> None:
         self._asked = None
@@ -340,13 +342,12 @@ class Committer:
     def _write_one(self, topic: TopicLanes, message: Message) -> tuple[Run | None, News]:
         """As `_write`, of a single message; None where it has a time to wait for, which is not for here."""
         journal = self._journal
-        if topic.dropped:
-            check_dropped(topic)
+        check_dropped(topic)
         lane, encoded = encode_alone(topic, message)
         if not encoded:
             return None, _NO_NEWS
         if len(message[2]) > self._message_bytes_max:
-            self._check_sizes([len(message[2])])
+            self._check_sizes([message])
         offset = journal.write_one(topic.number, lane, encoded)
         is_news = topic.waiting or journal.has_rolled
         return Run(topic.names[lane], offset, 1), self._on_commit((topic.number,), ()) if is_news else _NO_NEWS

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from evermq.adapters.log.ballast import Ballast
 from evermq.adapters.log.catalog import Catalog
+from evermq.adapters.log.committer import Committer
 from evermq.adapters.log.cursor_file import CursorFile
 from evermq.adapters.log.journal import Journal
 from evermq.adapters.log.options import LogOptions
@@ -35,6 +36,7 @@ class House(Protocol):
     ballast: Ballast
     catalog: Catalog
     cursor_file: CursorFile
+    committer: Committer
 
     def is_settled(self, segment: Segment) -> bool: ...
     def unread_of(self, segment: Segment) -> Counter[str]: ...
@@ -94,7 +96,8 @@ class Housekeeper:
         place = self._place
         if self._do(self._look_at_owner):
             self._do(self._mend_catalog)
-            for chore in (self._recycle, place.ballast.hold, self._prepare, self._flush, place.mend_cursors):
+            chores = (self._recycle, place.ballast.hold, self._prepare, self._flush, place.mend_cursors)
+            for chore in (place.committer.write_left, *chores):
                 self._do(chore)
 
     def _do(self, chore: Callable[[], None]) -> bool:

@@ -217,6 +217,7 @@ class LogPlace:
                 raise Unavailable(f"what groups have done was not flushed ({error}): it may come again") from error
             finally:
                 self.journal.close()
+                self.committer.let_go()
                 if self._owner:
                     self._owner.release()
 

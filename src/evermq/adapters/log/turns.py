@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from threading import Lock
+from time import sleep
 
 from evermq.adapters.log.commit import Commit, Latch
 from evermq.adapters.log.pace import Pace
@@ -20,7 +21,8 @@ __all__ = ["LOOPS", "NOBODY", "Holder", "Turns", "call_in"]
 
 Holder = Latch | int
 NOBODY = 0
-LOOPS = -1  # the writer thread that serves all event loops
+LOOPS = -1  # the writer thread that serves all event loops, or who closes the log
+_LOOK_S = 0.001  # how often who closes the log looks whether another one still writes
 
 
 class Turns:
@@ -32,6 +34,8 @@ class Turns:
         self.lock = Lock()
         self.pending: deque[Commit] = deque()
         self.holder: Holder = NOBODY
+        self.is_closing = False
+        self._seen = 0
         self.pace = Pace()
         self.writer: Writer | None = None
         self._commit_bytes_max = commit_bytes_max
@@ -78,24 +82,49 @@ class Turns:
                 self.pending.popleft()
         return bool(taken)
 
+    def quiet(self) -> bool:
+        """Whether nothing waits and nothing is being written."""
+        with self.lock:
+            return not self.holder and not self.pending
+
+    def is_left(self, sequence: int) -> bool:
+        """Whether nobody writes what waits, nor did since this was asked last. sequence: of the last group by now."""
+        before, self._seen = self._seen, sequence
+        return before == sequence and not self.holder and bool(self.pending)
+
+    def close(self) -> None:
+        """End the writer thread, and wait for the turn, which comes here next and stays until `is_closing` is False."""
+        if self.writer:
+            self.writer.close()
+            self.writer = None
+        while not self._claim():
+            sleep(_LOOK_S)
+
+    def _claim(self) -> bool:
+        with self.lock:
+            self.is_closing = True
+            if self.holder == NOBODY:
+                self.holder = LOOPS
+            return self.holder == LOOPS
+
     def pass_on(self, holder: Holder) -> Iterable[asyncio.AbstractEventLoop]:
         """Give the turn up, if it is this holder's, and let go on who is next: a blocking caller that waits, else the
-        writer, else one of the loops that are returned, else nobody."""
+        writer, else one of the loops that are returned, else nobody. What waits first may be of a loop that has ended,
+        so those behind it are told as well."""
         with self.lock:
             if self.holder == holder:
-                self.holder = NOBODY
+                self.holder = LOOPS if self.is_closing else NOBODY
             if not self.pending:
                 return ()
-            commit = self.pending[0]
-            first = commit.latches[0] if commit.latches else None
+            first = next((commit.latches[0] for commit in self.pending if commit.latches), None)
             if self.holder == NOBODY:
                 if first:
                     self.holder = first
-                elif self.writer and commit.size >= self.pace.enough_bytes:
+                elif self.writer and (len(self.pending) > 1 or self.pending[0].size >= self.pace.enough_bytes):
                     self.writer.ask()  # before the turn is its: who comes in vain does no harm
                     self.holder = LOOPS
                 else:
-                    return commit.tickets
+                    return {loop for commit in self.pending for loop in commit.tickets}
             if first and self.holder is first:
                 first.open()
             return ()

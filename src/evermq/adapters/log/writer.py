@@ -22,7 +22,7 @@ _STILL_MAX_S = 0.002  # a writer that must make a new segment first takes longer
 class Writer:
     """turn(): called in the thread, once for each `ask`, and again for as long as it raises."""
 
-    def __init__(self, turn: Callable[[], None]) -> None:
+    def __init__(self, turn: Callable[[], object]) -> None:
         self.is_asked = False  # and has not begun
         self._turn = turn
         self._requests: SimpleQueue[bool] = SimpleQueue()
