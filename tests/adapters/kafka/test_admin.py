@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+import evermq.adapters.kafka.admin as admin_module
 from evermq.adapters.kafka.admin import Admin
 from evermq.adapters.kafka.settings import Settings
 from evermq.errors import Denied, EvermqError, NoSuchTopic, Unavailable
@@ -98,3 +101,45 @@ async def test_groups_that_one_broker_does_not_tell_are_not_left_out_in_silence(
 ) -> None:
     with pytest.raises(kind, match="groups of one of the brokers"):
         await admin(code).groups()
+
+
+class Silent:
+    """A client whose answers come when they are set, one for each question."""
+
+    def __init__(self) -> None:
+        self.asked: list[Future[Any]] = []
+
+    def poll(self, wait_s: float) -> None:
+        pass
+
+    def list_consumer_groups(self, request_timeout: float) -> Future[Any]:
+        self.asked.append(Future())
+        return self.asked[-1]
+
+
+async def test_client_that_found_no_broker_goes_with_its_last_call_though_others_are_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else, while somebody always asks, each one's threads stay for as long as the process does."""
+    asked = admin()
+    asked._opened = old = Silent()
+    fresh = Silent()
+    monkeypatch.setattr(admin_module, "made", lambda *_: fresh)
+    calls = [asyncio.create_task(asked.groups()) for _ in range(2)]
+    await asyncio.sleep(0)
+    first, second = old.asked
+    gone = weakref.ref(old)
+    del old
+    first.set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
+    with pytest.raises(Unavailable):
+        await calls[0]
+    later = asyncio.create_task(asked.groups())
+    await asyncio.sleep(0)
+    assert gone()
+    second.set_result(SimpleNamespace(valid=[], errors=[]))
+    assert await calls[1] == []
+    async with asyncio.timeout(20):
+        while gone():
+            await asyncio.sleep(0.01)
+    fresh.asked[0].set_result(SimpleNamespace(valid=[], errors=[]))
+    assert await later == []

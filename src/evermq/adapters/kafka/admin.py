@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -59,8 +60,8 @@ class Admin:
         self._given = {**settings.admin, **_QUIET, "error_cb": self._on_error}
         self._opened: AdminClient | None = made(AdminClient, self._given)
         self._age = 0  # how many clients there were before it
-        self._left: list[AdminClient | None] = []  # those that calls may still wait for
-        self._underway = 0
+        self._left: dict[int, AdminClient] = {}  # those that calls still wait for, by age
+        self._underway: Counter[int] = Counter()  # calls, by the age of their client
 
     async def ping(self) -> int:
         """How many brokers there are. Raises Denied or Unavailable."""
@@ -71,8 +72,8 @@ class Admin:
 
         They end with the last reference. The driver's own way, the end of a `with`, frees what a thread may be using.
         """
-        held = [*self._left, self._opened]
-        self._opened, self._left = None, []
+        held = [*self._left.values(), self._opened]
+        self._opened, self._left = None, {}
         await asyncio.wrap_future(in_thread(held.clear))
 
     async def topics(self) -> list[str]:
@@ -210,7 +211,7 @@ class Admin:
         """The answer; a refusal at the connection is told at once, where librdkafka tries till the end. The client is
         another one from then on, where it found no broker for as long as this waited."""
         waiting, age = asyncio.wrap_future(future), self._age
-        self._underway += 1
+        self._underway[age] += 1
         try:
             return await self._answer(waiting, doing)
         except EvermqError as error:
@@ -219,10 +220,13 @@ class Admin:
             raise
         finally:
             waiting.cancel()
-            self._underway -= 1
-            if self._left and not self._underway:
-                held, self._left = self._left, []
-                in_thread(held.clear)
+            self._underway[age] -= 1
+            if not self._underway[age]:
+                del self._underway[age]
+                if left := self._left.pop(age, None):
+                    held = [left]
+                    del left
+                    in_thread(held.clear)
 
     async def _answer(self, waiting: asyncio.Future[T], doing: str) -> T:
         try:
@@ -240,12 +244,12 @@ class Admin:
     def _renew(self) -> None:
         """A client that a broker told of no brokers may never find one again, whatever becomes of them: librdkafka
         forgets all that it knew, and where to begin (https://github.com/confluentinc/librdkafka/issues/5301)."""
+        if self._opened is None:
+            return
         with contextlib.suppress(EvermqError):
             fresh = made(AdminClient, self._given)
-            if self._opened:
-                self._left.append(self._opened)
-                self._opened = fresh
-                self._age += 1
+            self._left[self._age], self._opened = self._opened, fresh
+            self._age += 1
 
     @property
     def _client(self) -> AdminClient:
