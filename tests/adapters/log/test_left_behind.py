@@ -15,7 +15,7 @@ from tests.adapters.log.interrupts import interrupt_at
 
 from evermq.adapters.log.place import LogPlace
 from evermq.adapters.log.queue import LogQueue
-from evermq.errors import EvermqError
+from evermq.errors import EvermqError, Unavailable
 from evermq.message import MessageFactory
 
 HANGS_S = 20
@@ -205,3 +205,26 @@ def test_interrupted_loop_holds_nobody_up_nor_itself_when_it_runs_again(
         if not is_interrupted:
             return
     pytest.fail("it was interrupted everywhere, and no end was seen")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_signal_handler_that_came_into_an_append_is_told_to_close_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    place = await LogPlace.open(tmp_path, lanes=1)
+    queue = await place.queue("orders")
+    queue.append_blocking([make("before")])
+    file = type(place.journal.segments[-1].file)
+    real, told = file.pwrite, []
+
+    def pwrite(self: Any, *arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(file, "pwrite", real)
+        with pytest.raises(Unavailable, match="in the middle of an append") as refused:
+            place.shut()
+        told.append(refused.value)
+        real(self, *arguments, **named)
+
+    monkeypatch.setattr(file, "pwrite", pwrite)
+    assert queue.append_blocking([make("now")] * count)[0].offset == 1
+    assert told
+    await place.close()

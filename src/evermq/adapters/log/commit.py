@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, get_ident
 
 from evermq.adapters.log.batch import Batch
 from evermq.adapters.log.load import TopicLanes
@@ -19,10 +19,11 @@ __all__ = ["Commit", "Joint", "Latch"]
 class Latch:
     """What one blocking caller waits for: that its batch was written, or that it has the turn itself."""
 
-    __slots__ = ("_lock", "batch")
+    __slots__ = ("_lock", "batch", "thread")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.thread = get_ident()
         self._lock = Lock()
         self._lock.acquire()
 

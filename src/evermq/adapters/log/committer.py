@@ -74,7 +74,7 @@ class Committer:
         self._commit_bytes_max = min(_COMMIT_BYTES_MAX, journal.bytes_max // 4)
         self._turns = Turns(self._commit_bytes_max)
         self._check_sizes = partial(check_sizes, bytes_max=message_bytes_max, batch_bytes_max=journal.bytes_max // 2)
-        self.quiet = self._turns.quiet
+        self.quiet, self.is_here = self._turns.quiet, self._turns.is_here
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._on_wake = on_wake

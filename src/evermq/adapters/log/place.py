@@ -203,8 +203,10 @@ class LogPlace:
         self.shut()
 
     def shut(self) -> None:
-        """As `close`, from any thread."""
+        """As `close`, from any thread. Raises Unavailable in the middle of an append of the same one."""
         if not self._failure:
+            if self.committer.is_here():
+                raise Unavailable("this thread is in the middle of an append: close the log once that has returned")
             self._failure = "it was closed"
             for topic in list(self.topics_by_number.values()):
                 topic.wake_all()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from threading import Lock
+from threading import Lock, get_ident
 from time import sleep
 
 from evermq.adapters.log.commit import Commit, Latch
@@ -86,6 +86,11 @@ class Turns:
         """Whether nothing waits and nothing is being written."""
         with self.lock:
             return not self.holder and not self.pending
+
+    def is_here(self) -> bool:
+        """Whether this thread has the turn."""
+        holder = self.holder
+        return (holder.thread if isinstance(holder, Latch) else holder) == get_ident()
 
     def is_left(self, sequence: int) -> bool:
         """Whether nobody writes what waits, nor did since this was asked last. sequence: of the last group by now."""
