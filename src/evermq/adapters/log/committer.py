@@ -139,10 +139,10 @@ class Committer:
                 joint = commit.joint_of(topic, loop)
             added = joint.added
             added.append(message)
-            is_first = not turns.holder
-            if is_first:
+            is_busy = turns.holder
+            if not is_busy and self._asked is not loop:
                 self._begin(loop)
-        if not is_first and commit.size >= self._pace.enough_bytes:
+        if is_busy and commit.size >= self._pace.enough_bytes:
             self._pause(commit)
         return joint, len(added) - 1
 
