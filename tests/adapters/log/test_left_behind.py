@@ -228,3 +228,22 @@ async def test_signal_handler_that_came_into_an_append_is_told_to_close_later(
     assert queue.append_blocking([make("now")] * count)[0].offset == 1
     assert told
     await place.close()
+
+
+def test_what_is_left_is_not_written_beside_the_thread_that_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it seemed left when the housekeeper looked."""
+    place, queue = opened(tmp_path, "thread")
+    gate = Gate(place, monkeypatch)
+    first = begin(lambda: append(queue, "loop", b"first"))
+    assert gate.begun.wait(HANGS_S)
+    second = begin(lambda: append(queue, "loop", b"second"))
+    while not place.committer._turns.pending:
+        threading.Event().wait(0)
+    monkeypatch.setattr(place.committer._turns, "is_left", lambda sequence: True)
+    place.committer.write_left()
+    assert place.committer._turns.pending
+    gate.go_on.set()
+    assert (first.result(HANGS_S), second.result(HANGS_S)) == (1, 2)
+    place.shut()

@@ -210,7 +210,7 @@ class Committer:
             raise
         finally:
             with lock:
-                is_quiet = not (news or turns.pending)
+                is_quiet = not (news or turns.pending or turns.is_closing)
                 if is_quiet:
                     turns.holder = NOBODY
             if not is_quiet:
@@ -250,7 +250,7 @@ class Committer:
         ended, or have lost its turn where it was interrupted."""
         if self._turns.is_left(self._journal.state.sequence):
             self._asked = None
-            self._lead(LOOPS)
+            self._lead(get_ident())  # LOOPS may be the writer thread's by now
 
     def close(self) -> None:
         """End the writer thread, write what waits by now, and keep the turn: nobody may write while the log is closed.
