@@ -223,10 +223,13 @@ class Admin:
             self._underway[age] -= 1
             if not self._underway[age]:
                 del self._underway[age]
-                if left := self._left.pop(age, None):
-                    held = [left]
-                    del left
-                    in_thread(held.clear)
+                self._leave(age)
+
+    def _leave(self, age: int) -> None:
+        """Let the driver's threads of a client end that is not the one in use, in a thread: they are waited for."""
+        if age in self._left:
+            held = [self._left.pop(age)]
+            in_thread(held.clear)
 
     async def _answer(self, waiting: asyncio.Future[T], doing: str) -> T:
         try:
