@@ -177,9 +177,7 @@ def test_log_that_many_append_to_is_closed(tmp_path: Path, writer: str) -> None:
     assert told <= bodies_in(tmp_path)
 
 
-def test_interrupted_loop_holds_nobody_up_nor_itself_when_it_runs_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_loop_holds_nobody_up_nor_itself_when_it_runs_again(tmp_path: Path) -> None:
     for at in range(1, PLACES_MAX):
         place, queue = opened(tmp_path / str(at), "loop", interval_ms=10)
         loop = asyncio.new_event_loop()
