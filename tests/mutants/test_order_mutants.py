@@ -275,6 +275,11 @@ def what_went_back_is_soon_forgotten(patch: Patch) -> None:
     patch.setattr(Gone, "keep", lambda self, now_ms: None)
 
 
+def what_a_rung_says_is_ignored(patch: Patch) -> None:
+    """Half a minute is counted although the rung says that it has yet to give it."""
+    patch.setattr(Gone, "tell", lambda self, lane, left, now_ms: None)
+
+
 def nothing_is_retained(patch: Patch) -> None:
     async def keep(self: Retained, messages: Sequence[Any]) -> None:
         return
@@ -315,6 +320,9 @@ def all_read_what_is_handed_to_anybody(patch: Patch) -> None:
 MUTANTS = [
     Mutant(
         "what went back is soon forgotten", "flagged", "order-back-late", what_went_back_is_soon_forgotten, 60, first=24
+    ),
+    Mutant(
+        "what a rung has yet to give is forgotten", "flagged", "order-back-slow", what_a_rung_says_is_ignored, first=6
     ),
     Mutant("nothing is retained", "lost", "order-retained", nothing_is_retained),
     Mutant("copies are settled at once", "lost", "order-retained", copies_are_settled_at_once),

@@ -14,6 +14,7 @@ from evermq.policy.landed import Landed
 from evermq.policy.lane import ABSENT, Drops, GateCounts, Lane, Stream, Ticket
 from evermq.policy.waiting import Parked
 from evermq.port import Delivery
+from evermq.position import Position
 from evermq.settled import Settled
 from evermq.settling import Held, Part
 
@@ -152,7 +153,8 @@ class Gate:
             self._landed.note_last(stream)
             self._usual.pop(stream.name, None)
             # What is settled and not written down is nowhere else by now, and may be on its way back to the engine.
-            self._let_go(stream.name, (*stream.out, *stream.writing, *stream.unwritten))
+            out = {seq: ticket.inner.position for seq, ticket in stream.out.items()}
+            self._let_go(stream.name, out | stream.writing | stream.unwritten)
         lane.streams = {}
         return back
 
@@ -213,7 +215,7 @@ class Gate:
             lane, stream = ticket.lane, ticket.stream
             if lane is not None and stream is not None and stream.out.get(ticket.seq) is ticket and ticket.is_live:
                 del stream.out[ticket.seq]
-                stream.settle(ticket.seq)
+                stream.settle(ticket.seq, ticket.inner.position)
                 lane.changed.add(stream)
                 lane.out -= 1
                 if lane.parked:
@@ -227,16 +229,17 @@ class Gate:
         """The application gives these back; returns them with all that it has behind them, and with their copies.
 
         unseen: what the application was not given yet, so that this was no attempt."""
-        streams: dict[int, tuple[Lane, Stream, set[int]]] = {}
+        streams: dict[int, tuple[Lane, Stream, dict[int, Position]]] = {}
         for ticket in tickets:
             if ticket.lane and ticket.stream and ticket.is_out and ticket.is_live:
-                streams.setdefault(id(ticket.stream), (ticket.lane, ticket.stream, set()))[2].add(ticket.seq)
+                given = streams.setdefault(id(ticket.stream), (ticket.lane, ticket.stream, {}))[2]
+                given[ticket.seq] = ticket.inner.position
         back = [ticket.inner for ticket in tickets if ticket.lane is None]
         for lane, stream, given in streams.values():
             for seq in sorted(stream.out):
                 ticket = stream.out[seq]
                 if seq in given or (self._has_order and ticket.prev in given):
-                    given.add(seq)
+                    given[seq] = ticket.inner.position
                     back.append(ticket.inner)
                     lane.out -= 1
                     del stream.out[seq]
@@ -283,7 +286,7 @@ class Gate:
         over = lane.parked.beyond(count_max)
         for parked in over:
             lane.parked.remove(parked)
-            self._let_go(parked.number.stream, (parked.number.seq,))
+            self._let_go(parked.number.stream, {parked.number.seq: parked.delivery.position})
         return over
 
     def held(self, now_ms: int) -> list[Held]:
@@ -291,14 +294,14 @@ class Gate:
         self._now_ms = now_ms
         return [*self.underway.held(now_ms), *chain.from_iterable(lane.parked.held() for lane in self.lanes.values())]
 
-    def _let_go(self, stream: str, numbers: Iterable[int], delay_ms: int = 0) -> None:
-        self.underway.add(stream, numbers, self._now_ms + delay_ms)
+    def _let_go(self, stream: str, places: Mapping[int, Position], delay_ms: int = 0) -> None:
+        self.underway.add(stream, places, self._now_ms + delay_ms)
 
     def gone(self, deliveries: Iterable[Delivery], delay_ms: int = 0) -> None:
         """These go back to the engine."""
-        for number in (number_of(delivery.message) for delivery in deliveries):
-            if number:
-                self._let_go(number.stream, (number.seq,), delay_ms)
+        for delivery in deliveries:
+            if number := number_of(delivery.message):
+                self._let_go(number.stream, {number.seq: delivery.position}, delay_ms)
 
     def _lane(self, number: int) -> Lane:
         lane = self.lanes.get(number)
@@ -366,7 +369,7 @@ class Gate:
         settled.floor = min(settled.floor, seq)
         if is_void:
             self.counts.voids += 1
-            stream.settle(seq)
+            stream.settle(seq, delivery.position)
             lane.changed.add(stream)
             self._drop(lane, delivery)
             return True

@@ -11,6 +11,7 @@ from evermq.message import Message
 from evermq.numbers import Number
 from evermq.policy.waiting import Parked, Waiting
 from evermq.port import Delivery
+from evermq.position import Position
 from evermq.settled import Settled
 from evermq.settling import Part
 
@@ -47,27 +48,27 @@ class Stream:
     out: dict[int, Ticket] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
     latest: Message | None = None
-    unwritten: list[int] = field(default_factory=list)
-    writing: list[int] = field(default_factory=list)
+    unwritten: dict[int, Position] = field(default_factory=dict)
+    writing: dict[int, Position] = field(default_factory=dict)
 
-    def settle(self, seq: int) -> None:
-        """This number is done with."""
+    def settle(self, seq: int, place: Position) -> None:
+        """This number, which was read there, is done with."""
         self.settled.add(seq)
-        self.unwritten.append(seq)
+        self.unwritten[seq] = place
         if self.why:
             self.why.pop(seq, None)
 
     def write(self, day: int) -> str:
         """Its state, which is being written down on this day: the outcome is to be told."""
         self.settled.day = day
-        self.writing, self.unwritten = self.unwritten, []
+        self.writing, self.unwritten = self.unwritten, {}
         return self.settled.pack()
 
     def was_written(self, *, is_known: bool = True) -> None:
         """The store has that state, as far as is known."""
         if not is_known:
-            self.unwritten = self.writing + self.unwritten
-        self.writing = []
+            self.unwritten = self.writing | self.unwritten
+        self.writing = {}
 
     def has(self, seq: int, *, handed_out: bool = True) -> bool:
         """Whether what depends on this number may be handed out behind it.

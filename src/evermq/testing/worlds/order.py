@@ -66,6 +66,7 @@ class Run:
             self.rungs["standby2"] = Rung("standby2", lanes=6, prefix=False, **said)
         for each in self.rungs.values():
             each.hangs = plan.hangs
+        self.rungs["primary"].back_ms = plan.back_ms
         self.slots: list[SimulatedSlot] = []
         self.producers = [
             Producer(

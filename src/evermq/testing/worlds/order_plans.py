@@ -14,7 +14,8 @@ class Plan:
 
     primary_down, standby_down, standby2_down, last_full, unread, store_down: from and to; standby2_down: of a rung that
     is not there if None; unread: `unread_rung` hands nothing out, store_down: the progress of the groups cannot be
-    reached. hangs: whether a rung that is down says so, or says nothing. store_ms: how long a call to that store takes
+    reached. back_ms: how long the primary takes to hand out again what was given back. hangs: whether a rung that is
+    down says so, or says nothing. store_ms: how long a call to that store takes
     at most, one way. store_fails: how often it fails, before or after its effect. cuts: how often a consumer loses its
     way to the store for longer than its claims last. lies: how often an append has an unknown outcome although all is
     well. flags: whether something may be handed out flagged, since something was lost. is_strict: no second effect is
@@ -45,6 +46,7 @@ class Plan:
     refused: float = 0.0
     dead: float = 0.0
     released: float = 0.0
+    back_ms: int = 0
     append_ms_max: int = 10_000
     producer_kills: int = 0
     restart_ms_max: int = 500
@@ -151,6 +153,10 @@ PLANS = {
             think_ms=300,
             count=90,
         ),
+    ),
+    "back-slow": (
+        "what was given back comes again after more than half a minute, and its rung answers all the while",
+        Plan(back_ms=40_000, released=0.05, rebalances=1, lies=0.3, window=64, think_ms=300, count=60),
     ),
     "progress-lost": (
         "the progress of the groups is lost",

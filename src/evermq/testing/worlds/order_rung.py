@@ -39,7 +39,7 @@ class Rung:
 
     is_up: while it is not, an append is refused, or has an unknown outcome: it landed, it did not, or it lands late.
     lies: how often that happens while it is up. hangs: asked while it is down, it keeps who asks waiting. is_readable:
-    whether it hands anything out.
+    whether it hands anything out. back_ms: how long it takes at least until what was given back comes again.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Rung:
         self.is_up = True
         self.is_readable = True
         self.hangs = False
+        self.back_ms = 0
         self.lies = lies
         self.clock = clock
         self.window = window
@@ -116,12 +117,12 @@ class Rung:
         """It outlives those who use it."""
 
     def left(self, group: str, lane: str | None = None) -> int:
-        """What the group has not settled, whoever is up."""
+        """What the group has not settled, whoever is up; with a prefix also what it has settled behind that."""
         self._land_late()
         cursors = self.groups.get(group) or [Cursor() for _ in self.lanes]
         rows = range(len(self.lanes)) if lane is None else [self._row_of(lane)]
         return sum(
-            message is not None and offset not in cursors[row].settled
+            message is not None and (self.prefix or offset not in cursors[row].settled)
             for row in rows
             for offset, message in enumerate(self.lanes[row])
             if offset >= cursors[row].low
@@ -140,8 +141,9 @@ class Rung:
         """The lane is another one's, or the same one's again; what was handed out comes again."""
         cursor.owner = owner
         cursor.generation += 1
-        cursor.out.clear()
         cursor.at = cursor.low
+        cursor.due_ms = self.clock.monotonic_ms() + self.back_ms if cursor.out else cursor.due_ms
+        cursor.out.clear()
         if self.prefix:
             cursor.settled.clear()
 
@@ -244,7 +246,7 @@ class RungReader:
             if cursor.generation == generation and cursor.owner is self:
                 cursor.at = min(cursor.at, offset)
                 cursor.out = {each for each in cursor.out if each < offset}
-                cursor.due_ms = self._rung.clock.monotonic_ms() + delay_ms
+                cursor.due_ms = self._rung.clock.monotonic_ms() + max(delay_ms, self._rung.back_ms)
         await self._rung.answer()
 
     async def close(self) -> None:
