@@ -14,7 +14,7 @@ test: setup
 	@echo "==> types (mypy --strict)"
 	.venv/bin/mypy
 	@echo "==> tests"
-	.venv/bin/pytest -n 2 --durations=10
+	.venv/bin/pytest -n 3 --durations=10
 
 chaos: setup
 	tools/setup engines
